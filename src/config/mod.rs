@@ -1,0 +1,311 @@
+//! `Config`: what the operator wrote, checked and immutable.
+//!
+//! Everything a part needs is in here in its final form: files are read, keys parsed, names resolved, defaults filled in. Nothing
+//! after this point can find the configuration wrong. How it is written and what can be wrong with it is in
+//! the files beside this one; the operator's reference is `deploy/gateway.reference.yaml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rustls::RootCertStore;
+use rustls::sign::CertifiedKey;
+
+use crate::verify::algorithm::Algorithms;
+use crate::verify::credential::CredentialLimits;
+use crate::verify::htu::Origin;
+use crate::verify::policy::Policy;
+use crate::verify::token::TokenRules;
+
+/// The whole configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// `listeners`, at least one
+    pub listeners: Vec<Listener>,
+    /// `issuers`, no two with the same `issuer`
+    pub issuers: Vec<Issuer>,
+    /// `dpop`
+    pub dpop: Dpop,
+    /// `replay.memory`
+    pub replay: ReplayMemory,
+    /// `upstreams`, in the order of their names
+    pub upstreams: Vec<Upstream>,
+    /// `routes`
+    pub routes: Vec<Route>,
+    /// `log`
+    pub log: Log,
+    /// `admin`; left out, there is no admin listener
+    pub admin: Option<Admin>,
+    /// `limits`
+    pub limits: Limits,
+    /// `shutdown.grace`: how long requests in flight may take to end after SIGTERM; default 30 s
+    pub shutdown_grace: Duration,
+}
+
+/// One of `listeners`.
+#[derive(Debug)]
+pub struct Listener {
+    /// `name`
+    pub name: String,
+    /// `address`; port 0 lets the system choose
+    pub address: SocketAddr,
+    /// `public_urls`, at least one
+    pub origins: Vec<Arc<Origin>>,
+    /// `tls`
+    pub tls: ListenerTls,
+    /// `trusted_proxies`: whose `Client-Cert` and `X-Forwarded-*` are believed
+    pub trusted_proxies: Vec<IpNet>,
+    /// `client_certificate_header`
+    pub client_certificate_header: ClientCertificateHeader,
+}
+
+/// `tls` of a listener.
+#[derive(Debug)]
+pub enum ListenerTls {
+    /// `tls: plaintext`
+    Plaintext,
+    /// Everything else.
+    Tls(TlsSettings),
+}
+
+/// A TLS listener's settings.
+#[derive(Debug)]
+pub struct TlsSettings {
+    /// `min_version: "1.3"` rather than "1.2"
+    pub only_tls13: bool,
+    /// `certificates` with the names each is valid for (lower case, `*.` for a wildcard); the first answers when none matches
+    pub certificates: Vec<ServerCertificate>,
+    /// `client_certificates`
+    pub client_certificates: ClientCertificates,
+}
+
+/// A certificate chain with its key, matched to each other.
+#[derive(Debug)]
+pub struct ServerCertificate {
+    /// The DNS names and IP addresses in the leaf's subjectAltName, lower case; `*.` in front for a wildcard
+    pub names: Vec<String>,
+    /// The chain and key as rustls signs with them
+    pub key: Arc<CertifiedKey>,
+}
+
+/// `client_certificates` of a listener.
+#[derive(Debug)]
+pub enum ClientCertificates {
+    /// Left out: never asked for.
+    None,
+    /// Asked for.
+    Asked {
+        /// `request: required` rather than `optional`
+        required: bool,
+        /// `trust`
+        trust: ClientTrust,
+    },
+}
+
+/// Which client certificates a handshake takes.
+#[derive(Debug)]
+pub enum ClientTrust {
+    /// Any certificate whose key the client holds (RFC 8705 §4).
+    Any,
+    /// Only those that chain to one of these.
+    Ca(Arc<RootCertStore>),
+}
+
+/// `client_certificate_header` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificateHeader {
+    /// No header is believed.
+    None,
+    /// `Client-Cert` (RFC 9440), from `trusted_proxies`.
+    ClientCert,
+}
+
+/// One of `issuers`.
+#[derive(Debug)]
+pub struct Issuer {
+    /// How its tokens are judged.
+    pub rules: TokenRules,
+    /// `keys`
+    pub keys: KeySource,
+    /// `trust`: the CA for whatever is fetched from it; `None` is the system's roots
+    pub trust: Option<Arc<RootCertStore>>,
+    /// `refetch_cooldown`: at most one fetch in this time; default 30 s
+    pub refetch_cooldown: Duration,
+    /// `refresh`: how often keys are fetched without a reason; default 5 m
+    pub refresh: Duration,
+    /// `keep_stale`: how long keys are used after the last fetch that worked; default 1 h
+    pub keep_stale: Duration,
+}
+
+/// `keys` of an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// `jwks_file`: read again every `refresh`
+    File(PathBuf),
+    /// `jwks_url`: https, or http to a loopback address
+    Url(http::Uri),
+    /// `discovery: true`: RFC 8414, then OpenID Connect Discovery
+    Discovery,
+}
+
+/// `dpop`.
+#[derive(Debug)]
+pub struct Dpop {
+    /// `algorithms`
+    pub algorithms: Algorithms,
+    /// `max_age`, in seconds
+    pub max_age: i64,
+    /// `max_future`, in seconds
+    pub max_future: i64,
+    /// `nonce_lifetime`, in seconds; default 300
+    pub nonce_lifetime: i64,
+    /// `nonce_keys`, first one seals; empty: made at start
+    pub nonce_keys: NonceKeys,
+}
+
+/// The secrets of `nonce_keys`. They are never printed.
+pub struct NonceKeys(pub Vec<[u8; 32]>);
+
+impl std::fmt::Debug for NonceKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NonceKeys({})", self.0.len())
+    }
+}
+
+/// `replay.memory`.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayMemory {
+    /// `capacity`: live proofs
+    pub capacity: usize,
+    /// `per_key`: of them, for one key
+    pub per_key: usize,
+    /// `after_restart`
+    pub after_restart: AfterRestart,
+}
+
+/// `after_restart`: what happens to a proof that may have been used before this process started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterRestart {
+    /// It is refused.
+    Refuse,
+    /// It is accepted.
+    Accept,
+}
+
+/// One of `upstreams`.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name
+    pub name: String,
+    /// `servers`, at least one: http or https origins
+    pub servers: Vec<Origin>,
+    /// `trust`: the CA of https servers; `None` is the system's roots
+    pub trust: Option<Arc<RootCertStore>>,
+    /// `connect_timeout`; default 5 s
+    pub connect_timeout: Duration,
+    /// `response_timeout`: until the head of the answer; default 60 s
+    pub response_timeout: Duration,
+}
+
+/// One of `routes`.
+#[derive(Debug)]
+pub struct Route {
+    /// `name`
+    pub name: Arc<str>,
+    /// `match`
+    pub matches: RouteMatch,
+    /// `upstream`: an index into [`Config::upstreams`]
+    pub upstream: usize,
+    /// `require`, or `public: true`
+    pub access: Access,
+    /// `forward`
+    pub forward: Forward,
+}
+
+/// `match` of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteMatch {
+    /// `host`, lower case; `None` is every host of every listener
+    pub host: Option<String>,
+    /// `path` or `path_prefix`
+    pub path: PathMatch,
+    /// `methods`; empty is all
+    pub methods: Vec<http::Method>,
+    /// `allow_empty_segments`: `//` in a path is not refused
+    pub allow_empty_segments: bool,
+    /// `allow_encoded_slash`: `%2F` in a path is not refused
+    pub allow_encoded_slash: bool,
+}
+
+/// The path of a match: whole segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathMatch {
+    /// `path`: these segments and no more
+    Exact(Vec<Segment>),
+    /// `path_prefix`: these segments and any behind them; empty for `/`
+    Prefix(Vec<Segment>),
+}
+
+/// One segment of a match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// This text, in normal form
+    Literal(String),
+    /// `{name}`: any one non-empty segment
+    Any,
+}
+
+/// Who may use a route.
+#[derive(Debug)]
+pub enum Access {
+    /// `public: true`
+    Public,
+    /// `require`
+    Bound(Policy),
+}
+
+/// `forward` of a route.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward {
+    /// `credentials: keep` rather than `strip`
+    pub keep_credentials: bool,
+    /// `identity: headers` rather than `none`
+    pub identity_headers: bool,
+}
+
+/// `log`.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// `level`
+    pub level: tracing::Level,
+    /// `access: json` rather than `none`
+    pub access: bool,
+}
+
+/// `admin`.
+#[derive(Clone, Copy, Debug)]
+pub struct Admin {
+    /// `address`
+    pub address: SocketAddr,
+}
+
+/// `limits`.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `header_bytes`; default 32 KiB
+    pub header_bytes: usize,
+    /// `token_bytes` (16 KiB) and `proof_bytes` (8 KiB)
+    pub credentials: CredentialLimits,
+    /// `body_bytes`; default 10 MiB
+    pub body_bytes: u64,
+    /// `connections`, over all listeners; default 10000
+    pub connections: usize,
+    /// `handshake_timeout`; default 5 s
+    pub handshake_timeout: Duration,
+    /// `header_timeout`: from a request's first byte to the end of its head; default 10 s
+    pub header_timeout: Duration,
+    /// `idle_timeout`: a connection without a request, or a body without a byte; default 60 s
+    pub idle_timeout: Duration,
+}

@@ -1,0 +1,338 @@
+//! Step 1: what was put on the wire, exactly one of each (RFC 9449 §7.1, RFC 6750 §2.1).
+
+use std::fmt;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::digest::{AccessToken, Digest};
+use super::dpop::{CheckedProof, Terms};
+use super::rejection::Rejection;
+use super::request::RequestFacts;
+
+/// The `DPoP` request header (RFC 9449 §4.1).
+pub const DPOP: HeaderName = HeaderName::from_static("dpop");
+
+/// Sizes beyond which nothing is even split (RFC 9449 §11.1, R-A-25, R-H-17).
+#[derive(Clone, Copy, Debug)]
+pub struct CredentialLimits {
+    /// `limits.token_bytes`
+    pub token_bytes: usize,
+    /// `limits.proof_bytes`
+    pub proof_bytes: usize,
+}
+
+/// An access token as it was presented: token68 within the size limit, nothing else known of it. It prints as `RawToken(…)`.
+#[derive(Clone, Copy)]
+pub struct RawToken<'r> {
+    text: &'r str,
+    digest: Digest<AccessToken>,
+}
+
+impl<'r> RawToken<'r> {
+    /// The token's characters. For the issuer's verification and introspection only; never for a log.
+    pub const fn text(&self) -> &'r str {
+        self.text
+    }
+
+    /// The hash of the whole token: `ath`, and the key of the cache.
+    pub const fn digest(&self) -> Digest<AccessToken> {
+        self.digest
+    }
+}
+
+impl fmt::Debug for RawToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawToken(…)")
+    }
+}
+
+/// A DPoP header as it was presented: one line, within the size limit. It prints as `RawProof(…)`.
+#[derive(Clone, Copy)]
+pub struct RawProof<'r>(&'r str);
+
+impl<'r> RawProof<'r> {
+    /// The proof's characters; for `dpop` only.
+    pub(super) const fn text(&self) -> &'r str {
+        self.0
+    }
+}
+
+impl fmt::Debug for RawProof<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawProof(…)")
+    }
+}
+
+/// The credentials of a request. The scheme says how they were presented, never what they are worth: that is the token's `cnf`.
+#[derive(Debug)]
+#[must_use]
+pub enum Presented<'r> {
+    /// `Authorization: DPoP`. What is wrong with the proof is kept beside the token instead of ending the reading, because a
+    /// route that requires a nonce sends one along with the refusal, and only a token says for which key (T-NON-16).
+    Dpop {
+        /// The token.
+        token: RawToken<'r>,
+        /// The proof with its cheap checks done, or the first of them that failed.
+        proof: Result<CheckedProof<'r>, Rejection>,
+    },
+    /// `Authorization: Bearer`. A DPoP header beside it is ignored: some clients always sign, and nothing is weaker for it.
+    Bearer {
+        /// The token.
+        token: RawToken<'r>,
+    },
+}
+
+impl<'r> Presented<'r> {
+    /// Reads `Authorization` and `DPoP`, refuses a token in the query, and does the cheap checks of the proof.
+    ///
+    /// # Errors
+    /// The rejection for credentials that are missing, repeated, malformed, too large, or in the query.
+    /// Whether the token is any good is not looked at, nor is the proof's signature.
+    pub fn read(
+        facts: &RequestFacts<'r>,
+        limits: &CredentialLimits,
+        terms: &Terms<'_>,
+    ) -> Result<Self, Rejection> {
+        // RFC 6750 §2.3 is refused altogether, with a token in the header (R-B-09) or without (R-J-01).
+        if facts.target.query.as_deref().is_some_and(names_access_token) {
+            return Err(Rejection::TokenInQuery);
+        }
+        let (scheme, token) = read_authorization(facts.headers, limits)?;
+        Ok(match scheme {
+            Scheme::Bearer => Presented::Bearer { token },
+            Scheme::Dpop => {
+                let proof = read_proof(facts.headers, limits);
+                Presented::Dpop {
+                    token,
+                    proof: proof.and_then(|raw| CheckedProof::read(raw, token.digest(), facts, terms)),
+                }
+            }
+        })
+    }
+
+    /// The token, under either scheme.
+    pub const fn token(&self) -> RawToken<'r> {
+        match self {
+            Presented::Dpop { token, .. } | Presented::Bearer { token } => *token,
+        }
+    }
+
+    /// What is already known to be wrong with the proof.
+    pub const fn proof_rejection(&self) -> Option<Rejection> {
+        match self {
+            Presented::Dpop { proof: Err(rejection), .. } => Some(*rejection),
+            Presented::Dpop { proof: Ok(_), .. } | Presented::Bearer { .. } => None,
+        }
+    }
+}
+
+enum Scheme {
+    Dpop,
+    Bearer,
+}
+
+fn read_authorization<'r>(
+    headers: &'r HeaderMap,
+    limits: &CredentialLimits,
+) -> Result<(Scheme, RawToken<'r>), Rejection> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let Some(line) = lines.next() else { return Err(Rejection::CredentialsMissing) };
+    // RFC 9449 §7.2 Figure 19: more than one is an error, two identical ones too.
+    if lines.next().is_some() {
+        return Err(Rejection::CredentialsRepeated);
+    }
+    let (scheme, rest) = split_scheme(line)?;
+    // RFC 9110 §11.1: the scheme's name is compared without regard to case.
+    let scheme = if scheme.eq_ignore_ascii_case("DPoP") {
+        Scheme::Dpop
+    } else if scheme.eq_ignore_ascii_case("Bearer") {
+        Scheme::Bearer
+    } else {
+        return Err(Rejection::CredentialsMissing);
+    };
+    Ok((scheme, read_token(rest, limits)?))
+}
+
+/// The scheme and what follows its spaces. An empty header is no credential; bytes outside ASCII are malformed ones.
+fn split_scheme(line: &HeaderValue) -> Result<(&str, &str), Rejection> {
+    let line = line.to_str().map_err(|_| Rejection::CredentialsMalformed)?;
+    if line.is_empty() {
+        return Err(Rejection::CredentialsMissing);
+    }
+    let (scheme, rest) = line.split_once(' ').unwrap_or((line, ""));
+    // A tab is no separator (RFC 9110 §11.4 says 1*SP), and a scheme is a token.
+    if scheme.contains('\t') {
+        return Err(Rejection::CredentialsMalformed);
+    }
+    Ok((scheme, rest.trim_start_matches(' ')))
+}
+
+fn read_token<'r>(text: &'r str, limits: &CredentialLimits) -> Result<RawToken<'r>, Rejection> {
+    if text.contains(',') && text.contains(' ') {
+        // `DPoP a, Bearer b`: two credentials in one line.
+        return Err(Rejection::CredentialsRepeated);
+    }
+    if text.len() > limits.token_bytes {
+        return Err(Rejection::TokenTooLarge);
+    }
+    if !is_token68(text) {
+        return Err(Rejection::CredentialsMalformed);
+    }
+    Ok(RawToken { text, digest: Digest::of(text.as_bytes()) })
+}
+
+fn read_proof<'r>(headers: &'r HeaderMap, limits: &CredentialLimits) -> Result<RawProof<'r>, Rejection> {
+    let mut lines = headers.get_all(DPOP).iter();
+    let line = lines.next().ok_or(Rejection::ProofMissing)?;
+    // RFC 9449 §4.3 check 1: not more than one DPoP header.
+    if lines.next().is_some() {
+        return Err(Rejection::ProofRepeated);
+    }
+    if line.is_empty() {
+        return Err(Rejection::ProofMissing);
+    }
+    if line.len() > limits.proof_bytes {
+        return Err(Rejection::ProofTooLarge);
+    }
+    let text = line.to_str().map_err(|_| Rejection::ProofMalformed)?;
+    // An intermediary may join two lines with a comma (RFC 9110 §5.3): that is two proofs as well.
+    if text.contains(',') {
+        return Err(Rejection::ProofRepeated);
+    }
+    Ok(RawProof(text))
+}
+
+/// RFC 9110 §11.2: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+fn is_token68(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    !body.is_empty()
+        && body
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
+}
+
+/// Whether a query has a parameter named `access_token`, percent-encoded or not. Names are compared as a form decoder would read them.
+fn names_access_token(query: &str) -> bool {
+    query.split(['&', ';']).any(|pair| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        decoded(name.as_bytes()).eq(b"access_token".iter().copied())
+    })
+}
+
+/// The bytes that percent-encoded `text` stands for; a `%` that encodes nothing stands for itself.
+fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let byte = *text.get(at)?;
+        if byte == b'%'
+            && let Some(hex) = text.get(at + 1..at + 3)
+            && let Ok(hex) = std::str::from_utf8(hex)
+            && let Ok(value) = u8::from_str_radix(hex, 16)
+        {
+            at += 3;
+            return Some(value);
+        }
+        at += 1;
+        Some(byte)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: CredentialLimits = CredentialLimits { token_bytes: 64, proof_bytes: 64 };
+
+    fn headers(lines: &[(&'static str, &[u8])]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, HeaderValue::from_bytes(value).expect("a header value"));
+        }
+        map
+    }
+
+    fn rejection(lines: &[(&'static str, &[u8])]) -> Rejection {
+        read_authorization(&headers(lines), &LIMITS).map(|_| ()).expect_err("refused")
+    }
+
+    /// T-REQ-04, R-B-01.
+    #[test]
+    fn scheme_in_any_case_and_any_spaces() {
+        for line in ["DPoP abc", "dpop abc", "DPOP abc", "dPoP   abc"] {
+            let map = headers(&[("authorization", line.as_bytes()), ("dpop", b"a.b.c")]);
+            let (scheme, token) = read_authorization(&map, &LIMITS).expect("read");
+            assert!(matches!(scheme, Scheme::Dpop), "{line}");
+            assert_eq!(token.text(), "abc");
+        }
+    }
+
+    /// T-REQ-08 to T-REQ-18.
+    #[test]
+    fn malformed_and_repeated_credentials() {
+        assert_eq!(rejection(&[]), Rejection::CredentialsMissing);
+        assert_eq!(rejection(&[("authorization", b"")]), Rejection::CredentialsMissing);
+        assert_eq!(rejection(&[("authorization", b"Basic eDp5")]), Rejection::CredentialsMissing);
+        for line in [
+            "DPoP",
+            "DPoP ",
+            "Bearer",
+            "DPoP\tabc",
+            "DPoP \"x\"",
+            "DPoP a b",
+            "DPoP a;b",
+            "Bearer a,b",
+            "DPoP =",
+            "DPoP a=b",
+        ] {
+            assert_eq!(
+                rejection(&[("authorization", line.as_bytes())]),
+                Rejection::CredentialsMalformed,
+                "{line}"
+            );
+        }
+        assert_eq!(rejection(&[("authorization", b"DPoP \xc3\xa9")]), Rejection::CredentialsMalformed);
+        assert_eq!(rejection(&[("authorization", b"DPoP a, Bearer b")]), Rejection::CredentialsRepeated);
+        assert_eq!(
+            rejection(&[("authorization", b"DPoP a"), ("authorization", b"DPoP a")]),
+            Rejection::CredentialsRepeated
+        );
+        assert_eq!(
+            rejection(&[("authorization", format!("DPoP {}", "a".repeat(65)).as_bytes())]),
+            Rejection::TokenTooLarge
+        );
+    }
+
+    /// T-REQ-20 to T-REQ-24.
+    #[test]
+    fn exactly_one_proof() {
+        let proof = |lines: &[(&'static str, &[u8])]| read_proof(&headers(lines), &LIMITS).map(|_| ());
+        assert_eq!(proof(&[]), Err(Rejection::ProofMissing));
+        assert_eq!(proof(&[("dpop", b"")]), Err(Rejection::ProofMissing));
+        assert_eq!(proof(&[("dpop", b"a.b.c"), ("dpop", b"a.b.c")]), Err(Rejection::ProofRepeated));
+        assert_eq!(proof(&[("dpop", b"a.b.c, d.e.f")]), Err(Rejection::ProofRepeated));
+        assert_eq!(proof(&[("dpop", &[b'a'; 65])]), Err(Rejection::ProofTooLarge));
+        assert_eq!(proof(&[("dpop", b"\xff")]), Err(Rejection::ProofMalformed));
+    }
+
+    /// T-REQ-34 and its percent-encoded spellings.
+    #[test]
+    fn a_token_in_the_query_is_refused() {
+        for query in
+            ["access_token=x", "a=b&access_token=x", "access%5Ftoken=x", "%61ccess_token", "a;access_token=x"]
+        {
+            assert!(names_access_token(query), "{query}");
+        }
+        for query in ["", "access_token_hint=x", "a=access_token", "%access_token=x"] {
+            assert!(!names_access_token(query), "{query}");
+        }
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let map = headers(&[("authorization", b"DPoP s3cret"), ("dpop", b"pr00f.b.c")]);
+        let (_, token) = read_authorization(&map, &LIMITS).expect("read");
+        let printed = format!("{token:?} {:?}", read_proof(&map, &LIMITS));
+        assert!(!printed.contains("s3cret") && !printed.contains("pr00f"), "{printed}");
+    }
+}

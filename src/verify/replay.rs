@@ -1,0 +1,96 @@
+//! Step 6: one proof, one request (RFC 9449 §11.1).
+//!
+//! The claim comes last, so that only what will be forwarded spends its proof: a proof that failed any check before is not burned
+//! (T-RPL-11), and nobody without a bound token can fill the store (R-E-05).
+
+use std::future::Future;
+
+use super::digest::{Digest, Key, ProofId};
+use super::policy::Granted;
+use super::proof::{Binding, Proven};
+use super::rejection::Rejection;
+use super::time::UnixTime;
+use super::token::VerifiedToken;
+
+/// What a store is asked to remember: that this proof was used, for as long as it could pass again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// H(jkt ‖ jti). Without the key in it, one client could block another's `jti`; with the URL in it, one proof would
+    /// pass again under another spelling (R-E-02).
+    pub proof: Digest<ProofId>,
+    /// Whose share of the store it takes.
+    pub owner: Digest<Key>,
+    /// The last second in which the proof could still pass; the claim is kept through it. Counted from `iat` or from the
+    /// nonce's time, never from now: a proof dated ahead lives longer (R-E-04).
+    pub until: UnixTime,
+}
+
+/// Why a claim was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimError {
+    /// The proof was used before.
+    Replayed,
+    /// The owner holds its whole share.
+    OwnerFull,
+    /// The store is full. It never forgets a live claim to make room.
+    Full,
+    /// The store cannot be reached, or did not answer in time.
+    Unavailable,
+}
+
+impl From<ClaimError> for Rejection {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::Replayed => Rejection::ProofReplayed,
+            ClaimError::OwnerFull => Rejection::KeyShareExhausted,
+            ClaimError::Full => Rejection::ReplayStoreFull,
+            ClaimError::Unavailable => Rejection::ReplayStoreUnavailable,
+        }
+    }
+}
+
+/// The contract of a replay store.
+///
+/// `claim` is one atomic step: of any number of calls with the same `proof`, on any threads, exactly one returns `Ok` until
+/// `until` has passed. Looking first and inserting later would let two of them through. No live claim is ever evicted; a
+/// store that cannot remember must refuse.
+pub trait ClaimStore: Send + Sync {
+    /// Takes the claim, once.
+    ///
+    /// # Errors
+    /// [`ClaimError`]; each of them means the request must not be forwarded.
+    fn claim(&self, claim: Claim, now: UnixTime) -> impl Future<Output = Result<(), ClaimError>> + Send;
+}
+
+/// The right to be forwarded, once. The only way to make one is [`Granted::claim`], and the only use of it is to be consumed by `forward`.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    proven: Proven,
+}
+
+impl Permit {
+    /// The verified token.
+    pub const fn token(&self) -> &VerifiedToken {
+        self.proven.token()
+    }
+
+    /// What was proven to be held.
+    pub const fn binding(&self) -> &Binding {
+        self.proven.binding()
+    }
+}
+
+impl Granted {
+    /// Spends the proof, if there is one, and turns the grant into a permit. A certificate is proven by the handshake, which nobody can
+    /// replay, so a caller bound to a certificate alone has nothing to claim.
+    ///
+    /// # Errors
+    /// The rejection of [`ClaimError`].
+    pub async fn claim(self, store: &impl ClaimStore, now: UnixTime) -> Result<Permit, Rejection> {
+        if let Some(claim) = self.proven.claim_to_take() {
+            store.claim(claim, now).await?;
+        }
+        Ok(Permit { proven: self.proven })
+    }
+}
