@@ -1,4 +1,8 @@
-//! holdfast: a reverse proxy that lets an access token through only together with proof of the key it is bound to.
+//! holdfast
 
 pub mod config;
+pub mod forward;
+pub mod observe;
+pub mod respond;
+pub mod route;
 pub mod verify;
