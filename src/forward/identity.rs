@@ -27,8 +27,8 @@ pub(super) const PREFIX: &str = "x-auth-";
 /// Sets the headers. One the token has no value for is absent.
 ///
 /// # Errors
-/// [`Fault::IdentityUnfit`] when a claim cannot stand in a header as it is: control characters, characters outside ASCII, or white space at an end,
-/// which the upstream would cut off and so see another subject.
+/// [`Fault::IdentityUnfit`] when a claim cannot stand in a header as it is: control characters, or white space at an end,
+/// which the upstream would cut off and so see another subject. Characters outside ASCII go as UTF-8.
 pub(super) fn set(headers: &mut HeaderMap, permit: &Permit) -> Result<(), Fault> {
     let (token, binding) = (permit.token(), permit.binding());
     let claims = [
