@@ -215,8 +215,6 @@ rejections! {
     KeyShareExhausted: 429 None "key_share_exhausted" "This key has made too many requests in a short time; wait and repeat with a new proof.";
     /// The replay store is full.
     ReplayStoreFull: 503 None "replay_store_full" "The server cannot take the request now; repeat it later with a new proof.";
-    /// The replay store cannot be reached.
-    ReplayStoreUnavailable: 503 None "replay_store_unavailable" "The server cannot take the request now; repeat it later with a new proof.";
     /// The issuer's keys cannot be had.
     IssuerUnavailable: 503 None "issuer_unavailable" "The server cannot check the access token now; repeat the request later.";
 }
