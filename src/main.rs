@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use holdfast::cli::Cli;
 
-/// Small, short-lived allocations on several threads are what a proxy does; the system's allocator costs a tenth of a request.
+/// Small, short-lived allocations on several threads are what a proxy does, and what this allocator is made for.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
