@@ -1,6 +1,7 @@
 //! holdfast: a reverse proxy that lets an access token through only together with proof of the key it is bound to.
 
 pub mod caller;
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod verify;
