@@ -1,0 +1,8 @@
+//! Everything that a gateway stands between, in one process: a CA, an issuer, an upstream and callers.
+//!
+//! `holdfast demo` plays its scenes with these parts, `certs/make.rs` writes the files of a development set-up with them, and tests start
+//! from them. Keys live in memory and end with the process.
+
+pub mod files;
+pub mod pki;
+pub mod token;
