@@ -135,11 +135,12 @@ impl Running {
 /// [`StartError`]; nothing is left running then.
 pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result<Running, StartError> {
     let started = clock.precise();
-    let fence = fence::after(started, config.replay.after_restart);
+    let since_epoch = started.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let fence = fence::fence(since_epoch, config.replay.after_restart);
     let access_log = if config.log.access { AccessLog::to(io::stdout())? } else { AccessLog::none() };
     let metrics = Arc::new(Metrics::new());
     let tokens = Arc::new(Tokens::new(std::mem::take(&mut config.issuers))?);
-    let replay = Arc::new(MemoryStore::new(config.replay.capacity, config.replay.per_key));
+    let replay = Arc::new(MemoryStore::new(&config.replay));
     let proofs = DpopRules {
         nonces: nonce_ring(&config)?,
         algorithms: config.dpop.algorithms.clone(),
@@ -173,9 +174,8 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
         None => None,
     };
     if let Some(fence) = fence {
-        let seconds = u64::try_from(fence.seconds()).unwrap_or_default();
-        let opens = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        tokio::time::sleep(opens.duration_since(started).unwrap_or_default()).await;
+        let opens = Duration::from_secs(u64::try_from(fence.seconds()).unwrap_or_default());
+        tokio::time::sleep(opens.saturating_sub(since_epoch)).await;
     }
     let public = serve_listeners(&config, sockets.public, gateway, &stop, &tasks)?;
     tasks.close();
