@@ -3,6 +3,10 @@
 //! `holdfast demo` plays its scenes with these parts, `certs/make.rs` writes the files of a development set-up with them, and tests start
 //! from them. Keys live in memory and end with the process.
 
+pub mod caller;
 pub mod files;
+pub mod issuer;
+pub mod loopback;
 pub mod pki;
 pub mod token;
+pub mod upstream;
