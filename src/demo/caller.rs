@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
 use crate::caller::connection::{self, SendError};
-use crate::caller::trust::{ClientIdentity, ServerTrust, client_config};
+use crate::caller::trust::{ClientIdentity, ServerTrust, TrustError, client_config};
 
 /// The largest answer that is taken.
 const BODY_BYTES: usize = 1 << 20;
@@ -53,8 +53,8 @@ impl Caller {
     /// A client that trusts `roots` and shows `identity`.
     ///
     /// # Errors
-    /// What rustls says.
-    pub fn new(roots: Arc<RootCertStore>, identity: Option<ClientIdentity>) -> Result<Self, rustls::Error> {
+    /// [`TrustError::Identity`].
+    pub fn new(roots: Arc<RootCertStore>, identity: Option<ClientIdentity>) -> Result<Self, TrustError> {
         Ok(Self { tls: client_config(ServerTrust::Roots(roots), identity)? })
     }
 

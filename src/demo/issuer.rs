@@ -134,3 +134,50 @@ fn metadata(url: &str) -> String {
     })
     .to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, StatusCode};
+    use josekit::jwk::JwkSet;
+    use josekit::jws::ES256;
+    use josekit::jwt;
+    use serde_json::Value;
+
+    use super::{Authority, Confirmation, Issuer, METADATA_PATH, Order, UnixTime, loopback};
+    use crate::caller;
+    use crate::caller::connection::SendError;
+    use crate::demo::caller::{CallError, Caller};
+    use crate::demo::pki::Validity;
+
+    fn authority() -> Authority {
+        Authority::new("test CA", Validity { now: caller::now(), days: 1 }).expect("an authority")
+    }
+
+    /// RFC 8414 §3.3: what is served leads from the issuer's URL alone to the keys its tokens verify with.
+    #[tokio::test]
+    async fn discovery_leads_to_the_keys_that_sign() {
+        let authority = authority();
+        let issuer = Issuer::start(loopback::bind().await.expect("a port"), &authority).expect("an issuer");
+        let caller = Caller::new(authority.roots().expect("roots"), None).expect("a client");
+        let get = async |url: &str| caller.send(&Method::GET, url, &[]).await.expect("an answer");
+        let metadata = get(&format!("{}{METADATA_PATH}", issuer.url())).await;
+        let metadata: Value = serde_json::from_slice(&metadata.body).expect("JSON");
+        assert_eq!(metadata["issuer"], issuer.url());
+        let keys = get(metadata["jwks_uri"].as_str().expect("a URL")).await;
+        let keys = JwkSet::from_bytes(&keys.body).expect("a key set");
+        let order = Order { audience: "a", scope: "s", lifetime: 60, confirmation: Confirmation::Unbound };
+        let token = issuer.mint(&order, UnixTime::from_seconds(1_800_000_000)).expect("a token");
+        let verifier = ES256.verifier_from_jwk(keys.keys()[0]).expect("a verifier");
+        let (claims, _) = jwt::decode_with_verifier(&token, &verifier).expect("its signature");
+        assert_eq!(claims.issuer(), Some(issuer.url()));
+        assert_eq!(get(&format!("{}/else", issuer.url())).await.status, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn who_trusts_another_authority_gets_nothing() {
+        let issuer = Issuer::start(loopback::bind().await.expect("a port"), &authority()).expect("an issuer");
+        let caller = Caller::new(authority().roots().expect("roots"), None).expect("a client");
+        let answer = caller.send(&Method::GET, issuer.url(), &[]).await;
+        assert!(matches!(answer, Err(CallError::Send(SendError::Untrusted(_)))));
+    }
+}

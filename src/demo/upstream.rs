@@ -115,3 +115,34 @@ async fn echo(request: Request<Incoming>, record: &Mutex<Record>) -> Response<Fu
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, Method};
+    use serde_json::{Value, json};
+
+    use super::{Upstream, loopback};
+    use crate::caller;
+    use crate::demo::caller::Caller;
+    use crate::demo::pki::{Authority, Validity};
+
+    #[tokio::test]
+    async fn it_counts_and_answers_with_what_it_saw() {
+        let authority =
+            Authority::new("test CA", Validity { now: caller::now(), days: 1 }).expect("an authority");
+        let caller = Caller::new(authority.roots().expect("roots"), None).expect("a client");
+        let upstream = Upstream::start(loopback::bind().await.expect("a port")).expect("an upstream");
+        assert_eq!((upstream.requests(), upstream.last()), (0, None));
+        let url = format!("http://{}/a?b=c", upstream.address());
+        let line = (HeaderName::from_static("x-test"), "1".to_owned());
+        let answer = caller.send(&Method::DELETE, &url, &[line.clone(), line]).await.expect("an answer");
+        let echo: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!((&echo["method"], &echo["target"]), (&json!("DELETE"), &json!("/a?b=c")));
+        assert_eq!(
+            echo["headers"],
+            json!([["host", upstream.address().to_string()], ["x-test", "1"], ["x-test", "1"]])
+        );
+        assert_eq!(upstream.requests(), 1);
+        assert_eq!(upstream.last().expect("a request").header("x-test"), Some("1"));
+    }
+}
