@@ -8,6 +8,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use thiserror::Error as ThisError;
 
 /// Which servers are believed.
 #[derive(Clone, Debug)]
@@ -34,27 +35,41 @@ impl fmt::Debug for ClientIdentity {
     }
 }
 
+/// Why there are no TLS settings.
+#[derive(Debug, ThisError)]
+pub enum TrustError {
+    /// The system has no roots, or none that can be read.
+    #[error("no CA to trust: {0}")]
+    Roots(#[source] Error),
+    /// The client certificate and its key do not belong together, or the key is of a kind that is not supported.
+    #[error("client certificate: {0}")]
+    Identity(#[source] Error),
+}
+
 /// The TLS settings of a caller: TLS 1.2 or 1.3, HTTP/1.1, and no session kept from one connection to the next, so that each
 /// one shows its own certificate.
 ///
 /// # Errors
-/// What rustls says: no system roots, or a certificate and key that do not belong together.
+/// [`TrustError`].
 pub fn client_config(
     trust: ServerTrust,
     identity: Option<ClientIdentity>,
-) -> Result<Arc<ClientConfig>, Error> {
+) -> Result<Arc<ClientConfig>, TrustError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("the provider of rustls has the cipher suites of both versions");
     let builder = match trust {
-        ServerTrust::System => builder.with_platform_verifier()?,
+        ServerTrust::System => builder.with_platform_verifier().map_err(TrustError::Roots)?,
         ServerTrust::Roots(roots) => builder.with_root_certificates(roots),
         ServerTrust::Anyone => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
         }
     };
     let mut config = match identity {
-        Some(ClientIdentity { chain, key }) => builder.with_client_auth_cert(chain, key)?,
+        Some(ClientIdentity { chain, key }) => {
+            builder.with_client_auth_cert(chain, key).map_err(TrustError::Identity)?
+        }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -1,7 +1,7 @@
 //! `holdfast dpop`: a caller's side by hand. Make a key, print a proof, send a request.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -105,8 +105,8 @@ pub enum DpopError {
 /// Does it. Exit codes: 0 done, 1 not; `curl` has its own (see [`curl`]).
 pub async fn run(command: DpopCommand) -> ExitCode {
     let done = match command {
-        DpopCommand::Key(arguments) => key(&arguments),
-        DpopCommand::Proof(arguments) => proof(&arguments),
+        DpopCommand::Key(arguments) => key(&arguments, &mut io::stdout()),
+        DpopCommand::Proof(arguments) => proof(&arguments, &mut io::stdout()),
         DpopCommand::Curl(arguments) => return curl::run(arguments).await,
     };
     match done {
@@ -118,23 +118,23 @@ pub async fn run(command: DpopCommand) -> ExitCode {
     }
 }
 
-fn key(arguments: &KeyArguments) -> Result<(), DpopError> {
+fn key(arguments: &KeyArguments, out: &mut impl Write) -> Result<(), DpopError> {
     let key = DpopKey::generate()?;
     let shown = format!("thumbprint (jkt): {}\npublic JWK:       {}\n", key.thumbprint(), key.public_jwk());
     match &arguments.out {
         Some(path) => {
             private_file::create(path, &key.to_pkcs8_pem())
                 .map_err(|error| DpopError::Write(path.clone(), error))?;
-            print(&shown)
+            print(out, shown.as_bytes())
         }
         None => {
             eprint!("{shown}");
-            print(&key.to_pkcs8_pem())
+            print(out, key.to_pkcs8_pem().as_bytes())
         }
     }
 }
 
-fn proof(arguments: &ProofArguments) -> Result<(), DpopError> {
+fn proof(arguments: &ProofArguments, out: &mut impl Write) -> Result<(), DpopError> {
     let key = read_key(&arguments.key)?;
     let mut request = proof_request(&arguments.method, &arguments.url)?;
     if let Some(token) = arguments.token.read()? {
@@ -143,7 +143,8 @@ fn proof(arguments: &ProofArguments) -> Result<(), DpopError> {
     if let Some(nonce) = &arguments.nonce {
         request = request.with_nonce(nonce);
     }
-    print(&format!("{}\n", request.sign(&key, caller::now())?))
+    let proof = request.sign(&key, caller::now())?;
+    print(out, format!("{proof}\n").as_bytes())
 }
 
 fn proof_request(method: &Method, url: &str) -> Result<ProofRequest, DpopError> {
@@ -185,8 +186,10 @@ fn read_text(path: &Path) -> Result<String, DpopError> {
     read().map_err(|error| DpopError::Read(path.to_owned(), error))
 }
 
-/// Writes to standard output. `print!` would panic where it is closed.
-fn print(text: &str) -> Result<(), DpopError> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(DpopError::Output)
+/// Writes to standard output, at once. `print!` would panic where it is closed.
+fn print(out: &mut impl Write, bytes: &[u8]) -> Result<(), DpopError> {
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(DpopError::Output)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! failed TLS handshake, 52 for a connection that ends without an answer, 56 for one that ends within it, 58 for a client certificate that does not work,
 //! 60 for a server that is not trusted, 77 for a CA file that cannot be read; and 2 for arguments that are none.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use thiserror::Error;
 
 use super::{DpopError, TokenArguments};
 use crate::caller::connection::SendError;
+use crate::caller::trust::TrustError;
 use outgoing::Outgoing;
 
 mod outgoing;
@@ -91,8 +93,10 @@ enum CurlError {
     Argument(#[from] DpopError),
     #[error("no CA in {path}: {1}", path = .0.display())]
     Ca(PathBuf, String),
-    #[error("client certificate: {0}")]
-    Certificate(String),
+    #[error("client certificate {path}: {1}", path = .0.display())]
+    Certificate(PathBuf, String),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     #[error(transparent)]
     Send(#[from] SendError),
     #[error("the answer ended early: {0}")]
@@ -111,8 +115,8 @@ impl CurlError {
             CurlError::Argument(DpopError::Output(_) | DpopError::Write(..)) => 23,
             CurlError::Argument(DpopError::Read(..) | DpopError::Key(..)) => 26,
             CurlError::Argument(DpopError::Token | DpopError::Randomness(_)) => 2,
-            CurlError::Ca(..) => 77,
-            CurlError::Certificate(_) => 58,
+            CurlError::Ca(..) | CurlError::Trust(TrustError::Roots(_)) => 77,
+            CurlError::Certificate(..) | CurlError::Trust(TrustError::Identity(_)) => 58,
             CurlError::Send(SendError::Resolve(_)) => 6,
             CurlError::Send(SendError::Connect(..)) => 7,
             CurlError::Send(SendError::Untrusted(_)) => 60,
@@ -127,13 +131,7 @@ impl CurlError {
 
 /// Sends the request and prints the answer.
 pub(super) async fn run(arguments: CurlArguments) -> ExitCode {
-    let done = match arguments.max_time {
-        None => transfer(&arguments).await,
-        Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), transfer(&arguments))
-            .await
-            .unwrap_or(Err(CurlError::Timeout(seconds))),
-    };
-    match done {
+    match transfer(&arguments, &mut io::stdout()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !arguments.silent {
@@ -144,7 +142,18 @@ pub(super) async fn run(arguments: CurlArguments) -> ExitCode {
     }
 }
 
-async fn transfer(arguments: &CurlArguments) -> Result<(), CurlError> {
+/// [`transfer_untimed`] within `--max-time`.
+async fn transfer(arguments: &CurlArguments, out: &mut impl Write) -> Result<(), CurlError> {
+    let transfer = transfer_untimed(arguments, out);
+    match arguments.max_time {
+        None => transfer.await,
+        Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), transfer)
+            .await
+            .unwrap_or(Err(CurlError::Timeout(seconds))),
+    }
+}
+
+async fn transfer_untimed(arguments: &CurlArguments, out: &mut impl Write) -> Result<(), CurlError> {
     let outgoing = Outgoing::read(arguments)?;
     let mut response = outgoing.send(None, arguments.verbose).await?;
     // RFC 9449 §9: once, with the nonce that came along. A server that asks again has answered.
@@ -154,7 +163,7 @@ async fn transfer(arguments: &CurlArguments) -> Result<(), CurlError> {
         }
         response = outgoing.send(Some(&nonce), arguments.verbose).await?;
     }
-    shown::answer(response, arguments).await
+    shown::answer(response, arguments, out).await
 }
 
 /// The nonce to repeat the request with, when that is what the server asks for (RFC 9449 §9).
@@ -169,3 +178,6 @@ fn demanded_nonce<B>(response: &Response<B>) -> Option<String> {
     let nonce = response.headers().get(DPOP_NONCE)?.to_str().ok()?;
     asked.then(|| nonce.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

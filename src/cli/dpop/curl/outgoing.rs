@@ -127,7 +127,7 @@ fn tls(arguments: &CurlArguments) -> Result<Arc<ClientConfig>, CurlError> {
         Some(path) => Some(read_identity(path, arguments.key_file.as_deref().unwrap_or(path))?),
         None => None,
     };
-    client_config(trust, identity).map_err(|error| CurlError::Certificate(error.to_string()))
+    Ok(client_config(trust, identity)?)
 }
 
 fn read_roots(path: &Path) -> Result<RootCertStore, CurlError> {
@@ -143,7 +143,7 @@ fn read_roots(path: &Path) -> Result<RootCertStore, CurlError> {
 
 fn read_identity(certificate: &Path, key: &Path) -> Result<ClientIdentity, CurlError> {
     let text = read_text(certificate)?;
-    let unfit = |path: &Path, why: String| CurlError::Certificate(format!("{}: {why}", path.display()));
+    let unfit = |path: &Path, why: String| CurlError::Certificate(path.to_owned(), why);
     let chain: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|error| unfit(certificate, error.to_string()))?;
