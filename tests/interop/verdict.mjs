@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 
 /** The request went through, once, without its credentials and with the identity that the gateway vouches for. Gives what arrived. */
 export function assertForwarded(scene, status, { client, binding, thumbprint }) {
-  assert.equal(status, 200, scene.gateway.said());
+  assert.equal(status, 200, `status ${status}; the gateway said:\n${scene.gateway.said()}`);
   assert.equal(scene.upstream.requests.length, 1, 'requests at the upstream');
   const [arrived] = scene.upstream.requests;
   assert.equal(arrived.headers.authorization, undefined, 'the token stays at the gateway');
@@ -20,7 +20,7 @@ export function assertForwarded(scene, status, { client, binding, thumbprint }) 
 /** The request was refused with `error` (none for no credentials), uncacheably, with a challenge; the upstream never heard of it. */
 export function assertRefused(scene, { status, headers }, error) {
   const challenges = headers.get('www-authenticate');
-  assert.equal(status, 401, scene.gateway.said());
+  assert.equal(status, 401, `status ${status}; the gateway said:\n${scene.gateway.said()}`);
   assert.match(challenges, /^DPoP .*algs="[^"]*ES256/, 'the DPoP challenge comes first and says which algorithms serve');
   const errors = [...challenges.matchAll(/error="([^"]*)"/g)].map((match) => match[1]);
   assert.deepEqual([...new Set(errors)], error ? [error] : [], challenges);
