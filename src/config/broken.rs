@@ -17,9 +17,10 @@ fn said(fixture: &Fixture, text: &str, format: Format) -> Vec<String> {
     }
 }
 
-/// Where `needle` stands in `text`, as `line:column`.
-fn place(text: &str, needle: &str) -> String {
-    let at = text.find(needle).unwrap_or_else(|| panic!("{needle:?} is not in the text"));
+/// Where `needle` stands in `text`, from byte `from` on or else anywhere, as `line:column`.
+fn place(text: &str, from: usize, needle: &str) -> String {
+    let behind = text[from..].find(needle).map(|at| from + at);
+    let at = behind.or_else(|| text.find(needle)).unwrap_or_else(|| panic!("{needle:?} is not in the text"));
     let line = text[..at].matches('\n').count() + 1;
     let column = text[..at].rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     format!("{line}:{column}")
@@ -40,7 +41,7 @@ fn judge(sample: &str, rows: &[Row]) {
     for (from, to, needle, message) in rows {
         assert_eq!(sample.matches(from).count(), 1, "{from:?} is not in the sample exactly once");
         let text = sample.replace(from, to);
-        let expected = format!("{} {message}", place(&text, needle));
+        let expected = format!("{} {message}", place(&text, sample.find(from).unwrap_or_default(), needle));
         let said = said(&fixture, &text, Format::Yaml);
         if said.len() != 1 || !said[0].starts_with(&expected) {
             wrong.push(format!("{to:?}\n  expected {expected}\n  said     {said:?}"));
@@ -148,7 +149,6 @@ fn how_it_is_written() {
                 "https://api.example.com/v1",
                 "`https://api.example.com/v1` has a path",
             ),
-            ("    tls:            ", "    tls: off #", "off #", "`off` is no way to listen"),
         ],
     );
 }
@@ -162,7 +162,7 @@ fn what_this_version_does_not_have() {
             (
                 "proxy_protocol: none ",
                 "proxy_protocol: required ",
-                "required                    # none | required",
+                "required  ",
                 "`required` is not available in this version",
             ),
             (
@@ -271,7 +271,7 @@ fn listeners_and_their_files() {
                 "address: 127.0.0.1:9901",
                 "address: 127.0.0.1:8443",
                 "127.0.0.1:8443                 # /livez",
-                "the listener on line 13 has this address",
+                "the listener on line 11 has this address",
             ),
         ],
     );
@@ -282,9 +282,15 @@ fn listeners_and_their_files() {
                 "name: sidecar",
                 "name: public",
                 "public\n    address: 127.0.0.1:8080",
-                "the listener on line 19 has this name too",
+                "the listener on line 16 has this name too",
             ),
-            ("127.0.0.1:8080", "0.0.0.0:8443", "0.0.0.0:8443", "the listener on line 20 has this address"),
+            (
+                "    tls: plaintext\n    trusted",
+                "    tls: off\n    trusted",
+                "off\n",
+                "`off` is no way to listen",
+            ),
+            ("127.0.0.1:8080", "0.0.0.0:8443", "0.0.0.0:8443", "the listener on line 17 has this address"),
         ],
     );
 }
@@ -359,7 +365,7 @@ fn issuers_and_upstreams() {
                 "spare",
                 "no route uses the upstream `spare`",
             ),
-            ("capacity: 1000000 ", "capacity: 1000 ", "1000  ", "`per_key` (100000) is more than"),
+            ("capacity: 1000000 ", "capacity: 1000 ", "100000 ", "`per_key` (100000) is more than"),
             ("per_key: 100000 ", "per_key: 1000001 ", "1000001", "`per_key` (1000001) is more than"),
         ],
     );
@@ -370,7 +376,7 @@ fn issuers_and_upstreams() {
                 "issuer: https://id.example.org",
                 "issuer: https://as.example.com",
                 "https://as.example.com\n    audiences: [https://api.example.com]\n    keys: { discovery",
-                "the issuer on line 51 is the same",
+                "the issuer on line 50 is the same",
             ),
             ("{ file: secrets/nonce-keys }", "{ file: secrets/none }", "{ file: secrets/none }", "`"),
             (
@@ -417,7 +423,7 @@ fn routes_and_what_they_rely_on() {
                 "name: health",
                 "name: accounts",
                 "accounts\n    match: { path: /healthz",
-                "the route on line 73 has this name too",
+                "the route on line 65 has this name too",
             ),
             (
                 "    upstream: accounts\n    require",
@@ -429,7 +435,7 @@ fn routes_and_what_they_rely_on() {
                 "{ path: /healthz }",
                 "{ path_prefix: /accounts }",
                 "{ path_prefix: /accounts }  ",
-                "the match on line 74 is for the same requests",
+                "the match on line 66 is for the same requests",
             ),
             (
                 "{ path: /healthz }",
@@ -536,12 +542,12 @@ fn everything_is_said_at_once_and_in_order() {
         .lines()
         .filter_map(|line| line.strip_prefix("gateway.yaml:")?.split(':').next()?.parse().ok())
         .collect();
-    assert_eq!(places, [12, 13, 21, 42, 54, 75, 95], "{shown}");
+    assert_eq!(places, [10, 11, 18, 36, 46, 67, 87], "{shown}");
     assert!(
         shown.contains("did you mean `address`?") && shown.contains("did you mean `accounts`?"),
         "{shown}"
     );
-    assert!(shown.contains("\n   13 |     adress: 127.0.0.1:8443\n      |     ^^^^^^\n"), "{shown}");
+    assert!(shown.contains("\n   11 |     adress: 127.0.0.1:8443\n      |     ^^^^^^\n"), "{shown}");
 }
 
 #[test]
@@ -568,7 +574,6 @@ fn the_other_formats_point_at_their_own_lines() {
             "3:8 `é a` is no name",
             "4:1 `certificates` is missing",
             "4:19 `1.1` is none of the words for this",
-            "5:12 no route uses the upstream `u`",
             "6:11 a single value where a list is expected",
         ]
     );

@@ -100,7 +100,7 @@ impl<T: FromText> Decode for T {
 }
 
 fn is_boolean_somewhere(text: &str) -> bool {
-    ["yes", "no", "on", "off", "y", "n", "true", "false"].iter().any(|word| text.eq_ignore_ascii_case(word))
+    ["yes", "no", "on", "off", "true", "false"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// One of a few words.
