@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{
-    self, Access, ClientCertificates, ClientTrust, Config, Listener, ListenerTls, PathMatch, Route,
-    RouteMatch, Segment,
+    self, Access, ClientCertificates, ClientTrust, Config, Environment, Listener, ListenerTls, PathMatch,
+    Route, RouteMatch, Segment,
 };
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::time::UnixTime;
@@ -16,24 +16,36 @@ use crate::verify::time::UnixTime;
 /// Reads the configuration at `path` as `serve` would. Exit code 0 and a summary on standard output, or 1 and every complaint on standard
 /// error. It tells nothing of whether the addresses are free or anything else is reachable.
 pub fn run(path: &Path) -> ExitCode {
-    let (exit, out, err) = match config::load(path, &|name| std::env::var(name).ok()) {
-        Ok(config) => {
-            // Before 1970 nothing has expired.
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            let now = UnixTime::from_seconds(i64::try_from(now).unwrap_or(i64::MAX));
-            let summary = format!("{}: ok\n{}", path.display(), summary(&config));
-            (ExitCode::SUCCESS, summary, warnings(&config, now))
-        }
+    // Before 1970 nothing has expired.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = UnixTime::from_seconds(i64::try_from(now).unwrap_or(i64::MAX));
+    let verdict = judge(path, &|name| std::env::var(name).ok(), now);
+    // Nobody reads a closed pipe, and the exit code says it all: `check | head` is no reason to panic.
+    let _ = std::io::stdout().write_all(verdict.out.as_bytes());
+    let _ = std::io::stderr().write_all(verdict.err.as_bytes());
+    verdict.exit
+}
+
+/// What the command ends with and prints.
+struct Verdict {
+    exit: ExitCode,
+    out: String,
+    err: String,
+}
+
+fn judge(path: &Path, environment: Environment<'_>, now: UnixTime) -> Verdict {
+    match config::load(path, environment) {
+        Ok(config) => Verdict {
+            exit: ExitCode::SUCCESS,
+            out: format!("{}: ok\n{}", path.display(), summary(&config)),
+            err: warnings(&config, now),
+        },
         Err(complaints) => {
             let mistakes = if complaints.len() == 1 { "mistake" } else { "mistakes" };
-            let text = format!("{complaints}\n\n{}: {} {mistakes}\n", path.display(), complaints.len());
-            (ExitCode::FAILURE, String::new(), text)
+            let err = format!("{complaints}\n\n{}: {} {mistakes}\n", path.display(), complaints.len());
+            Verdict { exit: ExitCode::FAILURE, out: String::new(), err }
         }
-    };
-    // Nobody reads a closed pipe, and the exit code says it all: `check | head` is no reason to panic.
-    let _ = std::io::stdout().write_all(out.as_bytes());
-    let _ = std::io::stderr().write_all(err.as_bytes());
-    exit
+    }
 }
 
 /// What the configuration comes to: a line for each listener, issuer and route.
@@ -158,7 +170,7 @@ fn warnings(config: &Config, now: UnixTime) -> String {
 mod tests {
     use std::process::ExitCode;
 
-    use super::{UnixTime, run, summary, warnings};
+    use super::{UnixTime, judge, summary, warnings};
     use crate::config::{Config, Format, read};
 
     fn config(directory: &std::path::Path) -> Config {
@@ -212,15 +224,30 @@ routes:
     }
 
     #[test]
-    fn the_exit_code_is_the_answer() {
+    fn the_exit_code_is_the_answer_and_the_count_is_told() {
         let directory = tempfile::tempdir().expect("a directory");
         let _ = config(directory.path());
-        let shown = |name: &str| format!("{:?}", run(&directory.path().join(name)));
-        assert_eq!(shown("gateway.yaml"), format!("{:?}", ExitCode::SUCCESS));
-        std::fs::write(directory.path().join("latin.yaml"), b"a: \xe9").expect("written");
+        let judged = |name: &str| judge(&directory.path().join(name), &|_| None, UnixTime::from_seconds(0));
+        let good = judged("gateway.yaml");
+        assert_eq!(good.exit, ExitCode::SUCCESS);
+        assert!(
+            good.out.contains("gateway.yaml: ok\n  listener public") && good.err.is_empty(),
+            "{}",
+            good.out
+        );
+        std::fs::write(directory.path().join("latin.yaml"), b"a: 1\nb: \xe9").expect("written");
+        std::fs::write(directory.path().join("empty.json"), b"{}").expect("written");
         std::fs::create_dir(directory.path().join("directory.yaml")).expect("made");
-        for broken in ["none.yaml", "a.pem", "latin.yaml", "directory.yaml"] {
-            assert_eq!(shown(broken), format!("{:?}", ExitCode::FAILURE), "{broken}");
+        for (broken, said) in [
+            ("none.yaml", "there is no such file"),
+            ("a.pem", "the format is told by the ending"),
+            ("latin.yaml", "latin.yaml:2:1: this line is not UTF-8"),
+            ("directory.yaml", "it is not a file"),
+            ("empty.json", "empty.json: 3 mistakes\n"),
+        ] {
+            let verdict = judged(broken);
+            assert_eq!(verdict.exit, ExitCode::FAILURE, "{broken}");
+            assert!(verdict.out.is_empty() && verdict.err.contains(said), "{}", verdict.err);
         }
     }
 }
