@@ -23,8 +23,8 @@ use crate::forward::Upstreams;
 use crate::gateway::{Gateway, RequestIds};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
-use crate::replay::memory::MemoryStore;
 use crate::replay::fence;
+use crate::replay::memory::MemoryStore;
 use crate::route::Routes;
 use crate::verify::dpop::DpopRules;
 use crate::verify::nonce::NonceRing;
@@ -181,7 +181,8 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
     let admin = match sockets.admin {
         Some(socket) => {
             let address = socket.local_addr()?;
-            let admin = Admin { tokens: Arc::clone(&tokens), replay, metrics, access_log, stop: stop.clone() };
+            let admin =
+                Admin { tokens: Arc::clone(&tokens), replay, metrics, access_log, stop: stop.clone() };
             tasks.spawn(admin::serve(socket, Arc::new(admin), stop.clone(), config.shutdown_grace));
             Some(address)
         }
@@ -253,7 +254,9 @@ async fn sweep(replay: Arc<MemoryStore>, clock: Clock, stop: CancellationToken) 
 /// Waits for SIGTERM or SIGINT.
 pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         warn!("signals cannot be caught; stop the process with SIGKILL");
         return std::future::pending().await;
     };

@@ -197,7 +197,8 @@ impl Gateway {
                     headers: request.headers(),
                     certificate: caller.certificate,
                 };
-                let permit = self.admit(&facts, policy, now, &mut course.holder).await.map_err(Ending::Refused)?;
+                let permit =
+                    self.admit(&facts, policy, now, &mut course.holder).await.map_err(Ending::Refused)?;
                 let binding = permit.binding();
                 course.holder.binding = Some(binding.name());
                 (course.holder.jkt, course.holder.certificate) = (binding.key(), binding.certificate());
@@ -260,9 +261,10 @@ impl Gateway {
     }
 
     fn refuse(&self, denied: Denied, course: &Course<'_>) -> Response<Body> {
-        let allow = course.target.as_ref().filter(|_| denied.rejection == Rejection::MethodUnknown).map(|target| {
-            self.routes.methods_at(target).map(http::Method::as_str).collect::<Vec<_>>().join(", ")
-        });
+        let allow =
+            course.target.as_ref().filter(|_| denied.rejection == Rejection::MethodUnknown).map(|target| {
+                self.routes.methods_at(target).map(http::Method::as_str).collect::<Vec<_>>().join(", ")
+            });
         let refusal = Refusal {
             rejection: denied.rejection,
             policy: course.route.and_then(Route::policy),
@@ -310,6 +312,7 @@ impl Gateway {
 /// Some frameworks take `_method` from the query for the method. The proof is for the method on the request line (R-A-13), so on a route that asks for
 /// proof the two may not differ.
 fn refuse_method_override(target: &Target) -> Result<(), Rejection> {
-    let overrides = |query: &str| query.split(['&', ';']).any(|pair| pair.split('=').next() == Some("_method"));
+    let overrides =
+        |query: &str| query.split(['&', ';']).any(|pair| pair.split('=').next() == Some("_method"));
     if target.query.as_deref().is_some_and(overrides) { Err(Rejection::MethodOverridden) } else { Ok(()) }
 }

@@ -71,7 +71,10 @@ pub async fn serve(socket: TcpListener, admin: Arc<Admin>, stop: CancellationTok
 
 impl Admin {
     async fn connection(&self, stream: TcpStream) {
-        let service = service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(self.answer(&request)) });
+        let service =
+            service_fn(
+                |request: Request<Incoming>| async move { Ok::<_, Infallible>(self.answer(&request)) },
+            );
         // A probe that breaks off is nobody's trouble.
         let _ = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -87,9 +90,13 @@ impl Admin {
         }
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "text/plain", "alive\n".into()),
-            "/readyz" if self.stop.is_cancelled() => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".into()),
+            "/readyz" if self.stop.is_cancelled() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".into())
+            }
             "/readyz" if self.tokens.ready() => text(StatusCode::OK, "text/plain", "ready\n".into()),
-            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "waiting for the issuers' keys\n".into()),
+            "/readyz" => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "waiting for the issuers' keys\n".into())
+            }
             "/metrics" => text(
                 StatusCode::OK,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -102,7 +109,11 @@ impl Admin {
     fn numbers(&self) -> [(&'static str, &'static str, u64); 2] {
         [
             ("replay_live_claims", "Proofs that are remembered", self.replay.live() as u64),
-            ("access_log_dropped_lines", "Access log lines lost because the log was too slow", self.access_log.dropped()),
+            (
+                "access_log_dropped_lines",
+                "Access log lines lost because the log was too slow",
+                self.access_log.dropped(),
+            ),
         ]
     }
 }
