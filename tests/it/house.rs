@@ -104,10 +104,12 @@ impl House {
         let text = configuration(&plan, upstream);
         let file = directory.path().join("gateway.yaml");
         std::fs::write(&file, &text).expect("the configuration is written");
-        let config = config::load(&file, &|_| None).unwrap_or_else(|complaints| panic!("{complaints}\n{text}"));
+        let config =
+            config::load(&file, &|_| None).unwrap_or_else(|complaints| panic!("{complaints}\n{text}"));
         let sockets = Sockets::bind(&config).await.expect("port 0 is free");
         let ahead = Arc::new(AtomicI64::new(0));
-        let gateway = app::start(config, sockets, clock(Arc::clone(&ahead))).await.expect("the gateway starts");
+        let gateway =
+            app::start(config, sockets, clock(Arc::clone(&ahead))).await.expect("the gateway starts");
         while !gateway.is_ready() && !plan.issuer.contains("unreachable") {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -156,7 +158,10 @@ fn clock(ahead: Arc<AtomicI64>) -> Clock {
     static START: std::sync::OnceLock<SystemTime> = std::sync::OnceLock::new();
     let start = *START.get_or_init(SystemTime::now);
     Clock::new(move || {
-        start + Duration::from_secs(u64::try_from(ahead.load(Ordering::SeqCst)).expect("time is moved forwards"))
+        start
+            + Duration::from_secs(
+                u64::try_from(ahead.load(Ordering::SeqCst)).expect("time is moved forwards"),
+            )
     })
 }
 
@@ -198,7 +203,9 @@ admin: {{ address: 127.0.0.1:0 }}
 fn write_files(directory: &Path, issuer: &DpopKey) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let names = vec![HOST.to_owned(), OTHER_HOST.to_owned()];
-    let certificate = rcgen::CertificateParams::new(names).and_then(|params| params.self_signed(&key)).expect("a certificate");
+    let certificate = rcgen::CertificateParams::new(names)
+        .and_then(|params| params.self_signed(&key))
+        .expect("a certificate");
     let jwk = issuer.public_jwk().replace("{\"crv\"", "{\"kid\":\"one\",\"use\":\"sig\",\"crv\"");
     for (name, text) in [
         ("server.pem", certificate.pem()),
@@ -216,14 +223,20 @@ fn certificate() -> (Vec<u8>, Vec<u8>) {
 }
 
 /// An upstream that remembers what it saw, and answers with what it was asked.
-async fn upstream(seen: Arc<Mutex<Vec<Seen>>>, answers: &'static [(&'static str, &'static str)]) -> SocketAddr {
+async fn upstream(
+    seen: Arc<Mutex<Vec<Seen>>>,
+    answers: &'static [(&'static str, &'static str)],
+) -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is free");
     let address = socket.local_addr().expect("an address");
     tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {
             let seen = Arc::clone(&seen);
-            let service = service_fn(move |request: Request<Incoming>| remember(request, Arc::clone(&seen), answers));
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            let service =
+                service_fn(move |request: Request<Incoming>| remember(request, Arc::clone(&seen), answers));
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+            );
         }
     });
     address

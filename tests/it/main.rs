@@ -1,8 +1,14 @@
 //! Everything that is tested through the library's public face, in one binary.
 
+#![expect(unreachable_pub, reason = "the modules of a test binary are each other's public")]
+
 mod differential;
+mod house;
 mod layering;
 mod properties;
+mod refusals;
 mod replay_model;
 mod rfc3986;
+mod scene;
 mod vectors;
+mod wire;

@@ -100,7 +100,9 @@ impl Scene {
 
     /// The access token.
     pub fn token(&self, house: &House) -> String {
-        (self.edit_token)(house.issuer.sign_compact(&self.token_header.to_string(), &self.token_claims.to_string()))
+        (self.edit_token)(
+            house.issuer.sign_compact(&self.token_header.to_string(), &self.token_claims.to_string()),
+        )
     }
 
     /// The proof for `token`: `ath` is filled in where the scene has not set it.
@@ -158,7 +160,10 @@ impl Scene {
     /// Sends these bytes as this scene would.
     pub async fn send_bytes(&self, house: &House, bytes: &[u8]) -> Answer {
         let mut client = house.connect(&self.sni, self.certificate).await;
-        client.exchange(bytes).await.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
+        client
+            .exchange(bytes)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
     }
 }
 

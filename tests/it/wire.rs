@@ -128,7 +128,8 @@ impl Client {
             let head = String::from_utf8_lossy(&self.rest[..end]).into_owned();
             self.rest.drain(..end);
             let mut lines = head.split("\r\n");
-            let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+            let status =
+                lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
             let status: u16 = status.ok_or_else(|| io::Error::other(format!("no status line: {head}")))?;
             if (100..200).contains(&status) {
                 continue;
@@ -218,7 +219,12 @@ impl ServerCertVerifier for Unjudged {
         certificate: &CertificateDer<'_>,
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -227,7 +233,12 @@ impl ServerCertVerifier for Unjudged {
         certificate: &CertificateDer<'_>,
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
