@@ -1,7 +1,7 @@
 //! What an issuer tells us: its keys, where they are, and the tokens already found to be signed with them.
 //!
 //! [`Tokens::verify`] is the whole of it for a request. Everything that waits on an issuer happens in one background task for each
-//! ([`issuer`]); a request only ever waits for a fetch that is allowed now, and never longer than one may take. Judging a token is
+//! (`issuer`); a request only ever waits for a fetch that is allowed now, and never longer than one may take. Judging a token is
 //! `verify::token`'s; this decides which keys it is judged by, and for how long the answer may be repeated.
 
 use std::collections::HashMap;

@@ -87,7 +87,8 @@ pub enum NotAKeySet {
 pub enum KeyError {
     /// No key has this `kid` and verifies this algorithm; or there are too many to try. A newer set may know better.
     Unknown,
-    /// The keys that fit do not verify this signature.
+    /// The keys that fit do not verify this signature. A newer set could only help a token without `kid`, and waits for the next refresh: anyone can
+    /// send a signature that is wrong.
     Signature,
 }
 
