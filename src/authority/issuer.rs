@@ -168,8 +168,8 @@ impl IssuerKeys {
         token.verify(&self.rules, &in_use.keys, now).map(|verified| (verified, in_use.generation))
     }
 
-    /// Returns after the fetch under way, or after one of its own if it is allowed now, or at once if it is not. Any number of callers wait for the same one,
-    /// none longer than one may take.
+    /// Returns after the fetch under way, or after one of its own if it is allowed now, or at once if it is not. Any number of callers
+    /// wait for the same one, none longer than one may take.
     async fn refetch(&self) {
         let Progress { ended, now } = *self.progress.borrow();
         match now {
@@ -277,7 +277,8 @@ mod tests {
     use crate::verify::algorithm::{Algorithm, Algorithms};
     use crate::verify::token::{TokenRules, TokenType};
 
-    /// The task keeps the cooldown by itself: a demand at the wrong moment, from a request that looked at the stage before it changed, waits for its end.
+    /// The task keeps the cooldown by itself: a demand at the wrong moment, from a request that looked at the stage before it
+    /// changed, waits for its end.
     #[tokio::test(start_paused = true)]
     async fn a_demand_at_the_wrong_moment_waits() {
         let cooldown = Duration::from_secs(30);

@@ -55,8 +55,8 @@ impl Tokens {
         }
     }
 
-    /// Verifies a token: its issuer's signature, and everything `verify::token` asks of it. Repeats an earlier answer for the very same characters while the
-    /// issuer's keys are the same and the token's time lasts. Whether the caller may present it is not known then.
+    /// Verifies a token: its issuer's signature, and everything `verify::token` asks of it. Repeats an earlier answer for
+    /// the very same characters while the issuer's keys are the same and the token's time lasts. Whether the caller may present it is not known then.
     ///
     /// # Errors
     /// A rejection of the token; or [`Rejection::IssuerUnavailable`] while there are no keys to judge it by.

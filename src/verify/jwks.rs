@@ -4,8 +4,8 @@
 //! that an issuer may publish a key of tomorrow's type; a text that is no key set, or holds no usable key, is refused whole. Nothing is fetched
 //! here: `authority` brings the text and decides how long a set is good.
 //!
-//! Verifiers are josekit's, since tokens and whatever else an issuer signs come in every algorithm there is. Building one costs as much as using it, so
-//! they are built once, when the set is read.
+//! Verifiers are josekit's, since tokens and whatever else an issuer signs come in every algorithm there is. Building one costs as
+//! much as using it, so they are built once, when the set is read.
 
 use std::fmt;
 
