@@ -145,11 +145,7 @@ fn matches(route: &RouteMatch, target: &Target) -> bool {
             return false;
         }
     }
-    // The root has one empty segment, which an exact `/` must take as its own.
-    !exact
-        || segments
-            .next()
-            .is_none_or(|rest| pattern.is_empty() && rest.is_empty() && segments.next().is_none())
+    !exact || segments.next().is_none()
 }
 
 /// Orders by specificity, the most specific first: a host before none; then, segment by segment, a literal before `{name}`
@@ -192,7 +188,7 @@ mod tests {
 
     fn segments(path: &str) -> Vec<Segment> {
         let segment = |s: &str| if s.starts_with('{') { Segment::Any } else { Segment::Literal(s.into()) };
-        path[1..].split('/').filter(|s| !s.is_empty()).map(segment).collect()
+        path[1..].split('/').map(segment).collect()
     }
 
     fn route(name: &str, host: Option<&str>, path: PathMatch, methods: &[Method]) -> Route {
@@ -209,7 +205,7 @@ mod tests {
 
     fn routes() -> Routes {
         let exact = |path| PathMatch::Exact(segments(path));
-        let prefix = |path| PathMatch::Prefix(segments(path));
+        let prefix = |path| PathMatch::Prefix(if path == "/" { Vec::new() } else { segments(path) });
         let mut routes = vec![
             route("all", None, prefix("/"), &[]),
             route("accounts", None, prefix("/accounts"), &[Method::GET]),
