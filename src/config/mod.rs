@@ -275,7 +275,7 @@ pub struct RouteMatch {
 }
 
 /// The path of a match: whole segments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathMatch {
     /// `path`: these segments and no more
     Exact(Vec<Segment>),
@@ -284,7 +284,7 @@ pub enum PathMatch {
 }
 
 /// One segment of a match.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
     /// This text, in normal form
     Literal(String),
