@@ -2,6 +2,7 @@
 
 mod differential;
 mod layering;
+mod presented;
 mod properties;
 mod replay_model;
 mod rfc3986;
