@@ -6,4 +6,5 @@ mod presented;
 mod properties;
 mod replay_model;
 mod rfc3986;
+mod source;
 mod vectors;
