@@ -107,7 +107,7 @@ impl<S: BuildHasher> MemoryStore<S> {
     ///
     /// # Errors
     /// - [`ClaimError::Replayed`] when it was taken before, though it should be expired: its request has been too slow, and the answer is the same.
-    /// - [`ClaimError::Unavailable`] when it lies in a second of which claims have been forgotten. Each request has its own `now`, so one that was
+    /// - [`ClaimError::Past`] when it lies in a second of which claims have been forgotten. Each request has its own `now`, so one that was
     ///   held up before this step (by a fetch of keys, say) may come here when another with the same proof has come, gone and been forgotten.
     ///   The clock set back does the same. Neither can be told from a first use, so neither passes.
     /// - [`ClaimError::OwnerFull`], [`ClaimError::Full`] when there is no room. Claims that have expired count until they are swept,
@@ -151,7 +151,7 @@ impl<S: BuildHasher> MemoryStore<S> {
             Entry::Vacant(place) => {
                 // Looked at while the shard is locked: if this very proof was forgotten, the lock makes us see up to when.
                 if until < now || until <= self.wheel.forgotten_through() {
-                    return Err(ClaimError::Unavailable);
+                    return Err(ClaimError::Past);
                 }
                 self.reserve(held.share)?;
                 drop(place.insert(()));

@@ -78,7 +78,7 @@ impl Model {
             return Err(ClaimError::Replayed);
         }
         if until < now || until <= self.forgotten {
-            return Err(ClaimError::Unavailable);
+            return Err(ClaimError::Past);
         }
         if self.held.keys().filter(|(o, _)| *o == owner).count() >= self.per_key {
             return Err(ClaimError::OwnerFull);
@@ -150,7 +150,7 @@ proptest! {
                 Err(ClaimError::Replayed) => prop_assert!(known, "a new proof was called used"),
                 Err(ClaimError::OwnerFull) => prop_assert!(count(&own, now) >= per_key),
                 Err(ClaimError::Full) => prop_assert!(count(&all, now) >= capacity),
-                Err(ClaimError::Unavailable) => prop_assert!(
+                Err(ClaimError::Past) => prop_assert!(
                     until < now || taken.iter().any(|(_, _, u)| *u >= until && *u < latest),
                     "nothing was forgotten up to there"
                 ),
@@ -211,7 +211,7 @@ fn who_comes_after_the_forgetting_does_not_pass() {
     assert_eq!(store.take(proof, at(100)), Ok(()));
     assert_eq!(store.sweep(at(100), 10), 0, "kept through its last second");
     assert_eq!(store.sweep(at(101), 10), 1);
-    assert_eq!(store.take(proof, at(100)), Err(ClaimError::Unavailable));
+    assert_eq!(store.take(proof, at(100)), Err(ClaimError::Past));
     assert_eq!(store.take(claim(1, 2, 101), at(101)), Ok(()), "others go on");
 }
 
@@ -301,11 +301,7 @@ fn the_clock_set_back_and_forward() {
     assert_eq!(store.take(claim(1, 2, 4_660), at(4_600)), Ok(()), "an hour ahead");
     assert_eq!(store.sweep(at(4_600), 10), 1, "the first has expired");
     // The clock goes back to where it was right.
-    assert_eq!(
-        store.take(claim(1, 1, 1_060), at(1_010)),
-        Err(ClaimError::Unavailable),
-        "forgotten, so not taken"
-    );
+    assert_eq!(store.take(claim(1, 1, 1_060), at(1_010)), Err(ClaimError::Past), "forgotten, so not taken");
     assert_eq!(store.take(claim(1, 3, 1_070), at(1_010)), Ok(()), "a fresh proof passes");
     assert_eq!(store.take(claim(1, 3, 1_070), at(1_011)), Err(ClaimError::Replayed));
     assert_eq!(store.take(claim(1, 2, 4_660), at(1_012)), Err(ClaimError::Replayed), "held all the while");
@@ -317,8 +313,8 @@ fn the_clock_set_back_and_forward() {
 #[test]
 fn a_claim_already_over_is_refused() {
     let store = store(10, 10);
-    assert_eq!(store.take(claim(1, 1, 99), at(100)), Err(ClaimError::Unavailable));
-    assert_eq!(store.take(claim(1, 1, i64::MIN), at(i64::MIN)), Err(ClaimError::Unavailable));
+    assert_eq!(store.take(claim(1, 1, 99), at(100)), Err(ClaimError::Past));
+    assert_eq!(store.take(claim(1, 1, i64::MIN), at(i64::MIN)), Err(ClaimError::Past));
     assert_eq!(store.live(), 0);
 }
 

@@ -1,0 +1,140 @@
+//! The demo's configuration: what an operator would write for these parts, as the value it becomes.
+//!
+//! It is built here rather than read, since a file would have to hold the keys and the demo writes nothing. It asks for no exception from any rule.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use tokio::net::TcpListener;
+
+use super::surroundings::{AUDIENCE, DemoError, Surroundings};
+use crate::config::{
+    Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
+    Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, PathMatch, ReplayMemory, Route,
+    RouteMatch, Segment, ServerCertificate, TlsSettings, Upstream,
+};
+use crate::verify::algorithm::{Algorithm, Algorithms};
+use crate::verify::credential::CredentialLimits;
+use crate::verify::htu::{Authority, Origin, Scheme};
+use crate::verify::policy::{BindingRule, NonceRule, Policy};
+use crate::verify::token::{TokenRules, TokenType};
+
+/// Where a proof without a nonce will do.
+pub const ACCOUNTS: &str = "accounts";
+/// Where a nonce is required.
+pub const PAYMENTS: &str = "payments";
+
+/// The configuration of a gateway on `listener`, between these parts.
+///
+/// # Errors
+/// [`DemoError`].
+pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Config, DemoError> {
+    let address = listener.local_addr()?;
+    let at = |scheme, host: &str, port| {
+        Origin::new(scheme, &Authority { host: host.to_owned(), port: Some(port) })
+    };
+    let (host, port) = (address.ip().to_string(), address.port());
+    let origins = [host.as_str(), "localhost"].map(|name| Arc::new(at(Scheme::Https, name, port))).to_vec();
+    let upstream = around.upstream.address();
+    Ok(Config {
+        listeners: vec![Listener {
+            name: "demo".to_owned(),
+            address,
+            origins,
+            tls: ListenerTls::Tls(TlsSettings {
+                only_tls13: false,
+                certificates: vec![ServerCertificate {
+                    names: vec![host, "localhost".to_owned()],
+                    key: around.server.certified_key()?,
+                }],
+                client_certificates: ClientCertificates::Asked { required: false, trust: ClientTrust::Any },
+            }),
+            trusted_proxies: Vec::new(),
+            client_certificate_header: ClientCertificateHeader::None,
+        }],
+        issuers: vec![issuer(around)?],
+        dpop: Dpop {
+            algorithms: Algorithms::new(&[
+                Algorithm::Es256,
+                Algorithm::Es384,
+                Algorithm::Ps256,
+                Algorithm::EdDsa,
+            ]),
+            max_age: 60,
+            max_future: 10,
+            nonce_lifetime: 300,
+            nonce_keys: NonceKeys(Vec::new()),
+        },
+        replay: ReplayMemory {
+            capacity: 100_000,
+            per_key: 10_000,
+            // Every key was made in this process, so there is no proof from before its start.
+            after_restart: AfterRestart::Accept,
+        },
+        upstreams: vec![Upstream {
+            name: "echo".to_owned(),
+            servers: vec![at(Scheme::Http, &upstream.ip().to_string(), upstream.port())],
+            trust: None,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+        }],
+        routes: vec![
+            route(ACCOUNTS, "accounts:read", NonceRule::None),
+            route(PAYMENTS, "payments:write", NonceRule::Required),
+        ],
+        // The scenes are the output; a log line between two of them would hide them.
+        log: Log { level: tracing::Level::WARN, access: false },
+        admin: None,
+        limits: Limits {
+            header_bytes: 32 << 10,
+            credentials: CredentialLimits { token_bytes: 16 << 10, proof_bytes: 8 << 10 },
+            body_bytes: 10 << 20,
+            connections: 1000,
+            handshake_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+        },
+        shutdown_grace: Duration::from_secs(2),
+    })
+}
+
+fn issuer(around: &Surroundings) -> Result<Issuer, DemoError> {
+    Ok(Issuer {
+        rules: TokenRules {
+            issuer: around.issuer.url().to_owned(),
+            audiences: vec![AUDIENCE.to_owned()],
+            algorithms: Algorithms::new(&[Algorithm::Es256]),
+            token_type: TokenType::AtJwt,
+            required_claims: ["sub", "client_id", "iat", "jti"].map(str::to_owned).to_vec(),
+            leeway: 5,
+        },
+        keys: KeySource::Discovery,
+        trust: Some(around.roots()?),
+        refetch_cooldown: Duration::from_secs(30),
+        refresh: Duration::from_secs(300),
+        keep_stale: Duration::from_secs(3600),
+    })
+}
+
+/// Everything under `/{name}`, for tokens bound in any way and with that scope.
+fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
+    Route {
+        name: name.into(),
+        matches: RouteMatch {
+            host: None,
+            path: PathMatch::Prefix(vec![Segment::Literal(name.to_owned())]),
+            methods: vec![Method::GET, Method::POST],
+            allow_empty_segments: false,
+            allow_encoded_slash: false,
+        },
+        upstream: 0,
+        access: Access::Bound(Policy {
+            binding: BindingRule::Any,
+            nonce,
+            scopes: vec![scope.to_owned()],
+            audiences: Vec::new(),
+        }),
+        forward: Forward { keep_credentials: false, identity_headers: true },
+    }
+}

@@ -1,0 +1,90 @@
+//! The demo's desk: hands out over plain http on 127.0.0.1 what a person needs to try things by hand, since the demo writes no files.
+//!
+//! Private keys too. Anyone on this machine can fetch them, and they open nothing but this demo.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+use tokio::net::TcpListener;
+
+use super::loopback::{self, Server, Transport};
+use super::surroundings::{DemoError, Surroundings};
+use crate::caller;
+use crate::caller::proof::ProofRequest;
+use crate::verify::confirmation::Confirmation;
+
+/// What the captured request asks for.
+pub const CAPTURED_PATH: &str = "/accounts/1";
+
+/// The desk. It is open until it is dropped.
+#[derive(Debug)]
+pub struct Desk {
+    server: Server,
+}
+
+impl Desk {
+    /// Opens it on `listener`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(listener: TcpListener, around: Arc<Surroundings>) -> io::Result<Self> {
+        let server = loopback::serve(listener, Transport::Plaintext, move |request| {
+            let answer = answer(&around, request.method(), request.uri().path());
+            async move { answer }
+        })?;
+        Ok(Self { server })
+    }
+
+    /// Where it is.
+    pub const fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+}
+
+fn answer(around: &Surroundings, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    let (status, text) = match handed_out(around, method, path) {
+        Some(Ok(text)) => (StatusCode::OK, text),
+        Some(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        None => (StatusCode::NOT_FOUND, String::new()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What is under that path; `None` for nothing.
+fn handed_out(around: &Surroundings, method: &Method, path: &str) -> Option<Result<String, DemoError>> {
+    if method != Method::GET {
+        return None;
+    }
+    let now = caller::now();
+    match path {
+        "/ca.pem" => Some(Ok(around.authority.certificate_pem())),
+        "/key.pem" => Some(Ok(around.key.to_pkcs8_pem().to_string())),
+        "/client.pem" => Some(Ok(around.client.certificate_pem() + &around.client.key_pem())),
+        "/token" => Some(around.token(Confirmation::Key(around.key.thumbprint()), now)),
+        "/certificate-token" => {
+            Some(around.token(Confirmation::Certificate(around.client.thumbprint()), now))
+        }
+        "/captured" => Some(captured(around)),
+        _ => None,
+    }
+}
+
+/// A request as someone in the middle would have it: its headers, in the form of a curl configuration. It is good once.
+fn captured(around: &Surroundings) -> Result<String, DemoError> {
+    let now = caller::now();
+    let token = around.token(Confirmation::Key(around.key.thumbprint()), now)?;
+    let proof = ProofRequest::new(&Method::GET, &format!("{}{CAPTURED_PATH}", around.api()))
+        .expect("the demo's own URL is https")
+        .with_token(&token)
+        .sign(&around.key, now)?;
+    Ok(format!("header = \"Authorization: DPoP {token}\"\nheader = \"DPoP: {proof}\"\n"))
+}
