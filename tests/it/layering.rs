@@ -5,8 +5,8 @@ use crate::source::{Source, block, has_word, patterns, sources, starts_a_word, t
 /// The modules from the bottom up. A module imports only from lower rows; those of one row never import each other.
 const TIERS: &[&[&str]] = &[
     &["verify"],
-    &["config"],
-    &["authority", "replay", "observe"],
+    &["config", "clock"],
+    &["authority", "replay", "observe", "route"],
     &["accept", "forward"],
     &["respond"],
     &["gateway"],
@@ -144,16 +144,15 @@ fn no_match_over_rejection_has_a_catch_all() {
 
 #[test]
 fn files_can_be_read_in_one_go() {
-    let too_long = |source: &Source, code: usize| {
+    let mut wrong = Vec::new();
+    for source in sources("src").iter().chain(&sources("tests")) {
         let lines = source.text.lines().count();
         let tests = source.text.find("#[cfg(test)]\nmod tests {").unwrap_or(source.text.len());
-        let own = source.text[..tests].lines().count();
-        (lines > FILE_LINES || own > code)
-            .then(|| format!("{}: {own} lines, {lines} with tests", source.name()))
-    };
-    let mut wrong: Vec<String> =
-        sources("src").iter().filter_map(|source| too_long(source, CODE_LINES)).collect();
-    wrong.extend(sources("tests").iter().filter_map(|source| too_long(source, FILE_LINES)));
+        let own = if source.is_test() { 0 } else { source.text[..tests].lines().count() };
+        if lines > FILE_LINES || own > CODE_LINES {
+            wrong.push(format!("{}: {own} lines, {lines} with tests", source.name()));
+        }
+    }
     assert_none(wrong);
 }
 
@@ -188,7 +187,6 @@ mod of_the_checks {
             ("src/verify/a.rs", "const A: &str = \"crate::config\"; const B: &str = r#\"\"crate::config\"#;"),
             ("src/verify/a.rs", "fn f<'a>(c: char) -> bool { c == '\"' } /* crate::config \" */"),
             ("src/verify/a.rs", "#[cfg(test)]\nmod tests { use crate::config::Config; }"),
-            ("src/verify/a/tests.rs", "use crate::config::Config;"),
             ("src/verify/a/b.rs", "use super::super::jwk;"),
             ("src/replay/memory.rs", "use crate::{config::ReplayMemory, verify::{jwk, replay}};"),
             ("src/main.rs", "use holdfast::cli;"),

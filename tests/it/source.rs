@@ -11,15 +11,17 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// The text as it stands.
     pub(crate) text: String,
-    /// Without comments, strings and unit tests.
+    /// Without comments, strings and unit tests; empty for a file that is one.
     pub(crate) code: String,
+    /// Without comments and strings.
+    bare: String,
 }
 
 impl Source {
     pub(crate) fn new(path: PathBuf, text: String) -> Self {
         let bare = without_comments_and_strings(&text);
-        let code = if is_unit_test(&path) { String::new() } else { without_tests(&bare) };
-        Self { path, text, code }
+        let code = without_tests(&bare);
+        Self { path, text, code, bare }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -28,12 +30,29 @@ impl Source {
 
     /// The path of modules that the file is: `src/a/b.rs` and `src/a/b/mod.rs` are `a`, `b`; the root is none.
     pub(crate) fn module(&self) -> Vec<String> {
-        let inside = self.path.strip_prefix("src").expect("a file under src").with_extension("");
+        let inside = self.path.strip_prefix("src").unwrap_or(&self.path).with_extension("");
         let mut names: Vec<String> = inside.iter().map(|name| name.to_string_lossy().into_owned()).collect();
         if names.last().is_some_and(|name| name == "mod" || name == "lib") {
             names.pop();
         }
         names
+    }
+
+    /// The modules in files of their own that it has for its tests.
+    fn test_modules(&self) -> Vec<Vec<String>> {
+        let declared = self.bare.split("#[cfg(test)]").skip(1).filter_map(|item| {
+            let (before, rest) = item.split_once("mod ")?;
+            let (name, _) = rest.split_once(';')?;
+            let is_visibility = matches!(before.trim(), "" | "pub" | "pub(crate)" | "pub(super)");
+            let is_name = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+            (is_visibility && is_name).then(|| name.to_owned())
+        });
+        declared.map(|name| [self.module(), vec![name]].concat()).collect()
+    }
+
+    /// Whether all of it is tests.
+    pub(crate) fn is_test(&self) -> bool {
+        self.code.is_empty()
     }
 
     /// The top-level modules of ours that it names.
@@ -55,11 +74,7 @@ impl Source {
     }
 }
 
-/// `tests.rs` and what lies in `tests/` are unit tests in files of their own.
-fn is_unit_test(path: &Path) -> bool {
-    path.with_extension("").iter().any(|name| name == "tests")
-}
-
+/// Whether what begins at `at` is not the rest of a longer name or path.
 pub(crate) fn starts_a_word(text: &str, at: usize) -> bool {
     !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
 }
@@ -205,6 +220,7 @@ pub(crate) fn top_level(text: &str, mark: &str) -> Option<usize> {
     })
 }
 
+/// Every Rust file below a folder of the package.
 pub(crate) fn sources(folder: &str) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut found, mut folders) = (Vec::new(), vec![root.join(folder)]);
@@ -220,6 +236,12 @@ pub(crate) fn sources(folder: &str) -> Vec<Source> {
         }
     }
     assert!(!found.is_empty(), "no sources under {folder}");
+    let tests: Vec<_> = found.iter().flat_map(Source::test_modules).collect();
+    for source in &mut found {
+        if !source.path.starts_with("src") || tests.iter().any(|test| source.module().starts_with(test)) {
+            source.code.clear();
+        }
+    }
     found
 }
 
