@@ -44,12 +44,15 @@ fn segments(text: &str, allowed: Allowed) -> Result<Vec<Segment>, Wrong> {
     if plain.iter().any(|segment| segment.contains(['{', '}', '*'])) {
         return Err(Wrong::new("is no pattern", "`{name}` stands for one whole segment; there is no `*`"));
     }
-    let path = Path::read(&format!("/{}", plain.join("/"))).map_err(|rejection| match rejection {
-        Rejection::PathAmbiguous => Wrong::new(
-            "has dots or characters that two readers understand differently",
-            "write the path that such a request ends up at",
-        ),
-        _ => Wrong::new("is no path", "a path without a query; other characters percent-encoded"),
+    let path = Path::read(&format!("/{}", plain.join("/"))).map_err(|rejection| {
+        if rejection == Rejection::PathAmbiguous {
+            Wrong::new(
+                "has dots or characters that two readers understand differently",
+                "write the path that such a request ends up at",
+            )
+        } else {
+            Wrong::new("is no path", "a path without a query; other characters percent-encoded")
+        }
     })?;
     if path.has_empty_segment() && !allowed.empty_segments {
         return Err(Wrong::new(

@@ -7,8 +7,9 @@
 //! insertion would let two requests through with one proof. The counters and the wheel only follow it. This is the one module that
 //! touches a `DashMap`: no guard leaves it, so none can be held across an await.
 //!
-//! **Size.** An entry is 16 bytes in the map (with one byte of bookkeeping, at a load between 7/16 and 7/8), 16 in the wheel,
-//! and its part of the counters: at most 64 bytes at a million entries, which `tests/bench/claim.rs` measures.
+//! **Size.** A proof is remembered by a fingerprint of 8 bytes. With it an entry takes 9 bytes in the map, at a load between 7/16 and 7/8, 16 in
+//! the wheel, and its part of the counters: at most 64 bytes at a million entries, which `tests/bench/claim.rs` measures. Small is also
+//! what makes it fast, since a claim costs little but the memory it has to wait for.
 //!
 //! **The clock** is the caller's. Set forward, it makes claims expire; nothing is forgotten at once, only at the pace of the sweeps. Set
 //! back, it finds old claims still kept; of those that were forgotten already, the second up to which that happened is known, and a claim
@@ -16,7 +17,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
@@ -24,31 +25,60 @@ use dashmap::{DashMap, Entry};
 use super::shares::{Share, Shares};
 use super::wheel::Wheel;
 use crate::config::ReplayMemory;
+use crate::verify::digest::Digest;
 use crate::verify::replay::{Claim, ClaimError, ClaimStore};
 use crate::verify::time::UnixTime;
 
 /// Shards of the map. A shard that grows is rehashed under its lock, so this many keep the pause at a million entries under a millisecond.
 const SHARDS: usize = 128;
-/// Expired claims each claim takes out. More than one, so that a backlog shrinks by claims alone.
+/// Expired claims each claim takes out, of those that the background sweep has left for [`LEFT_TO_THE_BACKGROUND`]. More than one, so that a
+/// backlog shrinks by claims alone.
 const SWEPT_BY_A_CLAIM: usize = 2;
+/// Seconds for which expired claims are the background's to sweep, so that no caller waits for it. If it never runs, the store holds the claims of so
+/// many seconds more.
+const LEFT_TO_THE_BACKGROUND: i64 = 2;
 /// Expired claims taken out before a claim is refused for want of room: their places are free, only nobody has said so yet.
 const SWEPT_BEFORE_REFUSING: usize = 64;
 
-/// A claim as it is remembered. 96 bits of the proof's digest: to make another caller's proof look used takes a second preimage of those, and
-/// to collide with oneself gains nothing.
+/// Which proof, in 64 bits of a hash that is keyed for this process. Nobody outside can find two proofs that share one, so they meet by chance only:
+/// with a million entries, in one claim of 2 · 10^13. A proof that meets another is refused as used, and the next attempt has a new `jti`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct Fingerprint(pub(super) u64);
+
+/// A claim as the wheel keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Held {
+    pub(super) proof: Fingerprint,
     pub(super) share: Share,
-    pub(super) proof: [u8; 12],
 }
 
-/// The store. `S` is the hash of its tables, keyed at random for each process unless a test says otherwise: callers choose `jti` and
-/// could otherwise choose where it lands.
+/// A fingerprint is a keyed hash already; hashing it again would only take time.
+#[derive(Clone, Copy, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The store. `S` is the hash behind fingerprints and shares, keyed at random for each process unless a test says otherwise: callers choose
+/// `jti`, and would otherwise choose where it lands.
 pub struct MemoryStore<S = RandomState> {
-    proofs: DashMap<Key, (), S>,
+    proofs: DashMap<Fingerprint, (), BuildHasherDefault<AsItIs>>,
     wheel: Wheel,
     shares: Shares,
-    held: AtomicUsize,
+    count: AtomicUsize,
     capacity: usize,
     hasher: S,
 }
@@ -60,14 +90,14 @@ impl MemoryStore {
     }
 }
 
-impl<S: BuildHasher + Clone> MemoryStore<S> {
+impl<S: BuildHasher> MemoryStore<S> {
     /// An empty store with the limits of `replay.memory` and a hash of the caller's choice.
     pub fn with_hasher(settings: &ReplayMemory, hasher: S) -> Self {
         Self {
-            proofs: DashMap::with_hasher_and_shard_amount(hasher.clone(), SHARDS),
+            proofs: DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), SHARDS),
             wheel: Wheel::new(),
             shares: Shares::new(settings.capacity, settings.per_key),
-            held: AtomicUsize::new(0),
+            count: AtomicUsize::new(0),
             capacity: settings.capacity,
             hasher,
         }
@@ -83,76 +113,83 @@ impl<S: BuildHasher + Clone> MemoryStore<S> {
     /// - [`ClaimError::OwnerFull`], [`ClaimError::Full`] when there is no room. Claims that have expired count until they are swept,
     ///   which happens here too.
     pub fn take(&self, claim: Claim, now: UnixTime) -> Result<(), ClaimError> {
-        let key = self.key(&claim);
+        let held = self.held(&claim);
+        let overdue = now.minus(LEFT_TO_THE_BACKGROUND);
         for _ in 0..SWEPT_BY_A_CLAIM {
-            let Some(expired) = self.wheel.pop_beside(key, now) else { break };
+            let Some(expired) = self.wheel.pop_beside(held.proof, overdue) else { break };
             self.forget(expired);
         }
-        match self.insert(key, claim.until, now) {
+        match self.insert(held, claim.until, now) {
             Err(ClaimError::OwnerFull | ClaimError::Full) if self.sweep(now, SWEPT_BEFORE_REFUSING) > 0 => {
-                self.insert(key, claim.until, now)
+                self.insert(held, claim.until, now)
             }
             result => result,
         }
     }
 
-    /// Forgets at most `budget` claims whose last second lies before `now`; tells how many. Every claim does a little of this itself; calling it
-    /// once a second keeps [`live`](Self::live) true in quiet times and clears the backlog when a nonce's whole period expires in one second. The
-    /// map keeps the size it once grew to, which `capacity` bounds.
+    /// Forgets at most `budget` claims whose last second lies before `now`; tells how many. To be called once a second, until it tells less
+    /// than `budget`. Claims do without it, at the price of doing its work; it also keeps [`live`](Self::live) true in quiet times. The map
+    /// keeps the size it once grew to, which `capacity` bounds.
     pub fn sweep(&self, now: UnixTime, budget: usize) -> usize {
         (0..budget).map_while(|_| self.wheel.pop_anywhere(now)).map(|expired| self.forget(expired)).count()
     }
 
     /// How many claims are held: the live ones, and those expired that are not swept yet.
     pub fn live(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
     }
 
-    fn key(&self, claim: &Claim) -> Key {
-        let proof = *claim.proof.as_bytes().first_chunk().expect("32 bytes have a first 12");
-        Key { share: self.shares.of(claim.owner, &self.hasher), proof }
+    fn held(&self, claim: &Claim) -> Held {
+        let proof = Fingerprint(keyed(&self.hasher, claim.proof));
+        Held { proof, share: self.shares.of(keyed(&self.hasher, claim.owner)) }
     }
 
-    fn insert(&self, key: Key, until: UnixTime, now: UnixTime) -> Result<(), ClaimError> {
-        match self.proofs.entry(key) {
+    fn insert(&self, held: Held, until: UnixTime, now: UnixTime) -> Result<(), ClaimError> {
+        match self.proofs.entry(held.proof) {
             // Expired or not: a proof that was used is used.
             Entry::Occupied(_) => return Err(ClaimError::Replayed),
             Entry::Vacant(place) => {
-                // Looked at while the shard is locked: if this very key was forgotten, the lock makes us see up to when.
+                // Looked at while the shard is locked: if this very proof was forgotten, the lock makes us see up to when.
                 if until < now || until <= self.wheel.forgotten_through() {
                     return Err(ClaimError::Past);
                 }
-                self.reserve(key)?;
+                self.reserve(held.share)?;
                 drop(place.insert(()));
             }
         }
         // After the shard's lock is free. Until it is in the wheel a claim cannot expire, which is the harmless order.
-        self.wheel.push(key, until);
+        self.wheel.push(held, until);
         Ok(())
     }
 
     /// A place for the owner, then one in the store: who has used up his own share is told that, not that the store is full.
-    fn reserve(&self, key: Key) -> Result<(), ClaimError> {
-        if !self.shares.take(key.share) {
+    fn reserve(&self, share: Share) -> Result<(), ClaimError> {
+        if !self.shares.take(share) {
             return Err(ClaimError::OwnerFull);
         }
-        let more = |held| (held < self.capacity).then(|| held + 1);
-        if self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
-            self.shares.give_back(key.share);
+        let more = |count| (count < self.capacity).then(|| count + 1);
+        if self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            self.shares.give_back(share);
             return Err(ClaimError::Full);
         }
         Ok(())
     }
 
-    fn forget(&self, key: Key) {
-        if self.proofs.remove(&key).is_some() {
-            self.held.fetch_sub(1, Ordering::Relaxed);
-            self.shares.give_back(key.share);
+    fn forget(&self, held: Held) {
+        if self.proofs.remove(&held.proof).is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.shares.give_back(held.share);
         }
     }
 }
 
-impl<S: BuildHasher + Clone + Send + Sync> ClaimStore for MemoryStore<S> {
+/// A keyed hash of a digest. Half of the digest is as good as all of it: to be hashed alike, two would have to share 128 bits of SHA-256.
+fn keyed<Of>(hasher: &impl BuildHasher, digest: Digest<Of>) -> u64 {
+    let half = digest.as_bytes().first_chunk().expect("32 bytes have a first 16");
+    hasher.hash_one(u128::from_ne_bytes(*half))
+}
+
+impl<S: BuildHasher + Send + Sync> ClaimStore for MemoryStore<S> {
     async fn claim(&self, claim: Claim, now: UnixTime) -> Result<(), ClaimError> {
         self.take(claim, now)
     }
@@ -161,20 +198,8 @@ impl<S: BuildHasher + Clone + Send + Sync> ClaimStore for MemoryStore<S> {
 impl<S> fmt::Debug for MemoryStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore")
-            .field("held", &self.held)
+            .field("held", &self.count)
             .field("capacity", &self.capacity)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-impl Key {
-    /// A key that only tests have: keys that differ by [`SPOKES`](super::wheel) lie on one spoke.
-    pub(super) fn numbered(n: u64) -> Self {
-        let mut proof = [0; 12];
-        proof[..8].copy_from_slice(&n.to_le_bytes());
-        let shares = Shares::new(1, 1);
-        let hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::new();
-        Key { share: shares.of(crate::verify::digest::Digest::of(b""), &hasher), proof }
     }
 }

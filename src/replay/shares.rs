@@ -4,11 +4,8 @@
 //! process: nobody outside can choose whom to share with. With 2^20 counters and `n` other active keys, a key shares its counter with
 //! probability n / 2^20 (one in a thousand for a thousand keys); two that share also share the cap, which errs on the side of refusing.
 
-use std::hash::BuildHasher;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-use crate::verify::digest::{Digest, Key};
 
 /// Counters on one page; a page is made when the first of its counters is used, so that an idle process holds none.
 const PAGE: usize = 1 << 10;
@@ -36,11 +33,11 @@ impl Shares {
         }
     }
 
-    /// The counter of `owner`.
-    pub(super) fn of(&self, owner: Digest<Key>, hasher: &impl BuildHasher) -> Share {
+    /// The counter of the key that has this keyed hash.
+    pub(super) fn of(&self, keyed_hash: u64) -> Share {
         let mask = (self.pages.len() * PAGE - 1) as u64;
         // At most 2^20 counters, so the masked hash fits.
-        Share((hasher.hash_one(owner.as_bytes()) & mask) as u32)
+        Share((keyed_hash & mask) as u32)
     }
 
     /// Counts one more. `false`, and nothing counted, when the share is used up.
@@ -63,14 +60,12 @@ impl Shares {
 
 #[cfg(test)]
 mod tests {
-    use std::hash::{BuildHasherDefault, DefaultHasher};
-
-    use super::{Digest, PAGE, PAGES_MOST, Shares};
+    use super::{PAGE, PAGES_MOST, Shares};
 
     #[test]
     fn a_share_counts_to_its_cap_and_back() {
         let shares = Shares::new(10, 2);
-        let share = shares.of(Digest::of(b"key"), &BuildHasherDefault::<DefaultHasher>::new());
+        let share = shares.of(u64::MAX);
         assert!(shares.take(share) && shares.take(share) && !shares.take(share));
         shares.give_back(share);
         assert!(shares.take(share) && !shares.take(share));
@@ -89,8 +84,7 @@ mod tests {
         let shares = Shares::new(1 << 20, 1);
         let made = || shares.pages.iter().filter(|page| page.get().is_some()).count();
         assert_eq!(made(), 0);
-        let hasher = BuildHasherDefault::<DefaultHasher>::new();
-        assert!(shares.take(shares.of(Digest::of(b"key"), &hasher)));
+        assert!(shares.take(shares.of(u64::MAX)));
         assert_eq!(made(), 1);
     }
 }

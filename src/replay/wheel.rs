@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::memory::Key;
+use super::memory::{Fingerprint, Held};
 use crate::verify::time::UnixTime;
 
-/// A power of two, so that one byte of a key chooses evenly.
+/// A power of two, so that a fingerprint's last bits choose evenly.
 const SPOKES: usize = 16;
-/// Keys in the first chunk of a second. Chunks double up to [`CHUNK_MOST`], so that a quiet second is small and a busy one is never copied.
+/// Claims in the first chunk of a second. Chunks double up to [`CHUNK_MOST`], so that a quiet second is small and a busy one is never copied.
 const CHUNK_LEAST: usize = 4;
-/// Keys in the largest chunk: 4 KiB.
+/// Claims in the largest chunk: 4 KiB.
 const CHUNK_MOST: usize = 256;
 /// No claim waits; later than every time.
 const NEVER: i64 = i64::MAX;
@@ -29,7 +29,7 @@ pub(super) struct Wheel {
     turn: AtomicUsize,
 }
 
-/// A part of the claims. A caller who shapes his keys to fall on one spoke only makes himself wait for its lock.
+/// A part of the claims.
 struct Spoke {
     /// The earliest second in `seconds`, or [`NEVER`]: tells without the lock that nothing has expired. It is written under the lock; a
     /// reader who sees an old value forgets a little later, which is harmless.
@@ -37,8 +37,8 @@ struct Spoke {
     seconds: Mutex<BTreeMap<i64, Chunks>>,
 }
 
-/// The keys of one second; never empty.
-type Chunks = Vec<Vec<Key>>;
+/// The claims of one second; never empty.
+type Chunks = Vec<Vec<Held>>;
 
 impl Wheel {
     pub(super) fn new() -> Self {
@@ -49,18 +49,18 @@ impl Wheel {
         }
     }
 
-    /// Remembers that `key` may be forgotten after `until`.
-    pub(super) fn push(&self, key: Key, until: UnixTime) {
-        self.spokes[Self::spoke_of(key)].push(key, until.seconds());
+    /// Remembers that `held` may be forgotten after `until`.
+    pub(super) fn push(&self, held: Held, until: UnixTime) {
+        self.spokes[Self::spoke_of(held.proof)].push(held, until.seconds());
     }
 
-    /// Takes one expired key from the spoke that `key` belongs to.
-    pub(super) fn pop_beside(&self, key: Key, now: UnixTime) -> Option<Key> {
-        self.pop(Self::spoke_of(key), now)
+    /// Takes one expired claim from the spoke that `proof` belongs to.
+    pub(super) fn pop_beside(&self, proof: Fingerprint, now: UnixTime) -> Option<Held> {
+        self.pop(Self::spoke_of(proof), now)
     }
 
-    /// Takes one expired key from any spoke, beginning with another one each time.
-    pub(super) fn pop_anywhere(&self, now: UnixTime) -> Option<Key> {
+    /// Takes one expired claim from any spoke, beginning with another one each time.
+    pub(super) fn pop_anywhere(&self, now: UnixTime) -> Option<Held> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         (0..SPOKES).find_map(|step| self.pop(turn.wrapping_add(step) % SPOKES, now))
     }
@@ -70,15 +70,18 @@ impl Wheel {
         UnixTime::from_seconds(self.forgotten.load(Ordering::Acquire))
     }
 
-    fn pop(&self, spoke: usize, now: UnixTime) -> Option<Key> {
-        let (key, second) = self.spokes[spoke].pop(now.seconds())?;
-        // Said before the key leaves the store, so that whoever finds it gone also finds this.
-        self.forgotten.fetch_max(second, Ordering::AcqRel);
-        Some(key)
+    fn pop(&self, spoke: usize, now: UnixTime) -> Option<Held> {
+        let (held, second) = self.spokes[spoke].pop(now.seconds())?;
+        // Said before the proof leaves the map, so that whoever finds it gone also finds this. It only grows, so a look is enough where it
+        // is there already.
+        if self.forgotten.load(Ordering::Acquire) < second {
+            self.forgotten.fetch_max(second, Ordering::AcqRel);
+        }
+        Some(held)
     }
 
-    fn spoke_of(key: Key) -> usize {
-        usize::from(key.proof[0]) % SPOKES
+    const fn spoke_of(Fingerprint(proof): Fingerprint) -> usize {
+        (proof % SPOKES as u64) as usize
     }
 }
 
@@ -87,23 +90,25 @@ impl Spoke {
         Self { earliest: AtomicI64::new(NEVER), seconds: Mutex::new(BTreeMap::new()) }
     }
 
-    fn push(&self, key: Key, second: i64) {
+    fn push(&self, held: Held, second: i64) {
         let mut seconds = self.lock();
         let chunks = seconds.entry(second).or_default();
         match chunks.last_mut() {
-            Some(chunk) if chunk.len() < chunk.capacity() => chunk.push(key),
+            Some(chunk) if chunk.len() < chunk.capacity() => chunk.push(held),
             last => {
                 let size = last.map_or(CHUNK_LEAST, |chunk| (2 * chunk.capacity()).min(CHUNK_MOST));
                 let mut chunk = Vec::with_capacity(size);
-                chunk.push(key);
+                chunk.push(held);
                 chunks.push(chunk);
             }
         }
-        self.earliest.fetch_min(second, Ordering::Relaxed);
+        if second < self.earliest.load(Ordering::Relaxed) {
+            self.earliest.store(second, Ordering::Relaxed);
+        }
     }
 
-    /// Takes a key whose second lies before `now`, and tells its second.
-    fn pop(&self, now: i64) -> Option<(Key, i64)> {
+    /// Takes a claim whose second lies before `now`, and tells its second.
+    fn pop(&self, now: i64) -> Option<(Held, i64)> {
         if self.earliest.load(Ordering::Relaxed) >= now {
             return None;
         }
@@ -111,7 +116,7 @@ impl Spoke {
         let mut first = seconds.first_entry().filter(|first| *first.key() < now)?;
         let second = *first.key();
         let chunks = first.get_mut();
-        let key = chunks.last_mut().and_then(Vec::pop);
+        let held = chunks.last_mut().and_then(Vec::pop);
         if chunks.last().is_some_and(Vec::is_empty) {
             chunks.pop();
         }
@@ -120,7 +125,7 @@ impl Spoke {
             let earliest = seconds.first_key_value().map_or(NEVER, |(second, _)| *second);
             self.earliest.store(earliest, Ordering::Relaxed);
         }
-        key.map(|key| (key, second))
+        held.map(|held| (held, second))
     }
 
     /// Nothing that runs under this lock can panic, and a half-done change could not be seen: what is poisoned is still whole.
@@ -133,26 +138,32 @@ impl Spoke {
 mod tests {
     use std::collections::HashSet;
 
-    use super::{CHUNK_LEAST, CHUNK_MOST, Key, SPOKES, UnixTime, Wheel};
+    use super::super::shares::Shares;
+    use super::{CHUNK_LEAST, CHUNK_MOST, Fingerprint, Held, SPOKES, UnixTime, Wheel};
 
     const fn at(second: i64) -> UnixTime {
         UnixTime::from_seconds(second)
     }
 
+    /// Claims whose numbers differ by [`SPOKES`] lie on one spoke.
+    fn numbered(n: u64) -> Held {
+        Held { proof: Fingerprint(n), share: Shares::new(1, 1).of(0) }
+    }
+
     /// Nothing before its time, everything after, the earliest second first, nothing left behind.
     #[test]
-    fn keys_leave_in_the_order_of_seconds() {
+    fn claims_leave_in_the_order_of_seconds() {
         let wheel = Wheel::new();
-        let keys: Vec<Key> = (0..2_000).map(Key::numbered).collect();
-        for (position, key) in keys.iter().enumerate() {
-            wheel.push(*key, at(if position % 2 == 0 { 7_300 } else { 100 }));
+        let claims: Vec<Held> = (0..2_000).map(numbered).collect();
+        for (position, held) in claims.iter().enumerate() {
+            wheel.push(*held, at(if position % 2 == 0 { 7_300 } else { 100 }));
         }
         assert!(wheel.pop_anywhere(at(100)).is_none(), "kept through its last second");
         let mut early = HashSet::new();
-        while let Some(key) = wheel.pop_anywhere(at(101)) {
-            assert!(early.insert(key), "taken twice");
+        while let Some(held) = wheel.pop_anywhere(at(101)) {
+            assert!(early.insert(held), "taken twice");
         }
-        assert_eq!(early, keys.iter().copied().skip(1).step_by(2).collect());
+        assert_eq!(early, claims.iter().copied().skip(1).step_by(2).collect());
         assert_eq!(wheel.forgotten_through(), at(100));
         let late = std::iter::from_fn(|| wheel.pop_anywhere(at(i64::MAX))).count();
         assert_eq!(late, 1_000);
@@ -163,7 +174,7 @@ mod tests {
     fn the_ends_of_time_are_seconds_like_others() {
         let wheel = Wheel::new();
         for (n, second) in [i64::MIN, -1, 0, i64::MAX - 1, i64::MAX].into_iter().enumerate() {
-            wheel.push(Key::numbered(n as u64 * SPOKES as u64), at(second));
+            wheel.push(numbered(n as u64 * SPOKES as u64), at(second));
         }
         let taken = std::iter::from_fn(|| wheel.pop_anywhere(at(i64::MAX))).count();
         assert_eq!(taken, 4, "no time comes after the last, so its claims stay");
@@ -174,7 +185,7 @@ mod tests {
     fn chunks_grow_to_their_limit_and_are_full() {
         let wheel = Wheel::new();
         for n in 0..5_000 {
-            wheel.push(Key::numbered(n * SPOKES as u64), at(1));
+            wheel.push(numbered(n * SPOKES as u64), at(1));
         }
         let spoke = wheel.spokes[0].lock();
         let chunks = &spoke[&1];

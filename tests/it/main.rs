@@ -5,10 +5,12 @@
 mod differential;
 mod house;
 mod layering;
+mod presented;
 mod properties;
 mod refusals;
 mod replay_model;
 mod rfc3986;
 mod scene;
+mod source;
 mod vectors;
 mod wire;

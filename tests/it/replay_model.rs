@@ -164,7 +164,7 @@ proptest! {
 /// too far apart to meet.
 #[test]
 fn of_many_at_once_one_passes() {
-    for (threads, rounds) in [(100, 300), (2, 20_000)] {
+    for (threads, rounds) in [(100, 300), (2, 5_000)] {
         let store = store(1 << 20, 1 << 20);
         let passed: Vec<AtomicUsize> = (0..rounds).map(|_| AtomicUsize::new(0)).collect();
         let (arrived, barrier) = (AtomicUsize::new(0), Barrier::new(threads));
@@ -173,12 +173,18 @@ fn of_many_at_once_one_passes() {
                 scope.spawn(|| {
                     for (round, passed) in passed.iter().enumerate() {
                         let claim = claim(1, round as u64, 100);
-                        // A crowd waits asleep; a pair spins, so that both really run in the same moment.
+                        // A crowd waits asleep; a pair spins, so that both run in the same moment.
                         if threads > 2 {
                             barrier.wait();
                         } else {
                             arrived.fetch_add(1, Ordering::AcqRel);
+                            let mut turns = 0_u32;
                             while arrived.load(Ordering::Acquire) < (round + 1) * threads {
+                                turns += 1;
+                                // On a busy machine the other may be waiting for this very core.
+                                if turns.is_multiple_of(1_000) {
+                                    thread::yield_now();
+                                }
                                 std::hint::spin_loop();
                             }
                         }
@@ -312,16 +318,18 @@ fn a_claim_already_over_is_refused() {
     assert_eq!(store.live(), 0);
 }
 
-/// A nonce's whole period expires in one second: claims alone clear the backlog, a bounded number each.
+/// A nonce's whole period expires in one second: first that is left to the background, then claims alone clear it, a bounded number each.
 #[test]
 fn a_backlog_shrinks_by_claims_alone() {
     let store = store(10_000, 10_000);
     for jti in 0..5_000 {
         assert_eq!(store.take(claim(1, jti, 100), at(50)), Ok(()));
     }
-    for jti in 5_000..10_500 {
+    assert_eq!(store.take(claim(1, 5_000, 200), at(102)), Ok(()));
+    assert_eq!(store.live(), 5_001);
+    for jti in 5_001..10_500 {
         let before = store.live();
-        assert_eq!(store.take(claim(1, jti, 200), at(101)), Ok(()));
+        assert_eq!(store.take(claim(1, jti, 200), at(103)), Ok(()));
         assert!(before.abs_diff(store.live()) <= 2);
     }
     assert_eq!(store.live(), 5_500);
