@@ -27,6 +27,8 @@ enum Mistake {
     LetsAllIn,
     /// It lets everyone in, and passes the token on.
     PassesTokensOn,
+    /// It lets everyone in, and sends each request twice.
+    ForwardsTwice,
     /// It refuses everyone, without a reason.
     RefusesAll,
     /// It gives the reason of the first scene, but forwards nevertheless.
@@ -66,7 +68,9 @@ async fn answer(request: Request<Incoming>, upstream: &Origin, mistake: Mistake)
     let mut response = Response::new(Full::default());
     *response.status_mut() = match mistake {
         Mistake::RefusesAll => StatusCode::UNAUTHORIZED,
-        Mistake::LetsAllIn | Mistake::PassesTokensOn => forward(request, upstream, mistake).await,
+        Mistake::LetsAllIn | Mistake::PassesTokensOn | Mistake::ForwardsTwice => {
+            forward(request, upstream, mistake).await
+        }
         Mistake::RefusesTooLate => {
             forward(request, upstream, mistake).await;
             let reason = Rejection::TokenUnbound;
@@ -91,6 +95,9 @@ async fn forward(request: Request<Incoming>, upstream: &Origin, mistake: Mistake
         headers.insert(AUTHORIZATION, request.headers()[AUTHORIZATION].clone());
     }
     let tls = client_config(ServerTrust::Anyone, None).expect("a client");
+    if let Mistake::ForwardsTwice = mistake {
+        connection::send(upstream, &tls, outgoing.clone()).await.expect("an answer");
+    }
     connection::send(upstream, &tls, outgoing).await.expect("an answer").status()
 }
 
@@ -103,6 +110,12 @@ async fn a_gateway_that_lets_all_in_is_found_out() {
 #[tokio::test]
 async fn a_gateway_that_passes_tokens_on_is_found_out() {
     assert_eq!(ended(Mistake::PassesTokensOn).await, (Ended::Otherwise, vec![]));
+}
+
+/// RFC 9449 §11.1: one proof, one request.
+#[tokio::test]
+async fn a_gateway_that_forwards_twice_is_found_out() {
+    assert_eq!(ended(Mistake::ForwardsTwice).await, (Ended::Otherwise, vec![]));
 }
 
 #[tokio::test]
