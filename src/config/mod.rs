@@ -4,6 +4,29 @@
 //! after this point can find the configuration wrong. How it is written and what can be wrong with it is in
 //! the files beside this one; the operator's reference is `deploy/gateway.reference.yaml`.
 
+mod complaint;
+mod decode;
+mod document;
+mod environment;
+mod file;
+mod issuer;
+mod listener;
+mod load;
+mod material;
+mod pattern;
+mod proofs;
+mod route;
+mod toml;
+mod values;
+mod yaml;
+
+#[cfg(test)]
+mod broken;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod reference;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +41,13 @@ use crate::verify::credential::CredentialLimits;
 use crate::verify::htu::Origin;
 use crate::verify::policy::Policy;
 use crate::verify::token::TokenRules;
+
+pub use complaint::{Complaint, Complaints, Span};
+pub use decode::Described;
+pub use document::Format;
+pub use environment::Environment;
+pub use file::settings;
+pub use load::{load, read};
 
 /// The whole configuration.
 #[derive(Debug)]

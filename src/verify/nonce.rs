@@ -7,10 +7,15 @@
 use std::fmt;
 
 use aws_lc_rs::{constant_time, hmac};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::digest::{Digest, Key};
 use super::jws;
 use super::time::UnixTime;
+
+/// The `DPoP-Nonce` response header (RFC 9449 §8.1).
+pub const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 const TIME_BYTES: usize = 8;
 const MAC_BYTES: usize = 16;
@@ -29,9 +34,19 @@ pub struct NonceRing {
 pub struct SealedNonce(String);
 
 impl SealedNonce {
-    /// The header value.
+    /// The nonce's characters.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Puts the nonce into an answer, alone, and keeps every cache from giving it to someone else (RFC 9449 §8.2).
+    pub fn send_with(&self, headers: &mut HeaderMap) {
+        // Base64url is always a header value; were it not, an answer without a nonce costs the client one round trip more.
+        if let Ok(value) = HeaderValue::from_str(&self.0) {
+            // `insert`, not `append`: there is never more than one DPoP-Nonce (RFC 9449 §8).
+            headers.insert(DPOP_NONCE, value);
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
     }
 }
 

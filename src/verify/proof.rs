@@ -1,7 +1,5 @@
 //! Step 4: presented × confirmation, every pair answered.
 
-use std::fmt;
-
 use super::confirmation::Confirmation;
 use super::credential::Presented;
 use super::digest::{Certificate, Digest, Key};
@@ -59,14 +57,14 @@ impl Binding {
     }
 }
 
-impl fmt::Display for Binding {
+impl Binding {
     /// `dpop`, `mtls` or `both`, as `X-Auth-Binding` and the access log have it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    pub const fn name(&self) -> &'static str {
+        match self {
             Binding::Key(_) => "dpop",
             Binding::Certificate(_) => "mtls",
             Binding::Both(..) => "both",
-        })
+        }
     }
 }
 

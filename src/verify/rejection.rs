@@ -83,8 +83,10 @@ rejections! {
     PathAmbiguous: 400 None "path_ambiguous" "Send the path without dot segments, empty segments, backslashes or encoded slashes.";
     /// A path that RFC 3986 §3.3 does not allow.
     PathInvalid: 400 None "path_invalid" "Send a path of the characters that RFC 3986 allows, others percent-encoded.";
-    /// CONNECT, TRACE, or a target form that no route can have.
-    MethodRefused: 405 None "method_refused" "CONNECT, TRACE and targets without a path are not served.";
+    /// CONNECT, TRACE, or a target form that no route can have: nothing here supports it (RFC 9110 §15.6.2).
+    MethodRefused: 501 None "method_refused" "CONNECT, TRACE and targets without a path are not served.";
+    /// `_method` in the query: a second method beside the one the proof is for (R-A-13).
+    MethodOverridden: 400 None "method_overridden" "Send the method itself; _method in the query is not taken here.";
     /// No route matches host and path.
     RouteUnknown: 404 None "route_unknown" "Nothing is served at this path.";
     /// A route matches host and path, none the method.
@@ -213,8 +215,6 @@ rejections! {
     KeyShareExhausted: 429 None "key_share_exhausted" "This key has made too many requests in a short time; wait and repeat with a new proof.";
     /// The replay store is full.
     ReplayStoreFull: 503 None "replay_store_full" "The server cannot take the request now; repeat it later with a new proof.";
-    /// The replay store cannot be reached.
-    ReplayStoreUnavailable: 503 None "replay_store_unavailable" "The server cannot take the request now; repeat it later with a new proof.";
     /// The issuer's keys cannot be had.
     IssuerUnavailable: 503 None "issuer_unavailable" "The server cannot check the access token now; repeat the request later.";
 }
@@ -231,7 +231,7 @@ mod tests {
         for rejection in Rejection::ALL {
             assert!(labels.insert(rejection.label()), "{} twice", rejection.label());
             let expected: &[u16] = match rejection.code() {
-                Code::None => &[400, 404, 405, 413, 421, 429, 503],
+                Code::None => &[400, 404, 405, 413, 421, 429, 501, 503],
                 Code::InvalidRequest => &[400],
                 Code::Bare | Code::InvalidToken | Code::InvalidDpopProof | Code::UseDpopNonce => &[401],
                 Code::InsufficientScope => &[403],

@@ -34,8 +34,8 @@ pub enum ClaimError {
     OwnerFull,
     /// The store is full. It never forgets a live claim to make room.
     Full,
-    /// The store cannot be reached, or did not answer in time.
-    Unavailable,
+    /// The claim's last second has gone by since its request read the clock, and with it what was known of that second.
+    Past,
 }
 
 impl From<ClaimError> for Rejection {
@@ -44,7 +44,7 @@ impl From<ClaimError> for Rejection {
             ClaimError::Replayed => Rejection::ProofReplayed,
             ClaimError::OwnerFull => Rejection::KeyShareExhausted,
             ClaimError::Full => Rejection::ReplayStoreFull,
-            ClaimError::Unavailable => Rejection::ReplayStoreUnavailable,
+            ClaimError::Past => Rejection::ProofTooOld,
         }
     }
 }

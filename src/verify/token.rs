@@ -1,17 +1,45 @@
 //! Step 2: the access token, a JWT of RFC 9068, and what makes it one of ours.
+//!
+//! The checks run in the order of their cost, and the issuer's signature comes last. Nothing a token says is believed before that: until then its
+//! claims can only refuse it. A caller learns nothing from such a refusal, since the claims are what it sent and the rules are no secret;
+//! and a flood of tokens that are expired, for someone else or made up costs no signature each and no fetch of keys.
 
 use std::sync::Arc;
 
-use super::algorithm::Algorithms;
+use super::algorithm::{Algorithm, Algorithms};
 use super::confirmation::Confirmation;
+use super::credential::RawToken;
+use super::json::{Object, Value};
+use super::jwks::{KID_BYTES, KeyError, KeySet};
+use super::jws::{self, Compact};
+use super::rejection::Rejection;
 use super::time::UnixTime;
+use claims::Claims;
+
+mod claims;
+
+/// How far ahead `iat` may be, in seconds, beyond the leeway: only an issuer with a broken clock, or someone else, dates a token later.
+const IAT_AHEAD: i64 = 60;
+
+/// Kinds of JWT that are never access tokens, whatever an issuer's `token_type` says (RFC 8725 §3.12): DPoP proofs, answers of
+/// introspection (RFC 9701 §8.1), logout tokens, security events, authorization requests, client authentication and attestations.
+const OTHER_KINDS: [&str; 8] = [
+    "dpop+jwt",
+    "token-introspection+jwt",
+    "logout+jwt",
+    "secevent+jwt",
+    "oauth-authz-req+jwt",
+    "client-authentication+jwt",
+    "oauth-client-attestation+jwt",
+    "oauth-client-attestation-pop+jwt",
+];
 
 /// Which `typ` an issuer's access tokens have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenType {
     /// `at+jwt`, or `application/at+jwt` (RFC 9068 §4). Keeps ID tokens, logout tokens and client assertions out.
     AtJwt,
-    /// Any `typ` or none, for issuers from before RFC 9068. The operator has to say so.
+    /// Any `typ` or none, for issuers from before RFC 9068. The operator has to say so. What is clearly another kind of JWT is refused still.
     Any,
 }
 
@@ -32,18 +60,130 @@ pub struct TokenRules {
     pub leeway: i64,
 }
 
-/// The claims we use of a verified token.
+/// A token that is well-formed and nothing more. Its issuer is known by name only; nothing in it is to be believed.
 #[derive(Debug)]
-struct Claims {
-    issuer: String,
-    subject: Option<String>,
-    client_id: Option<String>,
-    audiences: Vec<String>,
-    scope: Option<String>,
-    expires: UnixTime,
-    not_before: Option<UnixTime>,
-    leeway: i64,
-    confirmation: Confirmation,
+#[must_use]
+pub struct Unverified<'t> {
+    jws: Compact<'t>,
+    typ: Option<String>,
+    algorithm: Algorithm,
+    kid: Option<String>,
+    claims: Arc<Claims>,
+}
+
+/// Why [`Unverified::verify`] failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    /// Everything else is right, but no key fits `kid` and `alg`: a newer key set may have one.
+    KeyUnknown,
+    /// Refused for good.
+    Rejected(Rejection),
+}
+
+impl From<Rejection> for TokenError {
+    fn from(rejection: Rejection) -> Self {
+        TokenError::Rejected(rejection)
+    }
+}
+
+impl<'t> Unverified<'t> {
+    /// Reads a compact JWS whose claims have the right types. Which issuer's rules and keys it is for is said by [`Unverified::issuer`].
+    ///
+    /// # Errors
+    /// - [`Rejection::TokenMalformed`] for what is no such JWS: a JWE of five parts, a JSON serialisation, a claim of the wrong type;
+    /// - [`Rejection::TokenHeader`], [`Rejection::TokenTyp`], [`Rejection::TokenAlg`] for a header no issuer of ours writes;
+    /// - [`Rejection::TokenClaimMissing`] without `iss`, `aud` or `exp`;
+    /// - [`Rejection::TokenConfirmation`].
+    pub fn read(raw: RawToken<'t>) -> Result<Self, Rejection> {
+        let jws = Compact::read(raw.text()).ok_or(Rejection::TokenMalformed)?;
+        let (typ, algorithm, kid) = read_header(&jws.header().ok_or(Rejection::TokenMalformed)?)?;
+        let claims = Claims::read(&jws.claims().ok_or(Rejection::TokenMalformed)?)?;
+        Ok(Self { jws, typ, algorithm, kid, claims: Arc::new(claims) })
+    }
+
+    /// `iss`: whose rules and keys to judge it by.
+    pub fn issuer(&self) -> &str {
+        &self.claims.issuer
+    }
+
+    /// Judges the token by its issuer's rules and keys. Whether the caller may present it is not known then: that is `proof`'s.
+    ///
+    /// # Errors
+    /// [`TokenError`], for the first check that fails.
+    pub fn verify(
+        &self,
+        rules: &TokenRules,
+        keys: &KeySet,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, TokenError> {
+        let claims = &self.claims;
+        self.judge_kind(rules.token_type)?;
+        // RFC 8725 §3.1: only what the operator lists.
+        if !rules.algorithms.contains(self.algorithm) {
+            return Err(Rejection::TokenAlg.into());
+        }
+        // RFC 9068 §4: exactly, no trailing slash forgiven. Whoever chose `keys` looked the issuer up by this name; a mistake there would let one issuer
+        // speak for another.
+        if claims.issuer != rules.issuer {
+            return Err(Rejection::TokenIssuer.into());
+        }
+        if !rules.required_claims.iter().all(|name| claims.has(name)) {
+            return Err(Rejection::TokenClaimMissing.into());
+        }
+        // RFC 9068 §4: whole strings, case and all.
+        if !claims.audiences.iter().any(|audience| rules.audiences.contains(audience)) {
+            return Err(Rejection::TokenAudience.into());
+        }
+        claims.judge_time(rules.leeway, now)?;
+        if claims.issued_at.is_some_and(|issued| issued > now.plus(rules.leeway).plus(IAT_AHEAD)) {
+            return Err(Rejection::TokenNotYetValid.into());
+        }
+        let signed = self.jws.signing_input.as_bytes();
+        keys.verify(self.kid.as_deref(), self.algorithm, signed, &self.jws.signature).map_err(|error| {
+            match error {
+                KeyError::Unknown => TokenError::KeyUnknown,
+                KeyError::Signature => TokenError::Rejected(Rejection::TokenSignature),
+            }
+        })?;
+        Ok(VerifiedToken { claims: Arc::clone(claims), leeway: rules.leeway })
+    }
+
+    /// RFC 9068 §4 and RFC 8725 §3.11: a JWT that was made for another purpose is no access token, however well it is signed.
+    fn judge_kind(&self, token_type: TokenType) -> Result<(), Rejection> {
+        let fits = match token_type {
+            TokenType::AtJwt => self.typ.as_deref() == Some("at+jwt"),
+            TokenType::Any => !self.claims.is_of_another_kind(),
+        };
+        if fits { Ok(()) } else { Err(Rejection::TokenTyp) }
+    }
+}
+
+/// The `typ` in lower case without `application/`, the algorithm and the `kid`. Members that name or hold a key (`jwk`, `jku`, `x5u`, `x5c`) are ignored:
+/// a key the caller chooses verifies whatever the caller writes, and an address it chooses is fetched from inside our network (RFC 8725 §3.10).
+fn read_header(header: &Object<'_>) -> Result<(Option<String>, Algorithm, Option<String>), Rejection> {
+    if jws::demands_extension(header) {
+        return Err(Rejection::TokenHeader);
+    }
+    let typ = match header.get("typ") {
+        None => None,
+        Some(Value::String(typ)) => {
+            // RFC 7515 §4.1.9: a media type, compared without regard to case, `application/` left out where there is no other slash.
+            let typ = typ.to_ascii_lowercase();
+            Some(typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ))
+        }
+        Some(_) => return Err(Rejection::TokenTyp),
+    };
+    if typ.as_deref().is_some_and(|typ| OTHER_KINDS.contains(&typ)) {
+        return Err(Rejection::TokenTyp);
+    }
+    // `none` and every HS algorithm are no `Algorithm` (RFC 8725 §3.1 and §3.2).
+    let algorithm = jws::string(header, "alg").and_then(Algorithm::from_name).ok_or(Rejection::TokenAlg)?;
+    let kid = match header.get("kid") {
+        None => None,
+        Some(Value::String(kid)) if kid.len() <= KID_BYTES => Some(kid.to_string()),
+        Some(_) => return Err(Rejection::TokenMalformed),
+    };
+    Ok((typ, algorithm, kid))
 }
 
 /// A token that its issuer signed, for this resource, within its time. Cheap to clone: the cache holds one and hands out another
@@ -52,9 +192,19 @@ struct Claims {
 #[must_use]
 pub struct VerifiedToken {
     claims: Arc<Claims>,
+    leeway: i64,
 }
 
 impl VerifiedToken {
+    /// The token again, at a later time: the one thing about a verified token that changes while its issuer's keys and our rules do not.
+    ///
+    /// # Errors
+    /// [`Rejection::TokenExpired`] or [`Rejection::TokenNotYetValid`]. Whether its key is still published is the cache's to know.
+    pub fn revalidate(&self, now: UnixTime) -> Result<VerifiedToken, Rejection> {
+        self.claims.judge_time(self.leeway, now)?;
+        Ok(self.clone())
+    }
+
     /// `iss`
     pub fn issuer(&self) -> &str {
         &self.claims.issuer
@@ -68,6 +218,11 @@ impl VerifiedToken {
     /// `client_id`
     pub fn client_id(&self) -> Option<&str> {
         self.claims.client_id.as_deref()
+    }
+
+    /// `jti`
+    pub fn jti(&self) -> Option<&str> {
+        self.claims.jti.as_deref()
     }
 
     /// `aud`, as a list
@@ -90,8 +245,21 @@ impl VerifiedToken {
         self.claims.expires
     }
 
+    /// `iat`
+    pub fn issued_at(&self) -> Option<UnixTime> {
+        self.claims.issued_at
+    }
+
     /// What its holder must show.
     pub fn confirmation(&self) -> Confirmation {
         self.claims.confirmation
     }
+
+    /// About how many bytes of memory its claims take, for a cache that is bounded in bytes.
+    pub fn memory(&self) -> usize {
+        self.claims.memory()
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! One connection, from the handshake to the last byte: who is there, HTTP/1.1 or HTTP/2, and when it has to end.
+//!
+//! hyper's own time limits are off, save its pings: its `header_read_timeout` is also its keep-alive limit, and its automatic choice of
+//! protocol waits for a silent client for ever. The protocol is what ALPN says, and on a plaintext listener HTTP/1.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::activity::{Activity, InFlight, Phase};
+use super::answer::{Answer, Streams};
+use super::body::CallerBody;
+use super::framing::Framing;
+use super::refusal::Refusal;
+use super::stall::Stall;
+use super::{Handler, Listening, Transport};
+use crate::config::Limits;
+use crate::verify::digest::{Certificate, Digest};
+
+/// How long the end of a connection may take: to write a last word, and for the peer to read it.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+/// The most of a peer's unread bytes that are read away at the end, so that they do not make the system throw our last word away.
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// hyper does not take less for its buffers.
+const LEAST_BUFFER: usize = 64 * 1024;
+
+/// HTTP/2: requests at once on a connection.
+const STREAMS: u32 = 128;
+/// HTTP/2: streams that a peer opened and reset before we got to them (CVE-2023-44487), and those that we reset for its errors.
+const PENDING_RESETS: usize = 32;
+const OWN_RESETS: usize = 128;
+/// HTTP/2: unread bytes of one stream, of the connection, and unsent bytes of one stream.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
+/// HTTP/2: how long a ping may stay without an answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// One connection's facts, the same for every request on it.
+pub struct Session {
+    /// The other end of the TCP connection.
+    pub peer: SocketAddr,
+    /// The name that the client asked for in the handshake (SNI), where it did.
+    pub server_name: Option<String>,
+    /// The certificate whose key the client proved to hold in this session's handshake, or in that of the session it resumed.
+    pub certificate: Option<Digest<Certificate>>,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// The listener it came in by.
+    pub listener: Arc<Listening>,
+}
+
+impl Session {
+    /// Whether the peer is one of the listener's `trusted_proxies`, so that what it reports about callers is believed.
+    pub fn is_from_trusted_proxy(&self) -> bool {
+        self.listener.trusts(self.peer.ip())
+    }
+}
+
+/// Serves a connection to its end: the peer's, a limit's, or that of `grace` after `stop`.
+pub(super) async fn serve<H: Handler>(
+    socket: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<Listening>,
+    handler: Arc<H>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    grace: Duration,
+) {
+    // Answers are written whole; waiting for more to send with them only delays them.
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
+    }
+    let limits = listener.limits;
+    let socket = Stall::new(socket, limits.idle_timeout);
+    let ending = Ending { limits, stop, grace };
+    let plain = Session { peer, server_name: None, certificate: None, tls: false, listener };
+    let Transport::Tls(acceptor) = &plain.listener.transport else {
+        return http1(socket, Arc::new(plain), handler, ending).await;
+    };
+    let handshake = tokio::select! {
+        biased;
+        handshake = timeout(limits.handshake_timeout, acceptor.accept(socket)) => handshake,
+        () = ending.stop.cancelled() => return,
+    };
+    let stream = match handshake {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "the handshake failed"),
+        Err(_) => return tracing::debug!(%peer, "the handshake took too long"),
+    };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let session = Arc::new(of_handshake(plain, &stream));
+    if is_http2 {
+        http2(stream, session, handler, tasks, ending).await;
+    } else {
+        http1(stream, session, handler, ending).await;
+    }
+}
+
+/// The session of a completed handshake.
+fn of_handshake<S>(plain: Session, stream: &TlsStream<S>) -> Session {
+    let tls = stream.get_ref().1;
+    // RFC 8446 §4.4.2: the sender's own certificate is the first. Those behind it are no evidence (T-MTL-14).
+    let leaf = tls.peer_certificates().and_then(<[_]>::first);
+    Session {
+        server_name: tls.server_name().map(str::to_owned),
+        certificate: leaf.map(|der| Digest::of(der)),
+        tls: true,
+        ..plain
+    }
+}
+
+/// What can end a connection from outside.
+struct Ending {
+    limits: Limits,
+    stop: CancellationToken,
+    grace: Duration,
+}
+
+/// Why a connection is no longer driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// hyper is done with it.
+    Finished,
+    /// Nobody asked for anything for `idle_timeout`.
+    Idle,
+    /// A head was not complete after `header_timeout`.
+    SlowHead,
+    /// `grace` is over.
+    Overdue,
+}
+
+async fn http1<S, H>(stream: S, session: Arc<Session>, handler: Arc<H>, ending: Ending)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    H: Handler,
+{
+    let activity = Activity::new();
+    let framing = Framing::new(stream, Arc::clone(&activity), ending.limits.header_bytes);
+    let service =
+        service(Arc::clone(&handler), Arc::clone(&session), Arc::clone(&activity), ending.limits, || {});
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        // Room for one head beside what is left of the request before it.
+        .max_buf_size(ending.limits.header_bytes.saturating_mul(2).max(LEAST_BUFFER))
+        .serve_connection(TokioIo::new(framing), service);
+    let ended = ending.drive(&mut connection, http1::Connection::graceful_shutdown, &activity).await;
+    let (stream, refusal) = connection.into_parts().io.into_inner().into_parts();
+    let refusal = match ended {
+        Ended::Finished => refusal,
+        Ended::SlowHead => Some(Refusal::HeadTimeout),
+        // A connection kept alive is closed without a word: nothing was asked.
+        Ended::Idle => None,
+        Ended::Overdue => return,
+    };
+    if let Some(refusal) = refusal {
+        handler.refused(refusal, &session);
+    }
+    close(stream, refusal).await;
+}
+
+async fn http2<S, H>(stream: S, session: Arc<Session>, handler: Arc<H>, tasks: TaskTracker, ending: Ending)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    H: Handler,
+{
+    let limits = ending.limits;
+    let activity = Activity::new();
+    let counted = Arc::clone(&activity);
+    let service = service(handler, session, Arc::clone(&activity), limits, move || counted.request_began());
+    let mut connection = http2::Builder::new(Streams::new(tasks, limits.idle_timeout))
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(OWN_RESETS)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(limits.idle_timeout)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    if ending.drive(&mut connection, http2::Connection::graceful_shutdown, &activity).await == Ended::Idle {
+        // GOAWAY, and time to read it. The peer may be one that never answers, so it is not asked twice.
+        Pin::new(&mut connection).graceful_shutdown();
+        let _ = timeout(LINGER, connection).await;
+    }
+}
+
+impl Ending {
+    /// Runs `connection` until it ends or has to. `wind_down` asks it to finish what it has begun.
+    async fn drive<C, E>(&self, connection: &mut C, wind_down: fn(Pin<&mut C>), activity: &Activity) -> Ended
+    where
+        C: Future<Output = Result<(), E>> + Unpin,
+        E: std::error::Error,
+    {
+        let Limits { header_timeout, idle_timeout, .. } = self.limits;
+        // The phase is looked at this often, and at the moment its limit ends: setting a timer at each request would cost more.
+        let step = header_timeout.min(idle_timeout);
+        let mut look = pin!(sleep(step));
+        let mut stop = pin!(self.stop.cancelled());
+        let mut overdue = None;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut *connection => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                    return Ended::Finished;
+                }
+                () = &mut stop, if overdue.is_none() => {
+                    wind_down(Pin::new(&mut *connection));
+                    overdue = Some(Instant::now() + self.grace);
+                }
+                () = &mut look => {}
+            }
+            let now = Instant::now();
+            let deadline = match activity.phase() {
+                Phase::Busy => None,
+                Phase::Head(since) => Some((since + header_timeout, Ended::SlowHead)),
+                Phase::Idle(since) => Some((since + idle_timeout, Ended::Idle)),
+            };
+            let overdue = overdue.map(|overdue| (overdue, Ended::Overdue));
+            let mut next = now + step;
+            for (deadline, ended) in deadline.into_iter().chain(overdue) {
+                if deadline <= now {
+                    return ended;
+                }
+                next = next.min(deadline);
+            }
+            look.as_mut().reset(next);
+        }
+    }
+}
+
+/// What hyper calls for each request. `began` counts it, where nothing below hyper has done so.
+fn service<H: Handler>(
+    handler: Arc<H>,
+    session: Arc<Session>,
+    activity: Arc<Activity>,
+    limits: Limits,
+    began: impl Fn() + Send,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<Answer<H::Body>>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<Answer<H::Body>>, Infallible>> + Send,
+> + Send {
+    hyper::service::service_fn(move |request: Request<Incoming>| {
+        began();
+        let in_flight = InFlight::adopt(Arc::clone(&activity));
+        let (handler, session, activity) =
+            (Arc::clone(&handler), Arc::clone(&session), Arc::clone(&activity));
+        async move {
+            let is_http1 = request.version() < Version::HTTP_2;
+            let request = request.map(|incoming| CallerBody::new(incoming, &limits));
+            let mut response = handler.handle(request, session).await;
+            if is_http1 && activity.is_broken() {
+                // RFC 9112 §9.6: nothing more is read, so the caller is told not to send more.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response.map(|body| Answer::new(body, in_flight)))
+        }
+    })
+}
+
+/// Says the last word, if there is one, and closes. Closing with bytes unread resets the connection, which takes the last word back.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, refusal: Option<Refusal>) {
+    let last_words = async {
+        if let Some(refusal) = refusal {
+            stream.write_all(refusal.answer(SystemTime::now()).as_bytes()).await?;
+        }
+        stream.shutdown().await?;
+        let (mut unread, mut total) = ([0; 4096], 0);
+        while total < LINGER_BYTES {
+            match stream.read(&mut unread).await? {
+                0 => break,
+                length => total += length,
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // Whatever goes wrong here, the connection is over.
+    let _ = timeout(LINGER, last_words).await;
+}

@@ -1,0 +1,203 @@
+//! What reaches hyper's HTTP/1 parser: heads that `head` found in order, whole, and bodies as long as their heads say.
+//!
+//! Bytes are read straight into hyper's own buffer and judged there. Only what cannot be judged yet (half a head, half a
+//! chunk-size line) is taken back and kept until the rest arrives, so a request that comes in one piece is not copied.
+//!
+//! After a head that is refused nothing more is read. hyper is told of the end of the stream as soon as the answers to earlier
+//! requests have left, and `connection` then writes the refusal. Inside a body it is too late for that: the body fails, and whatever
+//! is being sent upstream fails with it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::Activity;
+use super::chunked::{Checked, ChunkReader};
+use super::head::{Body, HeadReader};
+use super::refusal::Refusal;
+
+/// A stream whose reading side yields only well-framed HTTP/1 requests.
+#[derive(Debug)]
+pub(super) struct Framing<S> {
+    inner: S,
+    activity: Arc<Activity>,
+    reader: RequestReader,
+    /// Bytes that could not be passed on when they came: first `ready` ones that were judged since, then those that were not.
+    held: BytesMut,
+    ready: usize,
+}
+
+impl<S> Framing<S> {
+    /// Reads requests from `inner`, with heads of at most `header_bytes`.
+    pub(super) fn new(inner: S, activity: Arc<Activity>, header_bytes: usize) -> Self {
+        let reader = RequestReader { header_bytes, part: Part::Head(HeadReader::default()), verdict: None };
+        Self { inner, activity, reader, held: BytesMut::new(), ready: 0 }
+    }
+
+    /// The stream, and the refusal that is due on it: only when nothing else is being written.
+    pub(super) fn into_parts(self) -> (S, Option<Refusal>) {
+        let refusal = match self.reader.verdict {
+            Some(Verdict::Told(refusal)) => Some(refusal),
+            Some(Verdict::Refused(_) | Verdict::Broken) | None => None,
+        };
+        (self.inner, refusal)
+    }
+}
+
+/// The requests of one connection, told apart.
+#[derive(Debug)]
+struct RequestReader {
+    header_bytes: usize,
+    part: Part,
+    verdict: Option<Verdict>,
+}
+
+/// What is being read.
+#[derive(Debug)]
+enum Part {
+    Head(HeadReader),
+    Length(u64),
+    Chunks(ChunkReader),
+}
+
+/// Why nothing more is read.
+#[derive(Clone, Copy, Debug)]
+enum Verdict {
+    /// A head was refused.
+    Refused(Refusal),
+    /// The same, and hyper knows that there is nothing more to read: the refusal can be written.
+    Told(Refusal),
+    /// A body broke its framing.
+    Broken,
+}
+
+impl RequestReader {
+    /// Judges `bytes`, which start behind what was judged before; how many of them, from the first, may be passed on.
+    fn judge(&mut self, bytes: &[u8], activity: &Activity) -> usize {
+        let mut judged = 0;
+        while judged < bytes.len() && self.verdict.is_none() {
+            let rest = &bytes[judged..];
+            match &mut self.part {
+                Part::Head(reader) => match reader.read(rest, self.header_bytes) {
+                    Ok(Some(head)) => {
+                        activity.request_began();
+                        judged += head.length;
+                        self.part = match head.body {
+                            Body::None => Part::Head(HeadReader::default()),
+                            Body::Length(length) => Part::Length(length),
+                            Body::Chunked => Part::Chunks(ChunkReader::new()),
+                        };
+                    }
+                    Ok(None) => break,
+                    Err(refusal) => self.verdict = Some(Verdict::Refused(refusal)),
+                },
+                Part::Length(left) => {
+                    let taken = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
+                    judged += taken;
+                    *left -= taken as u64;
+                    if *left == 0 {
+                        self.part = Part::Head(HeadReader::default());
+                    }
+                }
+                Part::Chunks(reader) => match reader.read(rest) {
+                    Ok(Checked::Part(0)) => break,
+                    Ok(Checked::Part(length)) => judged += length,
+                    Ok(Checked::End(length)) => {
+                        judged += length;
+                        self.part = Part::Head(HeadReader::default());
+                    }
+                    Err(_) => {
+                        activity.broke();
+                        self.verdict = Some(Verdict::Broken);
+                    }
+                },
+            }
+        }
+        judged
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        loop {
+            if me.ready > 0 {
+                let passed = me.ready.min(buf.remaining());
+                buf.put_slice(&me.held[..passed]);
+                me.held.advance(passed);
+                me.ready -= passed;
+                return Poll::Ready(Ok(()));
+            }
+            match me.reader.verdict {
+                // The end of the stream would make hyper drop the requests it is still answering.
+                Some(Verdict::Refused(_)) if me.activity.is_busy() => return Poll::Pending,
+                Some(Verdict::Refused(refusal) | Verdict::Told(refusal)) => {
+                    me.reader.verdict = Some(Verdict::Told(refusal));
+                    return Poll::Ready(Ok(()));
+                }
+                Some(Verdict::Broken) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                None => {}
+            }
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut me.inner).poll_read(cx, buf))?;
+            let arrived = &buf.filled()[before..];
+            if arrived.is_empty() {
+                // The end of the stream, or no room: in the middle of a body hyper knows what is missing, and half a head is no request.
+                return Poll::Ready(Ok(()));
+            }
+            if me.held.is_empty() {
+                let judged = me.reader.judge(arrived, &me.activity);
+                me.held.extend_from_slice(&arrived[judged..]);
+                buf.set_filled(before + judged);
+            } else {
+                me.held.extend_from_slice(arrived);
+                buf.set_filled(before);
+                me.ready = me.reader.judge(&me.held, &me.activity);
+            }
+            let in_head = matches!(me.reader.part, Part::Head(_)) && me.held.len() > me.ready;
+            me.activity.in_head(in_head && me.reader.verdict.is_none());
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Framing<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.activity.wrote();
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.activity.wrote();
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.activity.flushed();
+        if matches!(self.reader.verdict, Some(Verdict::Refused(_))) && !self.activity.is_busy() {
+            // hyper waits for a read that will not come: have it ask again, and hear of the end.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Flushes only. hyper calls this when it is done, but a refusal may still have to be written: `connection` closes.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}

@@ -1,0 +1,189 @@
+//! Bytes → a request we know the facts about: connections, TLS, framing, limits, and who is calling for what.
+//!
+//! A request reaches its [`Handler`] only when its head is one that all readers understand alike. [`target::target`] and [`peer::caller`] then say
+//! what was asked for and by whom; nothing here looks at credentials. Nothing here knows the gateway either: it is a handler.
+//!
+//! Every wait has an end. Handshake: `handshake_timeout`. A head, from its first byte: `header_timeout`. No request: `idle_timeout`, a
+//! silent new connection included. A body without a byte, a response that is not read: `idle_timeout`. After the stop signal: `grace`.
+
+mod activity;
+mod answer;
+pub mod body;
+mod chunked;
+pub mod connection;
+mod framing;
+mod head;
+pub mod peer;
+pub mod refusal;
+mod stall;
+pub mod target;
+pub mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use ipnet::IpNet;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::body::CallerBody;
+use self::connection::{LINGER, Session};
+use self::refusal::Refusal;
+use self::tls::TlsFault;
+use crate::config::{ClientCertificateHeader, Limits, Listener, ListenerTls};
+use crate::verify::htu::Origin;
+
+/// The first and the longest pause after the system refused to give us a connection.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// The body of an answer.
+    type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers one request. Dropped unfinished when the caller goes away or the drain ends.
+    fn handle(
+        &self,
+        request: Request<CallerBody>,
+        session: Arc<Session>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Hears of what was refused without being a request: for the log and the metrics. The answer is already chosen.
+    fn refused(&self, refusal: Refusal, session: &Session) {
+        tracing::debug!(peer = %session.peer, reason = refusal.label(), "refused before it was a request");
+    }
+}
+
+/// What all connections of one listener share. Built once.
+pub struct Listening {
+    /// `name`
+    pub name: String,
+    /// `public_urls`: the origins that are served here
+    pub origins: Vec<Arc<Origin>>,
+    /// `limits`
+    pub limits: Limits,
+    /// `client_certificate_header`
+    pub client_certificate_header: ClientCertificateHeader,
+    trusted_proxies: Vec<IpNet>,
+    transport: Transport,
+    slots: Arc<Semaphore>,
+}
+
+/// How a listener's connections are carried.
+enum Transport {
+    Plaintext,
+    Tls(TlsAcceptor),
+}
+
+/// Room for `limits.connections`, to be shared by all listeners.
+pub fn slots(limits: &Limits) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)))
+}
+
+impl Listening {
+    /// Prepares `listener`. `slots` is one semaphore for all listeners: see [`slots`].
+    ///
+    /// # Errors
+    /// What TLS cannot do with the settings; a checked configuration has none of it.
+    pub fn new(listener: &Listener, limits: Limits, slots: Arc<Semaphore>) -> Result<Self, TlsFault> {
+        let transport = match &listener.tls {
+            ListenerTls::Plaintext => Transport::Plaintext,
+            ListenerTls::Tls(settings) => {
+                Transport::Tls(TlsAcceptor::from(Arc::new(tls::server_config(settings)?)))
+            }
+        };
+        Ok(Self {
+            name: listener.name.clone(),
+            origins: listener.origins.clone(),
+            limits,
+            client_certificate_header: listener.client_certificate_header,
+            trusted_proxies: listener.trusted_proxies.clone(),
+            transport,
+            slots,
+        })
+    }
+
+    /// Whether `address` is one of `trusted_proxies`. An IPv4 address that came through an IPv6 socket is the IPv4 address.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_proxies.iter().any(|range| range.contains(&address))
+    }
+}
+
+/// Serves one listener until `stop` is cancelled, then drains: no new connection, GOAWAY in HTTP/2, `Connection: close` in HTTP/1;
+/// requests in flight get `grace`, and this returns when the last has ended or soon after `grace` is over.
+pub async fn serve<H: Handler>(
+    socket: TcpListener,
+    listener: Arc<Listening>,
+    handler: Arc<H>,
+    stop: CancellationToken,
+    grace: Duration,
+) {
+    let tasks = TaskTracker::new();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = FIRST_PAUSE;
+                // With every slot taken this one connection waits here and the rest in the system's queue. Closing them instead would
+                // make clients come back at once; and the slots come free by themselves, since no connection idles for ever.
+                let slot = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
+                    slot = Arc::clone(&listener.slots).acquire_owned() => slot,
+                };
+                // Nobody closes the semaphore; if somebody did, no limit would hold, so nothing is served.
+                let Ok(slot) = slot else { break };
+                // A token of its own for each connection: waiting on the shared one takes its lock every time a connection wakes.
+                let stop = stop.child_token();
+                let (listener, handler, tracker) =
+                    (Arc::clone(&listener), Arc::clone(&handler), tasks.clone());
+                tasks.spawn(async move {
+                    connection::serve(stream, peer, listener, handler, tracker, stop, grace).await;
+                    drop(slot);
+                });
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                // Out of descriptors or memory: asking again at once would only burn the processor that could free some.
+                tracing::warn!(listener = listener.name, %error, "no connection can be accepted");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+    drop(socket);
+    tasks.close();
+    if tokio::time::timeout(grace + LINGER * 2, tasks.wait()).await.is_err() {
+        tracing::warn!(listener = listener.name, tasks = tasks.len(), "connections outlived the drain");
+    }
+}
+
+/// Whether an error of `accept` is about a connection that ended before we got to it.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,140 @@
+//! The URI as the caller sees it: one of the listener's public origins, and the path that was asked for.
+//!
+//! Everything that could name a host must name the same one: the TLS server name, Host or `:authority`, the target of an absolute
+//! form, and what a trusted proxy reports. What they name is only looked up among the origins of the configuration, never
+//! copied from, so no header can make an `htu` that we would accept (R-A-17).
+
+use std::sync::Arc;
+
+use http::header::HOST;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+
+use super::connection::Session;
+use crate::verify::htu::{Authority, Origin, Path, Scheme};
+use crate::verify::rejection::Rejection;
+use crate::verify::request::Target;
+
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Where `request` was sent to. Whether a route exists there is not looked at.
+///
+/// # Errors
+/// [`Rejection::MethodRefused`], [`Rejection::HostInvalid`], [`Rejection::SniMismatch`], [`Rejection::ForwardedInvalid`],
+/// [`Rejection::HostUnknown`], [`Rejection::PathInvalid`] or [`Rejection::PathAmbiguous`].
+pub fn target<B>(request: &Request<B>, session: &Session) -> Result<Target, Rejection> {
+    let (uri, headers) = (request.uri(), request.headers());
+    served(request.method(), uri)?;
+    let authority = authority(uri, headers, &session.listener.origins)?;
+    // RFC 9110 §7.4: a connection made for one name says nothing about another, its client certificate least of all (R-F-13).
+    if session.server_name.as_ref().is_some_and(|name| !name.eq_ignore_ascii_case(&authority.host)) {
+        return Err(Rejection::SniMismatch);
+    }
+    let origin = origin(authority, uri, headers, session)?;
+    // A target in absolute form may lack the path, which is then `/` (RFC 9110 §4.2.3).
+    let path = Path::read(uri.path())?;
+    let query = match uri.query() {
+        Some(query) if !query.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            return Err(Rejection::PathInvalid);
+        }
+        query => query.map(str::to_owned),
+    };
+    Ok(Target { origin, path, query })
+}
+
+/// Refuses what has no path, or whose answer would be the request itself, credentials and all (TRACE, RFC 9110 §9.3.8).
+fn served(method: &Method, uri: &Uri) -> Result<(), Rejection> {
+    let no_path = uri.path() == "*" || uri.path().is_empty();
+    if no_path || *method == Method::CONNECT || *method == Method::TRACE {
+        return Err(Rejection::MethodRefused);
+    }
+    Ok(())
+}
+
+/// The authority that the request names, once or twice alike.
+fn authority(uri: &Uri, headers: &HeaderMap, origins: &[Arc<Origin>]) -> Result<Authority, Rejection> {
+    // RFC 9112 §3.2: one Host line.
+    let host = match single(headers, &HOST) {
+        Line::Absent => None,
+        Line::One(value) => Some(read(value).ok_or(Rejection::HostInvalid)?),
+        Line::Several => return Err(Rejection::HostInvalid),
+    };
+    // `:authority` (RFC 9113 §8.3.1), or the target of an absolute form (RFC 9112 §3.2.2).
+    let named = match uri.authority() {
+        None => None,
+        Some(authority) => Some(Authority::read(authority.as_str()).ok_or(Rejection::HostInvalid)?),
+    };
+    match (named, host) {
+        (Some(named), None) => Ok(named),
+        (None, Some(host)) => Ok(host),
+        // RFC 9112 §3.2.2 would have the target win, but the upstream may look at the other one.
+        (Some(named), Some(host)) if named == host || are_one(&named, &host, origins) => Ok(named),
+        (Some(_), Some(_)) | (None, None) => Err(Rejection::HostInvalid),
+    }
+}
+
+/// Whether two spellings name the same origin: with its default port and without.
+fn are_one(one: &Authority, other: &Authority, origins: &[Arc<Origin>]) -> bool {
+    origins.iter().any(|origin| origin.is_at(one) && origin.is_at(other))
+}
+
+/// The public origin that is meant.
+fn origin(
+    authority: Authority,
+    uri: &Uri,
+    headers: &HeaderMap,
+    session: &Session,
+) -> Result<Arc<Origin>, Rejection> {
+    let mut authority = authority;
+    let mut scheme = None;
+    // From anyone else these headers mean nothing (R-L-04, T-ORG-06, T-ORG-09); the forwarding side removes them.
+    if session.is_from_trusted_proxy() {
+        match single(headers, &X_FORWARDED_HOST) {
+            Line::Absent => {}
+            Line::One(value) => authority = read(value).ok_or(Rejection::ForwardedInvalid)?,
+            Line::Several => return Err(Rejection::ForwardedInvalid),
+        }
+        scheme = match single(headers, &X_FORWARDED_PROTO) {
+            Line::Absent => None,
+            Line::One(value) => Some(read_scheme(value.as_bytes()).ok_or(Rejection::ForwardedInvalid)?),
+            Line::Several => return Err(Rejection::ForwardedInvalid),
+        };
+    }
+    // An absolute form or `:scheme` on a TLS connection can only mean https; without TLS it is the proxy in front who knows.
+    if uri.scheme_str().is_some_and(|scheme| {
+        read_scheme(scheme.as_bytes()).is_none_or(|scheme| session.tls && scheme != Scheme::Https)
+    }) {
+        return Err(Rejection::HostUnknown);
+    }
+    let fits = |origin: &&Arc<Origin>| {
+        origin.is_at(&authority) && scheme.is_none_or(|scheme| origin.scheme() == scheme)
+    };
+    session.listener.origins.iter().find(fits).cloned().ok_or(Rejection::HostUnknown)
+}
+
+fn read(value: &HeaderValue) -> Option<Authority> {
+    Authority::read(value.to_str().ok()?)
+}
+
+fn read_scheme(text: &[u8]) -> Option<Scheme> {
+    [Scheme::Http, Scheme::Https]
+        .into_iter()
+        .find(|scheme| text.eq_ignore_ascii_case(scheme.name().as_bytes()))
+}
+
+/// How many lines of a field there are. `HeaderMap::get` would show the first of several as if it were the only one.
+pub(super) enum Line<'h> {
+    Absent,
+    One(&'h HeaderValue),
+    Several,
+}
+
+/// The one line of a field that may have only one.
+pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Line<'h> {
+    let mut lines = headers.get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Line::Absent,
+        (Some(line), None) => Line::One(line),
+        (Some(_), Some(_)) => Line::Several,
+    }
+}

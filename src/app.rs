@@ -1,0 +1,249 @@
+//! Builds every part once from `Config`, introduces them to each other, and stops them.
+//!
+//! Sockets, the clock and the stop signal are arguments, so that a test starts the real server on port 0.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::accept::{self, Listening};
+use crate::admin::{self, Admin};
+use crate::authority::Tokens;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::forward::Upstreams;
+use crate::gateway::{Gateway, RequestIds};
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::Metrics;
+use crate::replay::memory::MemoryStore;
+use crate::replay::fence;
+use crate::route::Routes;
+use crate::verify::dpop::DpopRules;
+use crate::verify::nonce::NonceRing;
+
+/// How often expired claims are forgotten when no request does it in passing.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How many of them at a time.
+const SWEEP_BUDGET: usize = 50_000;
+/// How long connections may still be taken after the stop signal, so that whoever asks `/readyz` can turn away first.
+const CLOSE_CONNECTIONS_AFTER: Duration = Duration::from_millis(200);
+
+/// Why the gateway could not start. A bad configuration is not among these: `config` has found it before.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({role}): {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Which setting it comes from.
+        role: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The system has no randomness.
+    #[error("the system gives no random bytes")]
+    Random,
+    /// The system gives no thread, or no address of a socket.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// The sockets to serve on, in the order of the configuration's listeners.
+#[derive(Debug)]
+pub struct Sockets {
+    /// One for each listener.
+    pub public: Vec<TcpListener>,
+    /// The admin listener's.
+    pub admin: Option<TcpListener>,
+}
+
+impl Sockets {
+    /// Listens on the addresses of a configuration.
+    ///
+    /// # Errors
+    /// [`StartError::Bind`] for the first that cannot be had.
+    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+        async fn listen(address: SocketAddr, role: String) -> Result<TcpListener, StartError> {
+            TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, role, source })
+        }
+        let mut public = Vec::with_capacity(config.listeners.len());
+        for listener in &config.listeners {
+            public.push(listen(listener.address, format!("listener {}", listener.name)).await?);
+        }
+        let admin = match &config.admin {
+            Some(admin) => Some(listen(admin.address, "admin".into()).await?),
+            None => None,
+        };
+        Ok(Self { public, admin })
+    }
+}
+
+/// A gateway that runs.
+#[derive(Debug)]
+pub struct Running {
+    public: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    tokens: Arc<Tokens>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Running {
+    /// The address of each listener, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.public
+    }
+
+    /// The admin listener's address.
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Whether every issuer was tried and one has keys, and nobody has said stop.
+    pub fn is_ready(&self) -> bool {
+        self.tokens.ready() && !self.stop.is_cancelled()
+    }
+
+    /// Begins to stop: readiness turns 503, then no connection is taken any more, and what is in flight may end.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until everything has ended, which is at most `shutdown.grace` after [`Running::stop`].
+    pub async fn ended(self) {
+        self.tasks.wait().await;
+    }
+}
+
+/// Starts the gateway. It serves when this returns.
+///
+/// With `after_restart: refuse` this waits for the next whole second first: proofs from before it are refused, and a caller that
+/// comes right after the start would otherwise be one of them.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running then.
+pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result<Running, StartError> {
+    let started = clock.precise();
+    let since_epoch = started.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let fence = fence::fence(since_epoch, config.replay.after_restart);
+    let access_log = if config.log.access { AccessLog::to(io::stdout())? } else { AccessLog::none() };
+    let metrics = Arc::new(Metrics::new());
+    let tokens = Arc::new(Tokens::new(std::mem::take(&mut config.issuers))?);
+    let replay = Arc::new(MemoryStore::new(&config.replay));
+    let proofs = DpopRules {
+        nonces: nonce_ring(&config)?,
+        algorithms: config.dpop.algorithms.clone(),
+        max_age: config.dpop.max_age,
+        max_future: config.dpop.max_future,
+        fence,
+    };
+    let gateway = Arc::new(Gateway {
+        proofs,
+        tokens: Arc::clone(&tokens),
+        replay: Arc::clone(&replay),
+        upstreams: Upstreams::new(&config.upstreams)?,
+        limits: config.limits,
+        clock: clock.clone(),
+        access_log: access_log.clone(),
+        metrics: Arc::clone(&metrics),
+        request_ids: RequestIds::new(u64::from_be_bytes(random()?)),
+        routes: Routes::new(&mut config),
+    });
+
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    tokens.spawn_refresh(&tasks, &stop);
+    tasks.spawn(sweep(Arc::clone(&replay), clock.clone(), stop.clone()));
+    let admin = match sockets.admin {
+        Some(socket) => {
+            let address = socket.local_addr()?;
+            let admin = Admin { tokens: Arc::clone(&tokens), replay, metrics, access_log, stop: stop.clone() };
+            tasks.spawn(admin::serve(socket, Arc::new(admin), stop.clone(), config.shutdown_grace));
+            Some(address)
+        }
+        None => None,
+    };
+    if let Some(fence) = fence {
+        let opens = Duration::from_secs(u64::try_from(fence.seconds()).unwrap_or_default());
+        tokio::time::sleep(opens.saturating_sub(since_epoch)).await;
+    }
+    let public = serve_listeners(&config, sockets.public, gateway, &stop, &tasks)?;
+    tasks.close();
+    Ok(Running { public, admin, tokens, stop, tasks })
+}
+
+fn serve_listeners(
+    config: &Config,
+    sockets: Vec<TcpListener>,
+    gateway: Arc<Gateway>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<Vec<SocketAddr>, StartError> {
+    let listening = Listening::all(&config.listeners, config.limits)?;
+    let mut addresses = Vec::with_capacity(sockets.len());
+    let closing = CancellationToken::new();
+    for ((socket, listening), listener) in sockets.into_iter().zip(listening).zip(&config.listeners) {
+        let address = socket.local_addr()?;
+        info!(listener = listener.name, %address, "listening");
+        addresses.push(address);
+        tasks.spawn(accept::serve(
+            socket,
+            Arc::new(listening),
+            Arc::clone(&gateway),
+            closing.clone(),
+            config.shutdown_grace,
+        ));
+    }
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        stop.cancelled().await;
+        tokio::time::sleep(CLOSE_CONNECTIONS_AFTER).await;
+        closing.cancel();
+    });
+    Ok(addresses)
+}
+
+/// The configured nonce keys, or one made now: then a restart makes every nonce stale, which costs each client one round trip.
+fn nonce_ring(config: &Config) -> Result<NonceRing, StartError> {
+    let made = [random()?];
+    let keys = if config.dpop.nonce_keys.0.is_empty() { &made[..] } else { &config.dpop.nonce_keys.0 };
+    let (first, older) = keys.split_first().ok_or(StartError::Random)?;
+    Ok(NonceRing::new(first, older, config.dpop.nonce_lifetime))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
+    Ok(bytes)
+}
+
+async fn sweep(replay: Arc<MemoryStore>, clock: Clock, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        replay.sweep(clock.now(), SWEEP_BUDGET);
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        warn!("signals cannot be caught; stop the process with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => info!("SIGINT: stopping"),
+    }
+}

@@ -1,0 +1,200 @@
+//! One GET to an issuer: over TLS, bounded in size, never led elsewhere.
+//!
+//! Whoever can answer in an issuer's place can sign tokens, so this refuses rather than copes: no plain http but to this machine itself, no
+//! certificate that does not verify, no redirect, no status but 200 (R-H-12). How long it may take is its caller's to bound.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, USER_AGENT};
+use http::uri::Scheme;
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use thiserror::Error;
+
+use crate::verify::jwks::NotAKeySet;
+
+/// The largest answer that is read, key sets, metadata and files alike. Real ones have a few KiB.
+pub(super) const MOST_BYTES: usize = 512 * 1024;
+
+/// An address that may be fetched: https, or http to a loopback address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FetchUrl(Uri);
+
+impl FetchUrl {
+    /// `None` for any other address.
+    pub(super) fn new(uri: Uri) -> Option<Self> {
+        let host = uri.host()?;
+        let allowed = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(scheme) if *scheme == Scheme::HTTP => is_loopback(host),
+            Some(_) | None => false,
+        };
+        allowed.then_some(Self(uri))
+    }
+
+    /// Whether it is fetched over TLS.
+    pub(super) fn is_https(&self) -> bool {
+        self.0.scheme() == Some(&Scheme::HTTPS)
+    }
+
+    /// The address.
+    pub(super) const fn uri(&self) -> &Uri {
+        &self.0
+    }
+}
+
+/// Loopback by its form: an address in brackets or plain, or `localhost` (RFC 6761 §6.3). Other names could resolve to anything.
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        || host.eq_ignore_ascii_case("localhost")
+}
+
+/// Why there are no new keys. The sentence is for the operator's log and holds nothing a caller sent.
+#[derive(Debug, Error)]
+pub(super) enum FetchError {
+    /// No connection, or no TLS.
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
+    /// Anything but 200, redirects above all.
+    #[error("answered {}{}", .0.as_u16(), if .0.is_redirection() { ", and redirects are not followed" } else { "" })]
+    Status(StatusCode),
+    /// More than [`MOST_BYTES`].
+    #[error("sent more than {} KiB", MOST_BYTES / 1024)]
+    TooLarge,
+    /// The connection ended early, or was no HTTP.
+    #[error("broke off: {0}")]
+    Broken(String),
+    /// The whole attempt took too long.
+    #[error("took longer than {} s", super::issuer::ATTEMPT_TIME.as_secs())]
+    TooSlow,
+    /// The file cannot be read.
+    #[error("the file cannot be read: {0}")]
+    File(std::io::Error),
+    /// Metadata that cannot be used (RFC 8414 §3.3).
+    #[error("{0}")]
+    Metadata(&'static str),
+    /// What came is no key set.
+    #[error("{0}")]
+    Keys(#[from] NotAKeySet),
+}
+
+/// A client for one issuer, with the roots it is trusted by.
+pub(super) struct Fetcher(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
+
+/// Whose certificates an issuer's servers may have.
+pub(super) enum Roots {
+    /// Those of the operator's CA and no other.
+    Ca(Arc<RootCertStore>),
+    /// Those the system trusts.
+    System,
+    /// Nobody's: nothing is fetched over TLS.
+    Nobody,
+}
+
+impl Fetcher {
+    /// A client that trusts `roots`.
+    ///
+    /// # Errors
+    /// When the system's roots are wanted and there are none.
+    pub(super) fn new(roots: Roots) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let tls = match roots {
+            Roots::Ca(roots) => builder.with_root_certificates(roots),
+            Roots::Nobody => builder.with_root_certificates(RootCertStore::empty()),
+            Roots::System => builder.with_platform_verifier()?,
+        }
+        .with_no_client_auth();
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let client = Client::builder(TokioExecutor::new())
+            // Minutes lie between two fetches, and a connection kept that long is one that broke meanwhile.
+            .pool_max_idle_per_host(0)
+            // One fetch is one request: the cooldown counts on it.
+            .retry_canceled_requests(false)
+            .build(connector);
+        Ok(Self(client))
+    }
+
+    /// The body of a 200. Takes as long as the server takes.
+    pub(super) async fn get(&self, url: &FetchUrl) -> Result<Bytes, FetchError> {
+        let request = Request::get(url.uri())
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, concat!("holdfast/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::new())
+            .map_err(|error| FetchError::Unreachable(error.to_string()))?;
+        let response =
+            self.0.request(request).await.map_err(|error| FetchError::Unreachable(causes(&error)))?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
+        }
+        match Limited::new(response.into_body(), MOST_BYTES).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLarge),
+            Err(error) => Err(FetchError::Broken(causes(error.as_ref()))),
+        }
+    }
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fetcher")
+    }
+}
+
+/// An error and what caused it, since hyper's own words are "client error (Connect)" and no more.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FetchUrl;
+
+    /// R-H-12, T-JWK-10.
+    #[test]
+    fn only_https_and_this_machine() {
+        let allowed = |url: &str| FetchUrl::new(url.parse().unwrap()).is_some();
+        for url in [
+            "https://as.example.com/jwks",
+            "https://10.0.0.1/jwks",
+            "http://127.0.0.1:1/jwks",
+            "http://127.9.9.9/",
+            "http://[::1]:80/",
+            "http://localhost/",
+        ] {
+            assert!(allowed(url), "{url}");
+        }
+        for url in [
+            "http://as.example.com/jwks",
+            "http://10.0.0.1/",
+            "http://127.0.0.1.example.com/",
+            "http://localhost.example.com/",
+            "http://[::2]/",
+            "ftp://127.0.0.1/",
+            "/jwks",
+        ] {
+            assert!(!allowed(url), "{url}");
+        }
+    }
+}

@@ -1,0 +1,632 @@
+//! Broken configurations, each with everything that is said of it and where.
+//!
+//! A row takes something that is right, the example or the reference, and breaks one thing in it.
+
+use proptest::prelude::*;
+
+use super::Format;
+use super::fixture::{EXAMPLE, Fixture, REFERENCE};
+
+/// The complaints about a text, as `line:column message`.
+fn said(fixture: &Fixture, text: &str, format: Format) -> Vec<String> {
+    match fixture.read(text, format) {
+        Ok(_) => Vec::new(),
+        Err(complaints) => {
+            complaints.iter().map(|c| format!("{}:{} {}", c.span.line, c.span.column, c.message)).collect()
+        }
+    }
+}
+
+/// Where `needle` stands in `text`, as `line:column`.
+fn place(text: &str, needle: &str) -> String {
+    let at = text.find(needle).unwrap_or_else(|| panic!("{needle:?} is not in the text"));
+    let line = text[..at].matches('\n').count() + 1;
+    let column = text[..at].rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("{line}:{column}")
+}
+
+/// Rows of: what is replaced in the sample, by what, what the complaint points at, how its message begins. Nothing else may be said.
+type Row = (&'static str, &'static str, &'static str, &'static str);
+
+fn judge(sample: &str, rows: &[Row]) {
+    let fixture = Fixture::new();
+    fixture.write("certs/not.pem", b"nothing");
+    fixture.write("certs/bad-base64.pem", b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n");
+    fixture.write("certs/bad-der.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    fixture.write("secrets/short", b"AAAA\n");
+    fixture.write("secrets/empty-line", b"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n\n\n");
+    fixture.write("secrets/binary", &[0xff; 44]);
+    let mut wrong = Vec::new();
+    for (from, to, needle, message) in rows {
+        assert_eq!(sample.matches(from).count(), 1, "{from:?} is not in the sample exactly once");
+        let text = sample.replace(from, to);
+        let expected = format!("{} {message}", place(&text, needle));
+        let said = said(&fixture, &text, Format::Yaml);
+        if said.len() != 1 || !said[0].starts_with(&expected) {
+            wrong.push(format!("{to:?}\n  expected {expected}\n  said     {said:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn how_it_is_written() {
+    judge(
+        EXAMPLE,
+        &[
+            (
+                "    address: 127.0.0.1:8443",
+                "    adress: 127.0.0.1:8443\n    address: 127.0.0.1:8443",
+                "adress",
+                "unknown key `adress`",
+            ),
+            ("    address: 127.0.0.1:8443\n", "", "name: public", "`address` is missing"),
+            (
+                "address: 127.0.0.1:8443",
+                "address: localhost:8443",
+                "localhost:8443",
+                "`localhost:8443` is not an address",
+            ),
+            ("leeway: 5s", "leeway: 5", "5\n    # introspection", "`5` is not a duration"),
+            ("leeway: 5s", "leeway: 6m", "6m", "`6m` is out of range"),
+            ("leeway: 5s", "leeway: 500ms", "500ms", "`500ms` is not whole seconds"),
+            ("leeway: 5s", "leeway:", "leeway:", "`leeway` has no value"),
+            ("leeway: 5s", "leeway: [5s]", "[5s]", "a list where a single value"),
+            (
+                "leeway: 5s",
+                "leeway: 5s\n    leeway: 6s",
+                "leeway: 6s",
+                "`leeway` stands here for the second time",
+            ),
+            ("leeway: 5s", "leeway: ${UNSET}", "${UNSET}", "the environment has no `UNSET`"),
+            ("level: info", "level: ${LEVEL}", "${LEVEL}", "`${LEVEL}`, replaced, is none of the words"),
+            ("max_age: 60s", "max_age: 0s", "0s ", "`0s` is out of range"),
+            ("max_future: 10s", "max_future: 61s", "61s", "`61s` is out of range"),
+            ("header_bytes: 32KiB", "header_bytes: 32KB", "32KB", "`32KB` is not a size"),
+            ("header_bytes: 32KiB", "header_bytes: 4KiB", "4KiB", "`4KiB` is out of range"),
+            ("body_bytes: 10MiB", "body_bytes: 0", "0\n  connections", "`0` is out of range"),
+            ("connections: 10000", "connections: many", "many", "`many` is not a whole number"),
+            ("public: true ", "public: yes ", "yes   ", "`yes` is neither `true` nor `false`"),
+            ("name: health", "name: on", "on\n    match: { path: /healthz", "`on` is a boolean to some"),
+            ("name: health", "name: a b", "a b", "`a b` is no name"),
+            ("level: info", "level: off", "off", "`off` is none of the words"),
+            ("access: json", "access: jsno", "jsno", "`jsno` is none of the words"),
+            ("min_version: \"1.2\"", "min_version: \"1.1\"", "\"1.1\"", "`1.1` is none of the words"),
+            (
+                "trusted_proxies: []",
+                "trusted_proxies: 10.0.0.0/8",
+                "10.0.0.0/8",
+                "a single value where a list",
+            ),
+            (
+                "    audiences: [https://api.example.com]  #",
+                "    audiences: []  #",
+                "[]  # at least",
+                "an empty list",
+            ),
+            ("    audiences: [https://api.example.com]  #", "    audiences: ['']  #", "''", "`` is empty"),
+            (
+                "scopes: [accounts:read]             # all",
+                "scopes: [\"a b\"] # all",
+                "\"a b\"",
+                "`a b` is more than one scope",
+            ),
+            ("methods: [GET, POST] }", "methods: [] }", "[] }", "an empty list"),
+            ("methods: [GET, POST] }", "methods: [get] }", "get]", "`get` is no method"),
+            ("methods: [GET, POST] }", "methods: [CONNECT] }", "CONNECT", "`CONNECT` is never forwarded"),
+            ("methods: [GET, POST] }", "methods: [\"G T\"] }", "\"G T\"", "`G T` is no method"),
+            (
+                "algorithms: [ES256, PS256, RS256, EdDSA]",
+                "algorithms: [ES256, none]",
+                "none]",
+                "`none` is no signature",
+            ),
+            ("algorithms: [ES256, PS256, RS256, EdDSA]", "algorithms: [HS256]", "HS256", "`HS256` is a MAC"),
+            (
+                "algorithms: [ES256, ES384, PS256, EdDSA]",
+                "algorithms: [es256]",
+                "es256",
+                "`es256` is not a known algorithm",
+            ),
+            ("algorithms: [ES256, ES384, PS256, EdDSA]", "algorithms: []", "[]        #", "an empty list"),
+            (
+                "servers: [http://127.0.0.1:9000]",
+                "servers: [http://127.0.0.1:9000/x]",
+                "http://127.0.0.1:9000/x",
+                "`http://127.0.0.1:9000/x` has a path",
+            ),
+            (
+                "servers: [http://127.0.0.1:9000]",
+                "servers: [ftp://127.0.0.1]",
+                "ftp:",
+                "`ftp://127.0.0.1` is not an origin",
+            ),
+            ("servers: [http://127.0.0.1:9000]", "servers: []", "[]\n\nroutes", "an empty list"),
+            (
+                "public_urls: [https://api.example.com]",
+                "public_urls: [https://api.example.com/v1]",
+                "https://api.example.com/v1",
+                "`https://api.example.com/v1` has a path",
+            ),
+            ("    tls:            ", "    tls: off #", "off #", "`off` is no way to listen"),
+        ],
+    );
+}
+
+/// Settled for later versions: a setting without effect stops the start.
+#[test]
+fn what_this_version_does_not_have() {
+    judge(
+        EXAMPLE,
+        &[
+            (
+                "proxy_protocol: none ",
+                "proxy_protocol: required ",
+                "required                    # none | required",
+                "`required` is not available in this version",
+            ),
+            (
+                "client_certificate_header: none ",
+                "client_certificate_header: xfcc ",
+                "xfcc  ",
+                "`xfcc` is not available in this version",
+            ),
+            (
+                "    # introspection:  ",
+                "    introspection: {} #",
+                "introspection",
+                "`introspection` is not available in this version",
+            ),
+            ("  # redis: {", "  redis: {} # {", "redis", "`redis` is not available in this version"),
+            ("    # cors: {", "    cors: {} # {", "cors", "`cors` is not available in this version"),
+            (
+                "    # resource: {",
+                "    resource: {} # {",
+                "resource: {}",
+                "`resource` is not available in this version",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn listeners_and_their_files() {
+    judge(
+        EXAMPLE,
+        &[
+            (
+                "public_urls: [https://api.example.com]",
+                "public_urls: [http://api.example.com]",
+                "http://api.example.com",
+                "`http://api.example.com` is not what callers of a TLS listener see",
+            ),
+            (
+                "public_urls: [https://api.example.com]",
+                "public_urls: [https://api.example.com, \"https://API.example.com:443/\"]",
+                "\"https://API",
+                "`https://api.example.com` stands here twice",
+            ),
+            ("key: certs/server.key", "key: certs/none.key", "certs/none.key", "`"),
+            ("key: certs/server.key", "key: certs", "certs }", "`"),
+            ("key: certs/server.key", "key: certs/other.key", "certs/other.key", "this key does not belong"),
+            ("key: certs/server.key", "key: certs/server.pem", "certs/server.pem }", "no usable private key"),
+            (
+                "chain: certs/server.pem",
+                "chain: certs/not.pem",
+                "certs/not.pem",
+                "no certificate in this file",
+            ),
+            (
+                "chain: certs/server.pem",
+                "chain: certs/bad-base64.pem",
+                "certs/bad-base64.pem",
+                "this file is not PEM",
+            ),
+            (
+                "chain: certs/server.pem",
+                "chain: certs/bad-der.pem",
+                "certs/bad-der.pem",
+                "the first certificate in this file cannot be parsed",
+            ),
+            ("trust: any  ", "trust: all #", "all #", "`all` is nothing to trust"),
+            ("trust: any  ", "trust: { ca: certs/none.pem } #", "certs/none.pem", "`"),
+            (
+                "trust: any  ",
+                "trust: { ca: certs/server.key } #",
+                "certs/server.key } #",
+                "no certificate in this file",
+            ),
+            (
+                "trust: any  ",
+                "trust: { ca: certs/bad-der.pem } #",
+                "certs/bad-der.pem",
+                "a certificate in this file cannot be parsed",
+            ),
+            (
+                "trusted_proxies: []",
+                "trusted_proxies: [0.0.0.0/0]",
+                "0.0.0.0/0",
+                "`0.0.0.0/0` trusts everyone",
+            ),
+            ("trusted_proxies: []", "trusted_proxies: [\"::/0\"]", "\"::/0\"", "`::/0` trusts everyone"),
+            (
+                "trusted_proxies: []",
+                "trusted_proxies: [0.0.0.0/1, 128.0.0.0/1]",
+                "[0.0.0.0/1",
+                "together these ranges trust everyone",
+            ),
+            (
+                "trusted_proxies: []",
+                "trusted_proxies: [10.0.0.1/8]",
+                "10.0.0.1/8",
+                "`10.0.0.1/8` has bits set behind its prefix",
+            ),
+            (
+                "client_certificate_header: none ",
+                "client_certificate_header: client-cert ",
+                "client-cert  ",
+                "this header is believed from no one",
+            ),
+            (
+                "address: 127.0.0.1:9901",
+                "address: 127.0.0.1:8443",
+                "127.0.0.1:8443                 # /livez",
+                "the listener on line 13 has this address",
+            ),
+        ],
+    );
+    judge(
+        REFERENCE,
+        &[
+            (
+                "name: sidecar",
+                "name: public",
+                "public\n    address: 127.0.0.1:8080",
+                "the listener on line 19 has this name too",
+            ),
+            ("127.0.0.1:8080", "0.0.0.0:8443", "0.0.0.0:8443", "the listener on line 20 has this address"),
+        ],
+    );
+}
+
+#[test]
+fn issuers_and_upstreams() {
+    judge(
+        EXAMPLE,
+        &[
+            (
+                "  - issuer: https://as.example.com ",
+                "  - issuer: http://as.example.com ",
+                "http://as.example.com",
+                "`http://as.example.com` is neither https nor a loopback address",
+            ),
+            (
+                "  - issuer: https://as.example.com ",
+                "  - issuer: https://as.example.com?x ",
+                "https://as.example.com?x",
+                "`https://as.example.com?x` has a query",
+            ),
+            (
+                "  - issuer: https://as.example.com ",
+                "  - issuer: https://as.example.com#x ",
+                "https://as.example.com#x",
+                "`https://as.example.com#x` has a fragment",
+            ),
+            ("  - issuer: https://as.example.com ", "  - issuer: as ", "as  ", "`as` is not a URL"),
+            ("{ jwks_file: certs/issuer.jwks.json }", "{ }", "{ }", "no source of keys"),
+            ("{ jwks_file: certs/issuer.jwks.json }", "{ discovery: false }", "false", "no source of keys"),
+            (
+                "{ jwks_file: certs/issuer.jwks.json }",
+                "{ discovery: true, jwks_url: https://as }",
+                "https://as }",
+                "a second source of keys",
+            ),
+            (
+                "{ jwks_file: certs/issuer.jwks.json }",
+                "{ jwks_url: http://as.example.com/ }",
+                "http://as",
+                "`http://as.example.com/` is neither https nor",
+            ),
+            (
+                "certs/issuer.jwks.json",
+                "certs/server.pem",
+                "certs/server.pem }   #",
+                "this file is not a JWK set",
+            ),
+            ("certs/issuer.jwks.json", "certs/empty.jwks.json", "certs/empty", "no key in this JWK set"),
+            ("certs/issuer.jwks.json", "certs/no.jwks.json", "certs/no.jwks", "`"),
+            (
+                "    # trust: { ca: certs/issuer-ca.pem }",
+                "    trust: { ca: certs/issuer-ca.pem }",
+                "{ ca: certs/issuer-ca.pem }",
+                "nothing is fetched from this issuer",
+            ),
+            (
+                "    leeway: 5s",
+                "    leeway: 5s\n    keep_stale: 1m",
+                "1m",
+                "`keep_stale` is shorter than `refresh`",
+            ),
+            (
+                "    servers: [http://127.0.0.1:9000]",
+                "    servers: [http://127.0.0.1:9000]\n    trust: { ca: certs/issuer-ca.pem }",
+                "{ ca: certs/issuer-ca.pem }\n\nroutes",
+                "no server of this upstream is https",
+            ),
+            (
+                "upstreams:\n",
+                "upstreams:\n  spare: { servers: [http://127.0.0.1:9] }\n",
+                "spare",
+                "no route uses the upstream `spare`",
+            ),
+            ("capacity: 1000000 ", "capacity: 1000 ", "1000  ", "`per_key` (100000) is more than"),
+            ("per_key: 100000 ", "per_key: 1000001 ", "1000001", "`per_key` (1000001) is more than"),
+        ],
+    );
+    judge(
+        REFERENCE,
+        &[
+            (
+                "issuer: https://id.example.org",
+                "issuer: https://as.example.com",
+                "https://as.example.com\n    audiences: [https://api.example.com]\n    keys: { discovery",
+                "the issuer on line 51 is the same",
+            ),
+            ("{ file: secrets/nonce-keys }", "{ file: secrets/none }", "{ file: secrets/none }", "`"),
+            (
+                "{ file: secrets/nonce-keys }",
+                "{ file: secrets/short }",
+                "{ file: secrets/short }",
+                "line 1 of this secret",
+            ),
+            (
+                "{ file: secrets/nonce-keys }",
+                "{ file: secrets/empty-line }",
+                "{ file: secrets/empty-line }",
+                "line 2 of this secret",
+            ),
+            (
+                "{ file: secrets/nonce-keys }",
+                "{ file: secrets/binary }",
+                "{ file: secrets/binary }",
+                "this secret is not UTF-8",
+            ),
+            (
+                "{ file: secrets/nonce-keys }",
+                "{ env: UNSET }",
+                "{ env: UNSET }",
+                "the environment has no `UNSET`",
+            ),
+            ("{ file: secrets/nonce-keys }", "{ }", "{ }", "no place for the secret"),
+            (
+                "{ file: secrets/nonce-keys }",
+                "{ file: secrets/nonce-keys, env: A }",
+                "A }",
+                "two places for one secret",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn routes_and_what_they_rely_on() {
+    judge(
+        EXAMPLE,
+        &[
+            (
+                "name: health",
+                "name: accounts",
+                "accounts\n    match: { path: /healthz",
+                "the route on line 73 has this name too",
+            ),
+            (
+                "    upstream: accounts\n    require",
+                "    upstream: acounts\n    require",
+                "acounts",
+                "there is no upstream `acounts`",
+            ),
+            (
+                "{ path: /healthz }",
+                "{ path_prefix: /accounts }",
+                "{ path_prefix: /accounts }  ",
+                "the match on line 74 is for the same requests",
+            ),
+            (
+                "{ path: /healthz }",
+                "{ path: /healthz, path_prefix: /h }",
+                "/h }",
+                "both `path` and `path_prefix`",
+            ),
+            (
+                "{ path: /healthz }",
+                "{ methods: [GET] }",
+                "{ methods: [GET] }",
+                "neither `path` nor `path_prefix`",
+            ),
+            ("{ path: /healthz }", "{ path: /a/../b }", "/a/../b", "`/a/../b` has dots"),
+            ("{ path: /healthz }", "{ path: \"/a{b}\" }", "\"/a{b}\"", "`/a{b}` is no pattern"),
+            ("{ path: /healthz }", "{ path: /a//b }", "/a//b", "`/a//b` has an empty segment"),
+            ("{ path: /healthz }", "{ path_prefix: /a/ }", "/a/ }", "`/a/` ends with a slash"),
+            (
+                "{ path: /healthz }",
+                "{ path: /healthz, host: apj.example.com }",
+                "apj",
+                "no listener has the host `apj.example.com`",
+            ),
+            (
+                "public: true ",
+                "public: true\n    require: { scopes: [a] } ",
+                "{ scopes: [a] }",
+                "a public route requires nothing",
+            ),
+            (
+                "public: true ",
+                "public: true\n    forward: { identity: headers } ",
+                "headers }",
+                "a public route knows no identity",
+            ),
+            ("# nonce_lifetime: 5m", "nonce_lifetime: 5m", "5m", "no route asks for a nonce"),
+            (
+                "# nonce_keys: { file: /run/secrets/nonce-keys }",
+                "nonce_keys: { file: secrets/nonce-keys }",
+                "{ file: secrets",
+                "no route asks for a nonce",
+            ),
+            (
+                "binding: any ",
+                "binding: mtls\n      nonce: required ",
+                "required  ",
+                "a nonce is in a DPoP proof",
+            ),
+        ],
+    );
+    let without_certificates = EXAMPLE
+        .replace("      client_certificates:  ", "      # ")
+        .replace("        request: optional", "#")
+        .replace("        trust: any ", "# ");
+    judge(
+        &without_certificates,
+        &[
+            ("binding: any ", "binding: mtls ", "mtls  ", "this route wants a client certificate"),
+            ("binding: any ", "binding: both ", "both  ", "this route wants a client certificate"),
+        ],
+    );
+    judge(
+        REFERENCE,
+        &[(
+            "\"/accounts/{id}\" }",
+            "\"/accounts/{id}\" }\n    upstream: accounts\n  - name: again\n    match: { path: \"/%61ccounts/{other}\" }",
+            "{ path: \"/%61",
+            "the match on line 139 is for the same requests",
+        )],
+    );
+}
+
+#[test]
+fn whole_parts_that_are_missing() {
+    let fixture = Fixture::new();
+    assert_eq!(
+        said(&fixture, "", Format::Yaml),
+        ["1:1 `listeners` is missing", "1:1 `routes` is missing", "1:1 `upstreams` is missing"]
+    );
+    assert_eq!(said(&fixture, "[]", Format::Yaml), ["1:1 a list where a mapping of settings is expected"]);
+    let closed = "listeners: [{ name: a, address: '127.0.0.1:0', public_urls: [http://a], tls: plaintext }]\n\
+                  upstreams: { u: { servers: [http://127.0.0.1:2] } }\n\
+                  routes: [{ name: r, match: { path_prefix: / }, upstream: u }]\n";
+    assert_eq!(
+        said(&fixture, closed, Format::Yaml),
+        ["1:1 there is no issuer, so no token could be accepted"]
+    );
+    assert!(
+        said(&fixture, &closed.replace("upstream: u", "upstream: u, public: true"), Format::Yaml).is_empty()
+    );
+}
+
+#[test]
+fn everything_is_said_at_once_and_in_order() {
+    let text = EXAMPLE
+        .replace("address: 127.0.0.1:8443", "adress: 127.0.0.1:8443")
+        .replace("key: certs/server.key", "key: certs/other.key")
+        .replace("leeway: 5s", "leeway: 1h")
+        .replace("max_age: 60s", "max_age: 5")
+        .replace("    upstream: accounts\n    require", "    upstream: acounts\n    require")
+        .replace("level: info", "level: loud");
+    let shown = Fixture::new().read(&text, Format::Yaml).expect_err("broken").to_string();
+    let places: Vec<usize> = shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("gateway.yaml:")?.split(':').next()?.parse().ok())
+        .collect();
+    assert_eq!(places, [12, 13, 21, 42, 54, 75, 95], "{shown}");
+    assert!(
+        shown.contains("did you mean `address`?") && shown.contains("did you mean `accounts`?"),
+        "{shown}"
+    );
+    assert!(shown.contains("\n   13 |     adress: 127.0.0.1:8443\n      |     ^^^^^^\n"), "{shown}");
+}
+
+#[test]
+fn the_other_formats_point_at_their_own_lines() {
+    let fixture = Fixture::new();
+    let json = "{\n\t\"listeners\": [],\n\t\"upstream\": {}\n}";
+    assert_eq!(
+        said(&fixture, json, Format::Json),
+        [
+            "1:1 `routes` is missing",
+            "1:1 `upstreams` is missing",
+            "2:15 an empty list: at least one is needed here",
+            "3:2 unknown key `upstream`"
+        ]
+    );
+    let toml =
+        "routes = []\n[[listeners]]\nname = 'é a'\ntls.min_version = '1.1'\n[upstreams.u]\nservers = 7\n";
+    assert_eq!(
+        said(&fixture, toml, Format::Toml),
+        [
+            "1:10 an empty list: at least one is needed here",
+            "2:1 `address` is missing",
+            "2:1 `public_urls` is missing",
+            "3:8 `é a` is no name",
+            "4:1 `certificates` is missing",
+            "4:19 `1.1` is none of the words for this",
+            "5:12 no route uses the upstream `u`",
+            "6:11 a single value where a list is expected",
+        ]
+    );
+}
+
+/// A complaint ends up in logs: it never repeats a secret, wherever an operator put it.
+#[test]
+fn secrets_are_not_repeated() {
+    let fixture = Fixture::new();
+    fixture.write("secrets/wrong", b"hunter2\n");
+    for (from, to) in [
+        ("{ file: secrets/nonce-keys }", "hunter2"),
+        ("{ file: secrets/nonce-keys }", "[hunter2]"),
+        ("{ file: secrets/nonce-keys }", "{ file: secrets/wrong }"),
+        ("https://accounts.internal:9443", "https://user:hunter2@accounts.internal:9443"),
+        (
+            "{ jwks_url: https://login.example.net/jwks }",
+            "{ jwks_url: \"https://user:hunter2@login.example.net/jwks\" }",
+        ),
+        ("issuer: https://as.example.com ", "issuer: https://user:hunter2@as.example.com "),
+    ] {
+        assert_eq!(REFERENCE.matches(from).count(), 1, "{from}");
+        let shown = fixture.read(&REFERENCE.replace(from, to), Format::Yaml).expect_err(to).to_string();
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+proptest! {
+    /// Whatever stands in the file, the answer is a configuration or complaints that can be shown.
+    #[test]
+    fn any_text_is_answered(text in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let fixture = tempfile::tempdir().expect("a directory");
+        for text in [text.as_str(), &String::from_utf8_lossy(&bytes)] {
+            for format in [Format::Yaml, Format::Toml, Format::Json] {
+                if let Err(complaints) = super::read(text, format, "f", fixture.path(), &|_| None) {
+                    prop_assert!(!complaints.to_string().is_empty());
+                }
+            }
+        }
+    }
+
+    /// The same, near to what is right: pieces of the reference, cut, repeated and put together in another order.
+    #[test]
+    fn any_mixture_of_settings_is_answered(
+        cuts in proptest::collection::vec((0..REFERENCE.len(), 0..400_usize), 0..12),
+        noise in "[-:{}\\[\\],&*#|>'\"%@!?$ \t\n~a-c0]{0,40}",
+    ) {
+        let fixture = tempfile::tempdir().expect("a directory");
+        let mut text = String::new();
+        for (from, length) in cuts {
+            let end = (from + length).min(REFERENCE.len());
+            text.push_str(&String::from_utf8_lossy(&REFERENCE.as_bytes()[from..end]));
+            text.push_str(&noise);
+        }
+        for format in [Format::Yaml, Format::Toml, Format::Json] {
+            if let Err(complaints) = super::read(&text, format, "f", fixture.path(), &|_| None) {
+                prop_assert!(!complaints.to_string().is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! The file as it is written: every setting once, with its meaning, its type and range, and what holds when it is left out.
+//!
+//! The operator's reference, `deploy/gateway.reference.yaml`, has the same settings with the same defaults; a test holds the two together.
+//! What a setting means for the others is judged where its part is built: `listener.rs`, `issuer.rs`, `upstream.rs`, `route.rs`, `proofs.rs`.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+use super::complaint::{Complaints, quoted};
+use super::decode::{Decode, Described, List, Named, refuse_kind, settings};
+use super::document::{Node, Value};
+use super::values::{
+    AccessLog, Bytes, CertificateRequest, Count, Credentials, FilePath, Identity, Millis, MinVersion, Name,
+    ProxyProtocol, Scope, Seconds, Text,
+};
+use super::{AfterRestart, ClientCertificateHeader};
+use crate::verify::algorithm::Algorithm;
+use crate::verify::htu::Origin;
+use crate::verify::policy::{BindingRule, NonceRule};
+use crate::verify::token::TokenType;
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+settings! {
+    /// The whole file.
+    File {
+        /// the addresses that callers connect to
+        listeners: List<Listener, 1> => required;
+        /// the authorization servers whose tokens are accepted
+        issuers: List<Issuer> => default "[]";
+        /// what a DPoP proof must be
+        dpop: Dpop => default "{}";
+        /// where used proofs are remembered
+        replay: Replay => default "{}";
+        /// the servers behind the gateway, by name
+        upstreams: Named<Upstream> => required;
+        /// which requests go where, and what they need; the most specific match wins
+        routes: List<Route, 1> => required;
+        /// what is logged
+        log: Log => default "{}";
+        /// a listener for health checks and metrics; left out, there is none
+        admin: Admin => optional;
+        /// how much of everything
+        limits: Limits => default "{}";
+        /// how it stops
+        shutdown: Shutdown => default "{}";
+    }
+}
+
+settings! {
+    /// One of `listeners`.
+    Listener {
+        /// names the listener in logs
+        name: Name => required;
+        /// IP address and port to listen on; port 0 lets the system choose
+        address: SocketAddr => required;
+        /// scheme and authority as callers see them; any other name is answered 421
+        public_urls: List<Origin, 1> => required;
+        /// TLS settings, or `plaintext`
+        tls: Tls => required;
+        /// the peers whose Client-Cert and X-Forwarded-For are believed, as CIDRs
+        trusted_proxies: List<IpNet> => default "[]";
+        /// the header in which a trusted proxy hands on the client's certificate
+        client_certificate_header: ClientCertificateHeader => default "none";
+        /// whether connections begin with the PROXY protocol
+        proxy_protocol: ProxyProtocol => default "none";
+    }
+}
+
+/// `tls` of a listener.
+#[derive(Clone, Debug)]
+pub(super) enum Tls {
+    Plaintext,
+    Settings(Box<TlsSettings>),
+}
+
+impl Decode for Tls {
+    fn decode(node: &Node, complaints: &mut Complaints) -> Option<Self> {
+        match &node.value {
+            Value::Scalar(scalar) if scalar.text == "plaintext" => Some(Tls::Plaintext),
+            Value::Scalar(scalar) => {
+                let message = format!("{} is no way to listen", quoted(&scalar.text));
+                complaints.add_with(node.span, message, "a mapping with `certificates`, or `plaintext`");
+                None
+            }
+            _ => TlsSettings::decode(node, complaints).map(|settings| Tls::Settings(Box::new(settings))),
+        }
+    }
+
+    fn describe(path: &str, into: &mut Vec<Described>) {
+        TlsSettings::describe(path, into);
+    }
+}
+
+settings! {
+    /// `tls` of a listener that is not `plaintext`.
+    TlsSettings {
+        /// the oldest TLS version that is spoken
+        min_version: MinVersion => default "1.2";
+        /// chosen by SNI; the first also answers when no name matches
+        certificates: List<Certificate, 1> => required;
+        /// left out: a certificate is never asked for
+        client_certificates: ClientCertificates => optional;
+    }
+}
+
+settings! {
+    /// One of `certificates`.
+    Certificate {
+        /// PEM file: the certificate, then its intermediates
+        chain: FilePath => required;
+        /// PEM file: the private key
+        key: FilePath => required;
+    }
+}
+
+settings! {
+    /// `client_certificates` of a listener.
+    ClientCertificates {
+        /// whether a handshake without a certificate goes on
+        request: CertificateRequest => default "optional";
+        /// `any` (RFC 8705 self-signed use), or the CA that must have issued it
+        trust: ClientTrust => required;
+    }
+}
+
+/// `trust` of `client_certificates`.
+#[derive(Clone, Debug)]
+pub(super) enum ClientTrust {
+    Any,
+    Ca(CaTrust),
+}
+
+impl Decode for ClientTrust {
+    fn decode(node: &Node, complaints: &mut Complaints) -> Option<Self> {
+        match &node.value {
+            Value::Scalar(scalar) if scalar.text == "any" => Some(ClientTrust::Any),
+            Value::Scalar(scalar) => {
+                let message = format!("{} is nothing to trust", quoted(&scalar.text));
+                complaints.add_with(node.span, message, "`any`, or `{ ca: FILE }`");
+                None
+            }
+            _ => CaTrust::decode(node, complaints).map(ClientTrust::Ca),
+        }
+    }
+
+    fn describe(path: &str, into: &mut Vec<Described>) {
+        CaTrust::describe(path, into);
+    }
+}
+
+settings! {
+    /// Certificates that others must chain to.
+    CaTrust {
+        /// PEM file of CA certificates
+        ca: FilePath => required;
+    }
+}
+
+settings! {
+    /// One of `issuers`.
+    Issuer {
+        /// compared with `iss` byte for byte
+        issuer: Text => required;
+        /// `aud` must hold one of them
+        audiences: List<Text, 1> => required;
+        /// where its keys come from: one of `jwks_file`, `jwks_url` and `discovery: true`
+        keys: Keys => required;
+        /// for whatever is fetched from this issuer; left out, the system's roots
+        trust: CaTrust => optional;
+        /// at most one fetch in this time for a kid that is not known
+        refetch_cooldown: Millis<100, HOUR> => default "30s";
+        /// how often keys are fetched without a reason
+        refresh: Millis<100, DAY> => default "5m";
+        /// how long keys are used after the last fetch that worked
+        keep_stale: Millis<100, { 7 * DAY }> => default "1h";
+        /// the signature algorithms of its tokens
+        algorithms: List<Algorithm, 1> => default "[ES256, PS256, RS256, EdDSA]";
+        /// `typ` of its tokens: `at+jwt` (RFC 9068), or `any`
+        token_type: TokenType => default "at+jwt";
+        /// besides iss, aud and exp
+        required_claims: List<Text> => default "[sub, client_id, iat, jti]";
+        /// how far its clock may differ, for exp, nbf and iat
+        leeway: Seconds<0, 300> => default "5s";
+    } later { "introspection" }
+}
+
+settings! {
+    /// `keys` of an issuer.
+    Keys {
+        /// a file with a JWK set, read again every `refresh`
+        jwks_file: FilePath => optional;
+        /// the URL of a JWK set
+        jwks_url: Text => optional;
+        /// from the issuer's metadata (RFC 8414, then OpenID Connect Discovery)
+        discovery: bool => optional;
+    }
+}
+
+settings! {
+    /// `dpop`.
+    Dpop {
+        /// the signature algorithms of proofs
+        algorithms: List<Algorithm, 1> => default "[ES256, ES384, PS256, EdDSA]";
+        /// how old `iat` may be
+        max_age: Seconds<1, 300> => default "60s";
+        /// how far ahead `iat` may be
+        max_future: Seconds<0, 60> => default "10s";
+        /// whether a proof must hold a nonce of ours; a route may say otherwise
+        nonce: NonceRule => default "none";
+        /// a nonce is good for one to two lifetimes
+        nonce_lifetime: Seconds<10, 3600> => default "5m";
+        /// one key a line, 32 bytes in base64url: the first seals, all open; left out, made at start
+        nonce_keys: Secret => optional;
+    }
+}
+
+/// Where a secret is: never in the configuration itself.
+#[derive(Clone, Debug)]
+pub(super) enum Secret {
+    File(FilePath),
+    Environment(Name),
+}
+
+impl Decode for Secret {
+    fn decode(node: &Node, complaints: &mut Complaints) -> Option<Self> {
+        const MEND: &str = "`{ file: PATH }` or `{ env: NAME }`";
+        if !matches!(node.value, Value::Mapping(_) | Value::Refused) {
+            complaints.hide(node.span);
+            complaints.add_with(node.span, "a secret is never written into the configuration", MEND);
+            return None;
+        }
+        let place = SecretPlace::decode(node, complaints)?;
+        match (place.file, place.env) {
+            (Some(file), None) => Some(Secret::File(file.value)),
+            (None, Some(name)) => Some(Secret::Environment(name.value)),
+            (Some(_), Some(name)) => {
+                complaints.add_with(name.span, "two places for one secret", MEND);
+                None
+            }
+            (None, None) => {
+                complaints.add_with(node.span, "no place for the secret", MEND);
+                None
+            }
+        }
+    }
+}
+
+settings! {
+    /// The place of a secret.
+    SecretPlace {
+        /// a file; one newline at its end is dropped
+        file: FilePath => optional;
+        /// a variable of the environment
+        env: Name => optional;
+    }
+}
+
+settings! {
+    /// `replay`.
+    Replay {
+        /// in this process
+        memory: ReplayMemory => default "{}";
+    } later { "redis" }
+}
+
+settings! {
+    /// `replay.memory`.
+    ReplayMemory {
+        /// live proofs; when full a request is refused (503), none is forgotten
+        capacity: Count<1, 100_000_000> => default "1000000";
+        /// of them, for one key
+        per_key: Count<1, 100_000_000> => default "100000";
+        /// proofs whose iat lies before the second this process started in
+        after_restart: AfterRestart => default "refuse";
+    }
+}
+
+settings! {
+    /// One of `upstreams`.
+    Upstream {
+        /// http or https origins
+        servers: List<Origin, 1> => required;
+        /// for https servers; left out, the system's roots
+        trust: CaTrust => optional;
+        /// for a connection to a server
+        connect_timeout: Millis<10, { 5 * MINUTE }> => default "5s";
+        /// until the head of the answer
+        response_timeout: Millis<10, HOUR> => default "60s";
+    }
+}
+
+settings! {
+    /// One of `routes`.
+    Route {
+        /// names the route in logs and metrics
+        name: Name => required;
+        /// which requests it is for
+        matches("match"): RouteMatch => required;
+        /// a name of `upstreams`
+        upstream: Name => required;
+        /// what a caller must show
+        require: Require => default "{}";
+        /// the only way to reach an upstream without a token
+        public: bool => default "false";
+        /// what the upstream gets
+        forward: Forward => default "{}";
+    } later { "cors", "resource" }
+}
+
+settings! {
+    /// `match` of a route.
+    RouteMatch {
+        /// a host of `public_urls`; left out, every host
+        host: Text => optional;
+        /// this path and no other; {name} stands for one segment
+        path: Text => optional;
+        /// this path and all below it, by whole segments
+        path_prefix: Text => optional;
+        /// left out, all methods
+        methods: List<http::Method, 1> => optional;
+        /// `//` in a path is not refused
+        allow_empty_segments: bool => default "false";
+        /// `%2F` in a path is not refused
+        allow_encoded_slash: bool => default "false";
+    }
+}
+
+settings! {
+    /// `require` of a route.
+    Require {
+        /// `any` (as the token's cnf says), `dpop`, `mtls` or `both`
+        binding: BindingRule => default "any";
+        /// all of them
+        scopes: List<Scope> => default "[]";
+        /// narrows the issuer's list; empty, it does not
+        audiences: List<Text> => default "[]";
+        /// left out, as `dpop.nonce` says
+        nonce: NonceRule => optional;
+    }
+}
+
+settings! {
+    /// `forward` of a route.
+    Forward {
+        /// whether the upstream gets the token and the proof
+        credentials: Credentials => default "strip";
+        /// whether it is told in headers who is calling
+        identity: Identity => default "none";
+    }
+}
+
+settings! {
+    /// `log`.
+    Log {
+        /// `error`, `warn`, `info`, `debug` or `trace`
+        level: tracing::Level => default "info";
+        /// one line a request on standard output, or none
+        access: AccessLog => default "json";
+    }
+}
+
+settings! {
+    /// `admin`.
+    Admin {
+        /// IP address and port; never one of a listener
+        address: SocketAddr => required;
+    }
+}
+
+settings! {
+    /// `limits`.
+    Limits {
+        /// of a request's head
+        header_bytes: Bytes<{ 8 * KIB }, MIB> => default "32KiB";
+        /// of an access token
+        token_bytes: Bytes<256, { 256 * KIB }> => default "16KiB";
+        /// of a DPoP proof
+        proof_bytes: Bytes<256, { 256 * KIB }> => default "8KiB";
+        /// of a request's body
+        body_bytes: Bytes<1, TIB> => default "10MiB";
+        /// over all listeners
+        connections: Count<1, 1_000_000> => default "10000";
+        /// for a TLS handshake
+        handshake_timeout: Millis<10, HOUR> => default "5s";
+        /// from a request's first byte to the end of its head
+        header_timeout: Millis<10, HOUR> => default "10s";
+        /// of a connection without a request, or a body without a byte
+        idle_timeout: Millis<10, HOUR> => default "60s";
+    }
+}
+
+settings! {
+    /// `shutdown`.
+    Shutdown {
+        /// how long requests in flight may take to end after SIGTERM
+        grace: Millis<0, HOUR> => default "30s";
+    }
+}
+
+/// Every setting there is, in the order of the reference.
+pub fn settings() -> Vec<Described> {
+    let mut all = Vec::new();
+    File::describe("", &mut all);
+    all
+}
+
+/// Reads the tree of a whole file.
+pub(super) fn read(node: &Node, complaints: &mut Complaints) -> Option<File> {
+    match &node.value {
+        Value::Mapping(_) => File::decode(node, complaints),
+        _ => refuse_kind(node, "a mapping of settings", complaints),
+    }
+}

@@ -1,0 +1,71 @@
+//! A directory with the files that the samples name, for tests.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::{Complaints, Config, Format, read};
+
+/// The operator's example, as it is written.
+pub(super) const EXAMPLE: &str = include_str!("../../deploy/gateway.example.yaml");
+
+/// Every setting there is.
+pub(super) const REFERENCE: &str = include_str!("../../deploy/gateway.reference.yaml");
+
+/// The files; they are gone with the value.
+pub(super) struct Fixture {
+    directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    /// Makes the files that the example and the reference name, and some that are wrong.
+    pub(super) fn new() -> Self {
+        let fixture = Self { directory: tempfile::tempdir().expect("a directory") };
+        let names = ["API.example.com".to_owned(), "*.example.com".to_owned(), "127.0.0.1".to_owned()];
+        let server = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        fixture.write("certs/server.pem", server.cert.pem().as_bytes());
+        fixture.write("certs/server.key", server.signing_key.serialize_pem().as_bytes());
+        fixture
+            .write("certs/other.key", rcgen::KeyPair::generate().expect("a key").serialize_pem().as_bytes());
+        for ca in ["certs/clients-ca.pem", "certs/issuer-ca.pem", "certs/upstream-ca.pem"] {
+            fixture.write(ca, server.cert.pem().as_bytes());
+        }
+        let jwks =
+            br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        fixture.write("certs/issuer.jwks.json", jwks);
+        fixture.write("certs/empty.jwks.json", br#"{"keys":[]}"#);
+        let keys = [[1; 32], [2; 32]].map(|key| URL_SAFE_NO_PAD.encode(key)).join("\n");
+        fixture.write("secrets/nonce-keys", format!("{keys}\n").as_bytes());
+        fixture
+    }
+
+    /// The directory that paths are relative to.
+    pub(super) fn base(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes a file.
+    pub(super) fn write(&self, name: &str, content: &[u8]) {
+        let path = self.base().join(name);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        std::fs::write(path, content).expect("written");
+    }
+
+    /// Reads a configuration that stands in the directory. Its environment has `NONCE_KEYS`, `LEVEL` and `HOST`.
+    pub(super) fn read(&self, text: &str, format: Format) -> Result<Config, Complaints> {
+        let environment = |name: &str| match name {
+            "NONCE_KEYS" => Some(URL_SAFE_NO_PAD.encode([3; 32])),
+            "LEVEL" => Some("loud".to_owned()),
+            "HOST" => Some("api.example.com".to_owned()),
+            _ => None,
+        };
+        read(text, format, "gateway.yaml", self.base(), &environment)
+    }
+
+    /// The example with `from` replaced by `to`, which must be in it.
+    pub(super) fn example_with(from: &str, to: &str) -> String {
+        assert_eq!(EXAMPLE.matches(from).count(), 1, "{from:?} is not in the example exactly once");
+        EXAMPLE.replace(from, to)
+    }
+}

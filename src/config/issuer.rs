@@ -1,0 +1,233 @@
+//! What is wrong with `issuers` and `upstreams` beyond how they are written, and both of them.
+
+use http::Uri;
+
+use super::complaint::{Complaints, quoted};
+use super::decode::{List, Named, Setting, Wrong};
+use super::file;
+use super::material::Surroundings;
+use super::values::Text;
+use super::{Issuer, KeySource, Upstream};
+use crate::verify::algorithm::Algorithms;
+use crate::verify::htu::{Authority, Scheme};
+use crate::verify::token::TokenRules;
+
+/// The issuers that could be built; all of them, when nothing was complained of.
+pub(super) fn issuers(
+    written: &List<file::Issuer>,
+    surroundings: Surroundings<'_>,
+    complaints: &mut Complaints,
+) -> Vec<Issuer> {
+    for (position, one) in written.items.iter().enumerate() {
+        let Some(issuer) = &one.issuer else { continue };
+        let before = written.items[..position].iter().filter_map(|other| other.issuer.as_ref());
+        if let Some(twin) = before.into_iter().find(|other| other.value == issuer.value) {
+            let message = format!("the issuer on line {} is the same", twin.span.line);
+            complaints.add_with(issuer.span, message, "write one entry with the audiences of both");
+        }
+    }
+    written.items.iter().filter_map(|issuer| build(issuer, surroundings, complaints)).collect()
+}
+
+fn build(
+    written: &file::Issuer,
+    surroundings: Surroundings<'_>,
+    complaints: &mut Complaints,
+) -> Option<Issuer> {
+    if let Some(issuer) = &written.issuer {
+        // RFC 8414 §2: https, and neither query nor fragment. http to this machine is for tests and sidecars.
+        let wrong = match web_url(&issuer.0) {
+            Ok(url) if url.query().is_some() => {
+                Some(Wrong::new("has a query", "an issuer has none (RFC 8414 §2)"))
+            }
+            Ok(_) => None,
+            Err(wrong) => Some(wrong),
+        };
+        complain(wrong, issuer, complaints);
+    }
+    if written.keep_stale.0 < written.refresh.0 {
+        let blamed =
+            if written.keep_stale.written { &written.keep_stale.span } else { &written.refresh.span };
+        let message = "`keep_stale` is shorter than `refresh`: keys would be dropped between two fetches";
+        complaints.add(*blamed, message);
+    }
+    let keys = written.keys.as_ref().and_then(|keys| key_source(keys, surroundings, complaints));
+    let from_file = written.keys.as_ref().is_some_and(|keys| keys.jwks_file.is_some());
+    let trust = match &written.trust {
+        Some(trust) if from_file => {
+            complaints.add_with(
+                trust.span,
+                "nothing is fetched from this issuer: its keys are in a file",
+                "leave `trust` out",
+            );
+            None
+        }
+        Some(trust) => Some(surroundings.roots(trust, complaints)?),
+        None => None,
+    };
+    Some(Issuer {
+        rules: TokenRules {
+            issuer: written.issuer.as_ref()?.0.clone(),
+            audiences: texts(&written.audiences.as_ref()?.value),
+            algorithms: Algorithms::new(&written.algorithms.values()),
+            token_type: written.token_type.value,
+            required_claims: texts(&written.required_claims),
+            leeway: written.leeway.0,
+        },
+        keys: keys?,
+        trust,
+        refetch_cooldown: written.refetch_cooldown.0,
+        refresh: written.refresh.0,
+        keep_stale: written.keep_stale.0,
+    })
+}
+
+fn texts<const LEAST: usize>(list: &List<Text, LEAST>) -> Vec<String> {
+    list.items.iter().map(|text| text.0.clone()).collect()
+}
+
+fn key_source(
+    written: &Setting<file::Keys>,
+    surroundings: Surroundings<'_>,
+    complaints: &mut Complaints,
+) -> Option<KeySource> {
+    const MEND: &str = "exactly one of `jwks_file`, `jwks_url` and `discovery: true`";
+    let file::Keys { jwks_file, jwks_url, discovery } = &written.value;
+    let mut places: Vec<_> = [
+        jwks_file.as_ref().map(|setting| setting.span),
+        jwks_url.as_ref().map(|setting| setting.span),
+        discovery.as_ref().map(|setting| setting.span),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    places.sort();
+    if let [_, second, ..] = places.as_slice() {
+        complaints.add_with(*second, "a second source of keys", MEND);
+        return None;
+    }
+    match (jwks_file, jwks_url, discovery) {
+        (Some(file), _, _) => surroundings.jwks_file(file, complaints).map(KeySource::File),
+        (_, Some(url), _) => match web_url(&url.0) {
+            Ok(uri) => Some(KeySource::Url(uri)),
+            Err(wrong) => {
+                complain(Some(wrong), url, complaints);
+                None
+            }
+        },
+        (_, _, Some(discovery)) if discovery.value => Some(KeySource::Discovery),
+        (_, _, Some(discovery)) => {
+            complaints.add_with(discovery.span, "no source of keys", MEND);
+            None
+        }
+        (None, None, None) => {
+            complaints.add_with(written.span, "no source of keys", MEND);
+            None
+        }
+    }
+}
+
+fn complain(wrong: Option<Wrong>, text: &Setting<Text>, complaints: &mut Complaints) {
+    match wrong {
+        Some(Wrong { what, mend, secret: true }) => {
+            complaints.hide(text.span);
+            complaints.add_with(text.span, format!("this {what}"), mend);
+        }
+        Some(Wrong { what, mend, secret: false }) => {
+            complaints.add_with(text.span, format!("{} {what}", quoted(&text.0)), mend);
+        }
+        None => {}
+    }
+}
+
+/// A URL that may be fetched from: https, or http to this machine alone. Keys that came over a network in the clear are whoever's.
+fn web_url(text: &str) -> Result<Uri, Wrong> {
+    const MEND: &str = "`https://`, a host and perhaps a path; `http://` only to a loopback address";
+    // `Uri` cuts a fragment off without a word.
+    if text.contains('#') {
+        return Err(Wrong::new("has a fragment", "leave out `#` and what is behind it"));
+    }
+    let uri: Uri = text.parse().map_err(|_| Wrong::new("is not a URL", MEND))?;
+    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+    if authority.contains('@') {
+        let mut wrong = Wrong::new("has a user or password in it", "leave out what is before the `@`");
+        wrong.secret = true;
+        return Err(wrong);
+    }
+    let host = Authority::read(authority).ok_or_else(|| Wrong::new("is not a URL", MEND))?.host;
+    match uri.scheme_str() {
+        Some("https") => Ok(uri),
+        Some("http") if is_loopback(&host) => Ok(uri),
+        Some("http") => Err(Wrong::new("is neither https nor a loopback address", MEND)),
+        _ => Err(Wrong::new("is not a URL", MEND)),
+    }
+}
+
+/// Whether a host is this machine by its name alone: nothing is resolved here.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The upstreams that could be built, in the order of their names.
+pub(super) fn upstreams(
+    written: &Named<file::Upstream>,
+    surroundings: Surroundings<'_>,
+    complaints: &mut Complaints,
+) -> Vec<Upstream> {
+    let mut upstreams = Vec::with_capacity(written.entries.len());
+    for (name, upstream) in &written.entries {
+        let servers = upstream.servers.as_ref();
+        if let (Some(trust), Some(servers)) = (&upstream.trust, servers)
+            && servers.whole
+            && servers.items.iter().all(|server| server.scheme() == Scheme::Http)
+        {
+            complaints.add_with(
+                trust.span,
+                "no server of this upstream is https",
+                "leave `trust` out, or write `https://`",
+            );
+        }
+        let trust = upstream.trust.as_ref().map(|trust| surroundings.roots(trust, complaints));
+        let (Some(servers), false) = (servers, matches!(trust, Some(None))) else { continue };
+        upstreams.push(Upstream {
+            name: name.text.clone(),
+            servers: servers.values(),
+            trust: trust.flatten(),
+            connect_timeout: upstream.connect_timeout.0,
+            response_timeout: upstream.response_timeout.0,
+        });
+    }
+    upstreams.sort_by(|one, other| one.name.cmp(&other.name));
+    upstreams
+}
+
+#[cfg(test)]
+mod tests {
+    use super::web_url;
+
+    #[test]
+    fn keys_are_fetched_over_tls_or_from_this_machine() {
+        for (url, ok) in [
+            ("https://as.example.com", true),
+            ("https://as.example.com/jwks?v=1", true),
+            ("http://127.0.0.1:8080/jwks", true),
+            ("http://127.255.0.1/", true),
+            ("http://[::1]:8080/jwks", true),
+            ("http://localhost/jwks", true),
+            ("http://as.example.com/jwks", false),
+            ("http://127.0.0.1.example.com/jwks", false),
+            ("http://localhost.example.com/jwks", false),
+            ("http://0.0.0.0/jwks", false),
+            ("https://as.example.com/jwks#x", false),
+            ("https://user:password@as.example.com/", false),
+            ("http://127.0.0.1@as.example.com/", false),
+            ("file:///etc/passwd", false),
+            ("/jwks", false),
+            ("as.example.com", false),
+            ("https://", false),
+            ("", false),
+        ] {
+            assert_eq!(web_url(url).is_ok(), ok, "{url}");
+        }
+    }
+}

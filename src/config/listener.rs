@@ -1,0 +1,186 @@
+//! What is wrong with `listeners` beyond how they are written, and the listeners.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv6Net};
+
+use super::complaint::Complaints;
+use super::decode::{List, Setting};
+use super::file;
+use super::material::Surroundings;
+use super::values::{CertificateRequest, MinVersion, ProxyProtocol};
+use super::{ClientCertificateHeader, ClientCertificates, ClientTrust, Listener, ListenerTls, TlsSettings};
+use crate::verify::htu::{Origin, Scheme};
+
+/// The listeners that could be built; all of them, when nothing was complained of.
+pub(super) fn listeners(
+    written: &List<file::Listener, 1>,
+    surroundings: Surroundings<'_>,
+    complaints: &mut Complaints,
+) -> Vec<Listener> {
+    for (position, listener) in written.items.iter().enumerate() {
+        refuse_twins(listener, &written.items[..position], complaints);
+    }
+    written.items.iter().filter_map(|listener| build(listener, surroundings, complaints)).collect()
+}
+
+/// Two listeners of one name or address: the second could not be told from the first, or could not listen.
+fn refuse_twins(listener: &file::Listener, before: &[Setting<file::Listener>], complaints: &mut Complaints) {
+    for other in before {
+        if let (Some(name), Some(taken)) = (&listener.name, &other.name)
+            && name.value == taken.value
+        {
+            let message = format!("the listener on line {} has this name too", taken.span.line);
+            complaints.add_with(name.span, message, "names tell listeners apart in logs");
+        }
+        if let (Some(address), Some(taken)) = (&listener.address, &other.address)
+            && is_taken(address.value, taken.value)
+        {
+            complaints
+                .add(address.span, format!("the listener on line {} has this address", taken.span.line));
+        }
+    }
+}
+
+/// Whether one of the addresses keeps the other from being listened on. Port 0 is a different port each time.
+pub(super) fn is_taken(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_family = one.is_ipv4() == other.is_ipv4();
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && same_family && overlap
+}
+
+fn build(
+    written: &file::Listener,
+    surroundings: Surroundings<'_>,
+    complaints: &mut Complaints,
+) -> Option<Listener> {
+    if let (Some(urls), Some(tls)) = (&written.public_urls, &written.tls) {
+        judge_origins(&urls.value, &tls.value, complaints);
+    }
+    match written.proxy_protocol.value {
+        // The only word there is so far: another one has to be answered here.
+        ProxyProtocol::None => {}
+    }
+    let trusted = &written.trusted_proxies;
+    refuse_any_address(trusted, complaints);
+    let header = &written.client_certificate_header;
+    if header.value != ClientCertificateHeader::None && trusted.items.is_empty() && trusted.whole {
+        complaints.add_with(
+            header.span,
+            "this header is believed from no one: `trusted_proxies` is empty",
+            "list the proxies, or write `client_certificate_header: none`",
+        );
+    }
+    let tls = written.tls.as_ref().and_then(|tls| match &tls.value {
+        file::Tls::Plaintext => Some(ListenerTls::Plaintext),
+        file::Tls::Settings(settings) => {
+            tls_settings(settings, surroundings, complaints).map(ListenerTls::Tls)
+        }
+    });
+    Some(Listener {
+        name: written.name.as_ref()?.0.clone(),
+        address: written.address.as_ref()?.value,
+        origins: written.public_urls.as_ref()?.items.iter().map(|url| Arc::new(url.value.clone())).collect(),
+        tls: tls?,
+        trusted_proxies: trusted.values(),
+        client_certificate_header: header.value,
+    })
+}
+
+fn judge_origins(urls: &List<Origin, 1>, tls: &file::Tls, complaints: &mut Complaints) {
+    for (position, url) in urls.items.iter().enumerate() {
+        if urls.items[..position].iter().any(|before| before.value == url.value) {
+            complaints.add(url.span, format!("`{}` stands here twice", url.value));
+        }
+        // The other way round is right: behind a proxy that ends TLS, callers see https and the listener does not.
+        if url.scheme() == Scheme::Http && matches!(tls, file::Tls::Settings(_)) {
+            complaints.add_with(
+                url.span,
+                format!("`{}` is not what callers of a TLS listener see", url.value),
+                format!("write `https://{}`, or `tls: plaintext`", url.authority()),
+            );
+        }
+    }
+}
+
+/// Whoever trusts everyone lets every caller write its own certificate and address.
+fn refuse_any_address(trusted: &Setting<List<IpNet>>, complaints: &mut Complaints) {
+    const MEND: &str = "list the addresses of your proxies alone";
+    let mut single = false;
+    for range in &trusted.items {
+        if is_any_address(range.value) {
+            complaints.add_with(range.span, format!("`{}` trusts everyone", range.value), MEND);
+            single = true;
+        }
+    }
+    if !single && IpNet::aggregate(&trusted.values()).into_iter().any(is_any_address) {
+        complaints.add_with(trusted.span, "together these ranges trust everyone", MEND);
+    }
+}
+
+/// Whether a range is all of IPv4, in either notation, or all of IPv6.
+fn is_any_address(range: IpNet) -> bool {
+    let mapped = Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0);
+    range.prefix_len() == 0
+        || matches!((range, Ipv6Net::new(mapped, 96)), (IpNet::V6(range), Ok(mapped)) if range.contains(&mapped))
+}
+
+fn tls_settings(
+    written: &file::TlsSettings,
+    surroundings: Surroundings<'_>,
+    complaints: &mut Complaints,
+) -> Option<TlsSettings> {
+    let listed = written.certificates.as_ref().map_or(&[][..], |listed| &listed.items);
+    let certificates: Vec<_> =
+        listed.iter().filter_map(|one| surroundings.server_certificate(one, complaints)).collect();
+    let client_certificates = match &written.client_certificates {
+        None => ClientCertificates::None,
+        Some(asked) => ClientCertificates::Asked {
+            required: asked.request.value == CertificateRequest::Required,
+            trust: match &asked.trust.as_ref()?.value {
+                file::ClientTrust::Any => ClientTrust::Any,
+                file::ClientTrust::Ca(ca) => ClientTrust::Ca(surroundings.roots(ca, complaints)?),
+            },
+        },
+    };
+    let only_tls13 = written.min_version.value == MinVersion::Tls13;
+    Some(TlsSettings { only_tls13, certificates, client_certificates })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_any_address, is_taken};
+
+    #[test]
+    fn everyone_has_several_spellings() {
+        for (range, any) in [
+            ("0.0.0.0/0", true),
+            ("::/0", true),
+            ("::ffff:0:0/96", true),
+            ("::/64", true),
+            ("10.0.0.0/8", false),
+            ("fd00::/8", false),
+            ("::ffff:10.0.0.0/104", false),
+        ] {
+            assert_eq!(is_any_address(range.parse().expect(range)), any, "{range}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_cannot_both_be_listened_on() {
+        for (one, other, taken) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("[::1]:1", "127.0.0.1:1", false),
+        ] {
+            assert_eq!(
+                is_taken(one.parse().expect(one), other.parse().expect(other)),
+                taken,
+                "{one} {other}"
+            );
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A file, or its text, to a [`Config`] or to everything that is wrong with it.
+
+use std::path::Path;
+
+use super::complaint::{Complaints, Span};
+use super::decode::{List, Setting};
+use super::document::{self, Format};
+use super::environment::{self, Environment};
+use super::file::{self, File};
+use super::material::{Surroundings, read_bounded};
+use super::values::AccessLog;
+use super::{Admin, Config, Limits, Log, issuer, listener, proofs, route};
+use crate::verify::credential::CredentialLimits;
+
+/// Reads the configuration file at `path`, in the format its ending says, and every file that it names. Paths in it are relative to
+/// its own directory; `environment` is what `${NAME}` and `{ env: NAME }` mean.
+///
+/// It blocks, on small files. Nothing is fetched, resolved or listened on here.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the file.
+pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Complaints> {
+    let name = path.display().to_string();
+    let mut complaints = Complaints::about(&name);
+    let Some(format) = Format::of(path) else {
+        complaints.add_with(
+            Span::default(),
+            "the format is told by the ending, and this is none",
+            "`.yaml`, `.toml` or `.json`",
+        );
+        return Err(complaints);
+    };
+    let content = match read_bounded(path, document::LARGEST as u64) {
+        Ok(content) => content,
+        Err(reason) => {
+            complaints.add(Span::default(), format!("the configuration cannot be read: {reason}"));
+            return Err(complaints);
+        }
+    };
+    let text = match String::from_utf8(content) {
+        Ok(text) => text,
+        Err(error) => {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = valid.iter().filter(|&&b| b == b'\n').count() + 1;
+            complaints.add(Span { line, column: 1, length: 1 }, "this line is not UTF-8");
+            return Err(complaints);
+        }
+    };
+    let base = path.parent().unwrap_or(Path::new(""));
+    read(&text, format, &name, base, environment)
+}
+
+/// Reads a configuration from its text. `name` is what complaints call it, `base` is the directory that its paths are relative to.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the text.
+pub fn read(
+    text: &str,
+    format: Format,
+    name: &str,
+    base: &Path,
+    environment: Environment<'_>,
+) -> Result<Config, Complaints> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut complaints = Complaints::about(name);
+    complaints.quote_from(text);
+    let mut config = None;
+    if let Some(mut tree) = document::read(text, format, &mut complaints) {
+        environment::replace(&mut tree, environment, &mut complaints);
+        if let Some(file) = file::read(&tree, &mut complaints) {
+            config = build(&file, Surroundings { base, environment }, &mut complaints);
+        }
+    }
+    complaints.into_error()?;
+    Ok(config.expect("whatever could not be built was complained of"))
+}
+
+/// Builds every part, each as far as it can be.
+fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaints) -> Option<Config> {
+    let written_routes = file.routes.as_ref().map(|routes| &routes.value);
+    let around = route::Around {
+        listeners: file.listeners.as_ref().map(|listeners| &listeners.value),
+        upstreams: file.upstreams.as_ref().map(|upstreams| &upstreams.value),
+        dpop: &file.dpop,
+    };
+    let listeners = around.listeners.map(|written| listener::listeners(written, surroundings, complaints));
+    let issuers = issuer::issuers(&file.issuers, surroundings, complaints);
+    refuse_no_issuer(file, written_routes, complaints);
+    let dpop = proofs::dpop(&file.dpop, written_routes, surroundings, complaints);
+    let replay = proofs::replay(&file.replay.memory, complaints);
+    let upstreams = around.upstreams.map(|written| issuer::upstreams(written, surroundings, complaints));
+    let routes = written_routes.map(|written| route::routes(written, around, complaints));
+    let admin = file.admin.as_ref().and_then(|admin| admin.address.as_ref());
+    if let Some(address) = admin {
+        refuse_public_admin(address, around.listeners, complaints);
+    }
+    Some(Config {
+        listeners: listeners?,
+        issuers,
+        dpop: dpop?,
+        replay,
+        upstreams: upstreams?,
+        routes: routes?,
+        log: Log { level: file.log.level.value, access: file.log.access.value == AccessLog::Json },
+        admin: admin.map(|address| Admin { address: address.value }),
+        limits: limits(&file.limits),
+        shutdown_grace: file.shutdown.grace.0,
+    })
+}
+
+/// Without an issuer no token is ever accepted, so every route that is not public would be closed.
+fn refuse_no_issuer(file: &File, routes: Option<&List<file::Route, 1>>, complaints: &mut Complaints) {
+    let closed = routes.and_then(|routes| routes.items.iter().find(|route| !route.public.value));
+    if let Some(closed) = closed
+        && file.issuers.items.is_empty()
+        && file.issuers.whole
+    {
+        let message = "there is no issuer, so no token could be accepted";
+        let mend = format!("the route on line {} is not public: add an entry to `issuers`", closed.span.line);
+        complaints.add_with(file.issuers.span, message, mend);
+    }
+}
+
+/// Health and metrics are for the operator alone.
+fn refuse_public_admin(
+    address: &Setting<std::net::SocketAddr>,
+    listeners: Option<&List<file::Listener, 1>>,
+    complaints: &mut Complaints,
+) {
+    let listeners = listeners.map_or(&[][..], |listeners| &listeners.items);
+    let public = listeners.iter().filter_map(|listener| listener.address.as_ref());
+    if let Some(public) = public.into_iter().find(|public| listener::is_taken(address.value, public.value)) {
+        let message = format!("the listener on line {} has this address", public.span.line);
+        complaints.add_with(address.span, message, "health and metrics are never on a public listener");
+    }
+}
+
+fn limits(written: &file::Limits) -> Limits {
+    Limits {
+        header_bytes: written.header_bytes.in_memory(),
+        credentials: CredentialLimits {
+            token_bytes: written.token_bytes.in_memory(),
+            proof_bytes: written.proof_bytes.in_memory(),
+        },
+        body_bytes: written.body_bytes.0,
+        connections: written.connections.0,
+        handshake_timeout: written.handshake_timeout.0,
+        header_timeout: written.header_timeout.0,
+        idle_timeout: written.idle_timeout.0,
+    }
+}

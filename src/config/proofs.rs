@@ -1,0 +1,65 @@
+//! What is wrong with `dpop` and `replay` beyond how they are written, and both of them.
+
+use super::complaint::Complaints;
+use super::decode::List;
+use super::file;
+use super::material::Surroundings;
+use super::{Dpop, NonceKeys, ReplayMemory};
+use crate::verify::algorithm::Algorithms;
+use crate::verify::policy::{BindingRule, NonceRule};
+
+/// `dpop`. The routes are told to know whether a nonce is ever asked for.
+pub(super) fn dpop(
+    written: &file::Dpop,
+    routes: Option<&List<file::Route, 1>>,
+    surroundings: Surroundings<'_>,
+    complaints: &mut Complaints,
+) -> Option<Dpop> {
+    if let Some(routes) = routes
+        && routes.whole
+        && !routes.items.iter().any(|route| asks_for_nonce(route, written.nonce.value))
+    {
+        const MESSAGE: &str = "no route asks for a nonce, so this has no effect";
+        const MEND: &str = "leave it out, or write `nonce: required` for `dpop` or in a route's `require`";
+        if written.nonce_lifetime.written {
+            complaints.add_with(written.nonce_lifetime.span, MESSAGE, MEND);
+        }
+        if let Some(keys) = &written.nonce_keys {
+            complaints.add_with(keys.span, MESSAGE, MEND);
+        }
+        if written.nonce.value == NonceRule::Required {
+            complaints.add(written.nonce.span, "every route says otherwise, so this has no effect");
+        }
+    }
+    let nonce_keys = match &written.nonce_keys {
+        Some(keys) => surroundings.nonce_keys(keys, complaints)?,
+        None => NonceKeys(Vec::new()),
+    };
+    Some(Dpop {
+        algorithms: Algorithms::new(&written.algorithms.values()),
+        max_age: written.max_age.0,
+        max_future: written.max_future.0,
+        nonce_lifetime: written.nonce_lifetime.0,
+        nonce_keys,
+    })
+}
+
+/// Whether a proof on this route needs a nonce. A route for certificates alone sees no proof.
+fn asks_for_nonce(route: &file::Route, otherwise: NonceRule) -> bool {
+    let nonce = route.require.nonce.as_ref().map_or(otherwise, |nonce| nonce.value);
+    !route.public.value && nonce == NonceRule::Required && route.require.binding.value != BindingRule::Mtls
+}
+
+/// `replay.memory`.
+pub(super) fn replay(written: &file::ReplayMemory, complaints: &mut Complaints) -> ReplayMemory {
+    let file::ReplayMemory { capacity, per_key, after_restart } = written;
+    if per_key.0 > capacity.0 {
+        let blamed = if per_key.written { per_key.span } else { capacity.span };
+        complaints.add_with(
+            blamed,
+            format!("`per_key` ({}) is more than `capacity` ({})", per_key.0, capacity.0),
+            "one caller could fill the store for all; write a smaller `per_key`",
+        );
+    }
+    ReplayMemory { capacity: capacity.0, per_key: per_key.0, after_restart: after_restart.value }
+}

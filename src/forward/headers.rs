@@ -1,0 +1,275 @@
+//! Which headers reach the upstream, and which the caller (RFC 9110 §7.6.1, RFC 9700 §4.13).
+//!
+//! Strip, then set. What a caller may not say is removed after `Connection` was dealt with, and what the gateway says is set last, so that
+//! `Connection: x-auth-subject` can delete nothing of ours (R-L-02). `HeaderMap::remove` takes every line of a name; `get` sees only one.
+
+use std::net::IpAddr;
+
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::fault::Fault;
+use super::{Pass, identity};
+use crate::config::Forward;
+use crate::verify::credential::DPOP;
+use crate::verify::nonce::DPOP_NONCE;
+use crate::verify::request::Target;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Names a caller has no say in, with `-` for `_`, which some servers take for the same (R-L-01).
+const REFUSED: [&str; 13] = [
+    // Another method than the one the proof is for (R-A-13).
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "-method",
+    // Another path than the one that was authorised.
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-original-method",
+    // A certificate, or an address, that only a proxy may report (RFC 9440 §2.4).
+    "client-cert",
+    "client-cert-chain",
+    "x-client-cert",
+    "x-real-ip",
+    "forwarded",
+];
+
+/// The same, by how they start.
+const REFUSED_PREFIXES: [&str; 4] = [identity::PREFIX, "x-forwarded-", "x-ssl-", "ssl-client-"];
+
+/// Names that are removed or set by their one spelling; only their underscore twins are refused with the others.
+const HANDLED: [HeaderName; 9] = [
+    AUTHORIZATION,
+    DPOP,
+    HOST,
+    CONNECTION,
+    TRANSFER_ENCODING,
+    http::header::CONTENT_LENGTH,
+    PROXY_AUTHORIZATION,
+    REQUEST_ID,
+    VIA,
+];
+
+/// Who is calling, as the upstream is told.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The caller's address: of the connection, or as a trusted proxy reported it.
+    pub address: IpAddr,
+    /// What a trusted proxy's X-Forwarded-For said, in full, with the proxy's own address; `None` from anyone else.
+    pub forwarded_for: Option<String>,
+}
+
+/// Rewrites a request's headers for the upstream.
+///
+/// # Errors
+/// [`Fault::IdentityUnfit`]
+pub(super) fn for_upstream(
+    headers: &mut HeaderMap,
+    pass: &Pass,
+    forward: Forward,
+    target: &Target,
+    caller: &Caller,
+    request_id: &HeaderValue,
+) -> Result<(), Fault> {
+    remove_hop_by_hop(headers);
+    // The server side answers an expectation itself, when the body is first read.
+    headers.remove(EXPECT);
+    remove_what_callers_may_not_say(headers);
+    if !forward.keep_credentials {
+        // R-B-13: whoever is behind us is not who the token was made for.
+        headers.remove(AUTHORIZATION);
+        headers.remove(DPOP);
+    }
+    let text = |value: &str| HeaderValue::from_str(value).map_err(|_| Fault::IdentityUnfit);
+    headers.insert(HOST, text(target.origin.authority())?);
+    headers.insert(FORWARDED_HOST, text(target.origin.authority())?);
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(target.origin.scheme().name()));
+    let forwarded_for = match &caller.forwarded_for {
+        Some(chain) => text(chain)?,
+        None => text(&caller.address.to_string())?,
+    };
+    headers.insert(FORWARDED_FOR, forwarded_for);
+    headers.insert(REQUEST_ID, request_id.clone());
+    // RFC 9110 §7.6.3.
+    headers.append(VIA, HeaderValue::from_static("1.1 holdfast"));
+    match pass {
+        Pass::Bound(permit) if forward.identity_headers => identity::set(headers, permit),
+        Pass::Bound(_) | Pass::Public(_) => Ok(()),
+    }
+}
+
+/// Rewrites an answer's headers for the caller.
+pub(super) fn for_caller(headers: &mut HeaderMap, pass: &Pass, forward: Forward, request_id: &HeaderValue) {
+    remove_hop_by_hop(headers);
+    match pass {
+        Pass::Public(_) => {}
+        Pass::Bound(permit) => {
+            if !forward.keep_credentials {
+                // R-C-10: an upstream that never saw the credentials has nothing to say about them, and a second
+                // `DPoP-Nonce` would be one too many (RFC 9449 §8).
+                headers.remove(WWW_AUTHENTICATE);
+                headers.remove(DPOP_NONCE);
+            }
+            keep_private(headers);
+            if let Some(nonce) = permit.binding().next_nonce() {
+                nonce.send_with(headers);
+            }
+        }
+    }
+    headers.insert(REQUEST_ID, request_id.clone());
+}
+
+/// Keeps shared caches from storing an answer that was made for one caller (R-C-08). The upstream saw no `Authorization`, so it may have said `public`;
+/// beside `private`, no shared cache may store (RFC 9111 §3).
+fn keep_private(headers: &mut HeaderMap) {
+    let directives = |value: &HeaderValue| {
+        let lower = value.as_bytes().to_ascii_lowercase();
+        lower
+            .split(|b| *b == b',')
+            .any(|directive| matches!(directive.trim_ascii(), b"private" | b"no-store"))
+    };
+    if !headers.get_all(CACHE_CONTROL).iter().any(directives) {
+        headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+}
+
+/// RFC 9110 §7.6.1: what `Connection` names, `Connection` itself, and what belongs to one hop without being named.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+fn remove_what_callers_may_not_say(headers: &mut HeaderMap) {
+    let refused: Vec<HeaderName> = headers.keys().filter(|name| is_refused(name.as_str())).cloned().collect();
+    for name in refused {
+        headers.remove(name);
+    }
+}
+
+/// Whether a caller may not say this. Names arrive in lower case.
+fn is_refused(name: &str) -> bool {
+    // Most names have no underscore and are compared as they are.
+    if name.contains('_') {
+        let twin = name.replace('_', "-");
+        // The twin of a name that is handled by its one spelling below, such as `Transfer_Encoding`, goes as well.
+        return is_refused(&twin) || HANDLED.iter().any(|handled| handled.as_str() == twin);
+    }
+    REFUSED.contains(&name) || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn connection_takes_what_it_names_in_every_line() {
+        let mut headers = map(&[
+            ("connection", "close, X-Hop"),
+            ("connection", " x-other "),
+            ("x-hop", "1"),
+            ("x-hop", "2"),
+            ("x-other", "3"),
+            ("te", "trailers"),
+            ("upgrade", "websocket"),
+            ("x-kept", "4"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("x-kept", "4")]));
+    }
+
+    /// R-A-13, R-L-01, R-F-10, T-MTL-21.
+    #[test]
+    fn what_callers_may_not_say_in_any_spelling() {
+        for name in [
+            "x-auth-subject",
+            "x_auth_subject",
+            "x-auth_key-thumbprint",
+            "x-auth-anything",
+            "client_cert",
+            "client-cert-chain",
+            "x-ssl-client-cert",
+            "x_ssl_client_verify",
+            "x-forwarded-client-cert",
+            "x-forwarded-for",
+            "x_forwarded_host",
+            "forwarded",
+            "x-client-cert",
+            "x-http-method-override",
+            "x_http_method",
+            "x-method-override",
+            "_method",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-real-ip",
+            "ssl-client-cert",
+            "transfer_encoding",
+            "content_length",
+            "x_request_id",
+        ] {
+            assert!(is_refused(name), "{name}");
+        }
+        for name in ["accept", "x-authentic", "content-type", "x_trace", "cookie"] {
+            assert!(!is_refused(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn answers_for_one_caller_are_private() {
+        for (before, expected) in [
+            (&[][..], &["private"][..]),
+            (&["public, max-age=60"], &["public, max-age=60", "private"]),
+            (&["No-Store"], &["No-Store"]),
+            (&["max-age=1 , Private"], &["max-age=1 , Private"]),
+            (&["private=\"x-a\""], &["private=\"x-a\"", "private"]),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in before {
+                headers.append(CACHE_CONTROL, HeaderValue::from_static(value));
+            }
+            keep_private(&mut headers);
+            let after: Vec<&HeaderValue> = headers.get_all(CACHE_CONTROL).iter().collect();
+            assert_eq!(after, expected);
+        }
+    }
+}

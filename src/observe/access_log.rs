@@ -1,0 +1,178 @@
+//! One JSON line a request, on standard output.
+//!
+//! Requests never wait for the log: lines go through a bounded queue to a thread of its own, and when the queue is full they are
+//! dropped and counted. What a caller sent (method, host, path) is in the line as a JSON string, so it cannot break out of it (R-L-10).
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, SystemTime};
+
+use serde::{Serialize, Serializer};
+
+use crate::verify::digest::{Certificate, Digest, Key};
+
+/// Lines that may wait.
+const QUEUE: usize = 8192;
+
+/// One request.
+#[derive(Debug, Serialize)]
+pub struct Entry<'e> {
+    /// When it arrived: RFC 3339, UTC, milliseconds.
+    #[serde(serialize_with = "rfc3339")]
+    pub time: SystemTime,
+    /// Its id, as in `X-Request-Id`.
+    pub request_id: &'e str,
+    /// `forwarded`, `refused`, or `failed` when the upstream could not answer.
+    pub decision: Decision,
+    /// The label of the rejection or fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// The status the caller got.
+    pub status: u16,
+    /// The route's name; absent when none was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<&'e str>,
+    /// The method.
+    pub method: &'e str,
+    /// The public host it was made to; absent when it is not ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<&'e str>,
+    /// The path without its query, which may hold secrets.
+    pub path: &'e str,
+    /// The caller's address.
+    pub peer: std::net::IpAddr,
+    /// `client_id` of the token, once it is verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<&'e str>,
+    /// `dpop`, `mtls` or `both`, once it is proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binding: Option<&'static str>,
+    /// The thumbprint of the proven key.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "thumbprint")]
+    pub jkt: Option<Digest<Key>>,
+    /// The thumbprint of the proven certificate.
+    #[serde(rename = "x5t#S256", skip_serializing_if = "Option::is_none", serialize_with = "thumbprint")]
+    pub certificate: Option<Digest<Certificate>>,
+    /// Milliseconds until the verdict.
+    #[serde(serialize_with = "milliseconds")]
+    pub verify_ms: Duration,
+    /// Milliseconds until the head of the answer.
+    #[serde(serialize_with = "milliseconds")]
+    pub total_ms: Duration,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// It went to the upstream, and its answer to the caller.
+    Forwarded,
+    /// It was refused and nothing of it reached the upstream.
+    Refused,
+    /// It was let through, and then the upstream or the caller's body failed.
+    Failed,
+}
+
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
+
+fn thumbprint<S: Serializer, Of>(digest: &Option<Digest<Of>>, serializer: S) -> Result<S::Ok, S::Error> {
+    match digest {
+        Some(digest) => serializer.collect_str(digest),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((duration.as_secs_f64() * 1e6).round() / 1e3)
+}
+
+/// The queue to the log. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    queue: Option<SyncSender<Vec<u8>>>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl AccessLog {
+    /// `log.access: none`.
+    pub fn none() -> Self {
+        Self { queue: None, dropped: Arc::default() }
+    }
+
+    /// A log that a thread of its own writes to `out`. The thread ends when the last clone is dropped.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, lines) = sync_channel(QUEUE);
+        std::thread::Builder::new().name("access-log".into()).spawn(move || write_lines(&lines, out))?;
+        Ok(Self { queue: Some(queue), dropped: Arc::default() })
+    }
+
+    /// Hands a line over, or drops it when too many wait.
+    pub fn write(&self, entry: &Entry<'_>) {
+        let Some(queue) = &self.queue else { return };
+        let mut line = Vec::with_capacity(512);
+        // Every field is a plain string or number; there is nothing that could fail to be written into memory.
+        if serde_json::to_writer(&mut line, entry).is_err() {
+            return;
+        }
+        line.push(b'\n');
+        if queue.try_send(line).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many lines were dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes whatever waits in one go and flushes when nothing does.
+fn write_lines(lines: &Receiver<Vec<u8>>, out: impl Write) {
+    let mut out = io::BufWriter::with_capacity(64 * 1024, out);
+    while let Ok(line) = lines.recv() {
+        // A closed standard output must not stop the gateway; the lines are lost, as the operator has chosen.
+        let _ = out.write_all(&line);
+        while let Ok(line) = lines.try_recv() {
+            let _ = out.write_all(&line);
+        }
+        let _ = out.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_holds_what_a_caller_sent_as_a_string() {
+        let entry = Entry {
+            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_562_262_618_007),
+            request_id: "r1",
+            decision: Decision::Refused,
+            reason: Some("host_unknown"),
+            status: 421,
+            route: None,
+            method: "GET\"\r\n",
+            host: None,
+            path: "/",
+            peer: [127, 0, 0, 1].into(),
+            client: None,
+            binding: None,
+            jkt: None,
+            certificate: None,
+            verify_ms: Duration::from_micros(1500),
+            total_ms: Duration::from_nanos(2_000_100),
+        };
+        assert_eq!(
+            serde_json::to_string(&entry).expect("serialises"),
+            r#"{"time":"2019-07-04T17:50:18.007Z","request_id":"r1","decision":"refused","reason":"host_unknown","status":421,"method":"GET\"\r\n","path":"/","peer":"127.0.0.1","verify_ms":1.5,"total_ms":2.0}"#
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! Numbers for Prometheus.
+//!
+//! Labels come from the configuration (route names) and from the tables of rejections and faults; none from a caller.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// The labels of a request that was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    route: Arc<str>,
+    outcome: &'static str,
+}
+
+/// Everything that is counted. `/metrics` reads it.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Outcome, Counter<u64, AtomicU64>>,
+    no_route: Arc<str>,
+}
+
+impl Metrics {
+    /// Nothing counted yet. `gauges` are read when someone asks for the numbers.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("holdfast");
+        let requests = Family::default();
+        registry.register(
+            "requests",
+            "Requests by route and outcome: forwarded, or the reason of a refusal or failure",
+            requests.clone(),
+        );
+        Self { registry, requests, no_route: Arc::from("") }
+    }
+
+    /// Counts a request. `outcome` is `forwarded`, or the label of a rejection or fault; a request without a route counts under an
+    /// empty one.
+    pub fn count(&self, route: Option<&Arc<str>>, outcome: &'static str) {
+        let route = Arc::clone(route.unwrap_or(&self.no_route));
+        self.requests.get_or_create(&Outcome { route, outcome }).inc();
+    }
+
+    /// Everything as OpenMetrics text, with `more` numbers that others keep: name, help, value.
+    pub fn encode(&self, more: &[(&str, &str, u64)]) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        // The end mark comes last in OpenMetrics; what others keep goes before it.
+        let mut text = text.trim_end_matches("# EOF\n").to_owned();
+        for (name, help, value) in more {
+            text.push_str(&format!(
+                "# HELP holdfast_{name} {help}.\n# TYPE holdfast_{name} gauge\nholdfast_{name} {value}\n"
+            ));
+        }
+        text.push_str("# EOF\n");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_can_be_read() {
+        let metrics = Metrics::new();
+        metrics.count(Some(&Arc::from("accounts")), "forwarded");
+        metrics.count(None, "host_unknown");
+        let text = metrics.encode(&[("replay_live", "Live claims", 3)]);
+        assert!(
+            text.contains("holdfast_requests_total{route=\"accounts\",outcome=\"forwarded\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("holdfast_requests_total{route=\"\",outcome=\"host_unknown\"} 1"), "{text}");
+        assert!(text.contains("holdfast_replay_live 3\n") && text.ends_with("# EOF\n"), "{text}");
+    }
+}

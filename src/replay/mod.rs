@@ -1,0 +1,9 @@
+//! The stores behind [`crate::verify::replay::ClaimStore`]: where a used proof is remembered (RFC 9449 §11.1).
+//!
+//! [`memory`] is the one of a single process. What such a store cannot know is what was used before the process started; [`mod@fence`] is the
+//! line that is drawn there.
+
+pub mod fence;
+pub mod memory;
+mod shares;
+mod wheel;

@@ -1,0 +1,243 @@
+//! Rejection, fault or upstream response → what the caller receives.
+//!
+//! Challenges are exactly RFC 9449 §7 and RFC 6750 §3: one header line for each scheme that could succeed on the route, DPoP first,
+//! since some clients read only the first. The route is an argument here, so no refusal can forget its `algs` or its scope.
+
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::forward::Fault;
+use crate::verify::algorithm::Algorithms;
+use crate::verify::nonce::SealedNonce;
+use crate::verify::policy::Policy;
+use crate::verify::rejection::{Code, Rejection};
+
+/// The header that names a request in logs, to the upstream and to the caller.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Seconds after which a refusal for a reason of ours may be worth another try.
+const RETRY_SOON: u64 = 5;
+
+/// Under which scheme the caller presented its token; decides which challenge carries the error (RFC 9449 Figure 18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Used {
+    /// No scheme we speak, or several.
+    None,
+    /// `DPoP`
+    Dpop,
+    /// `Bearer`
+    Bearer,
+}
+
+/// A refusal with what depends on the request: everything its rendering needs.
+#[derive(Debug)]
+pub struct Refusal<'r> {
+    /// Why.
+    pub rejection: Rejection,
+    /// The policy of the route, where one was found and is not public.
+    pub policy: Option<&'r Policy>,
+    /// The accepted proof algorithms.
+    pub algorithms: &'r Algorithms,
+    /// The scheme the caller used.
+    pub used: Used,
+    /// A nonce for the key of the caller's verified token.
+    pub nonce: Option<SealedNonce>,
+    /// For a 405: the methods the path takes, comma-separated.
+    pub allow: String,
+    /// How long, in seconds, a claim may live at most: when a key's share has room again.
+    pub claim_lifetime: i64,
+}
+
+/// Renders a refusal. It holds nothing a caller sent.
+pub fn refusal(refusal: &Refusal<'_>, request_id: &HeaderValue) -> Response<Body> {
+    let rejection = refusal.rejection;
+    let mut response = problem(
+        StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        rejection.code().error(),
+        rejection.label(),
+        rejection.sentence(),
+        request_id,
+    );
+    let headers = response.headers_mut();
+    for challenge in challenges(refusal) {
+        if let Ok(value) = HeaderValue::from_str(&challenge) {
+            headers.append(WWW_AUTHENTICATE, value);
+        }
+    }
+    if let Some(nonce) = &refusal.nonce {
+        nonce.send_with(headers);
+    }
+    match rejection.status() {
+        // RFC 9110 §15.5.6: a 405 must say which methods there are.
+        405 => {
+            headers
+                .insert(ALLOW, HeaderValue::from_str(&refusal.allow).unwrap_or(HeaderValue::from_static("")));
+        }
+        429 => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(refusal.claim_lifetime));
+        }
+        503 => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SOON));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// Renders trouble with the upstream or with the caller's body on the way to it.
+pub fn fault(fault: Fault, request_id: &HeaderValue) -> Response<Body> {
+    problem(fault.status(), None, fault.label(), fault.sentence(), request_id)
+}
+
+/// The `WWW-Authenticate` lines of a refusal.
+fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
+    let (Some(policy), code) = (refusal.policy, refusal.rejection.code()) else { return Vec::new() };
+    let (dpop, bearer) = (policy.binding.offers_dpop(), policy.binding.offers_bearer());
+    // Whether this challenge carries the error. The one whose scheme was used does; where that one is not offered, every one does, so that
+    // the reason is never lost. A request that is malformed altogether has it on all (RFC 9449 Figure 19).
+    let carries = |scheme: Used| match code {
+        Code::None | Code::Bare => false,
+        Code::InvalidRequest => true,
+        Code::InvalidToken | Code::InvalidDpopProof | Code::UseDpopNonce | Code::InsufficientScope => {
+            let used_is_offered = match refusal.used {
+                Used::Dpop => dpop,
+                Used::Bearer => bearer,
+                Used::None => false,
+            };
+            refusal.used == scheme || !used_is_offered
+        }
+    };
+    match code {
+        Code::None => Vec::new(),
+        // A nonce challenge is for DPoP alone (RFC 9449 §9).
+        Code::UseDpopNonce => vec![dpop_challenge(refusal, true)],
+        Code::Bare
+        | Code::InvalidRequest
+        | Code::InvalidToken
+        | Code::InvalidDpopProof
+        | Code::InsufficientScope => {
+            let mut lines = Vec::with_capacity(2);
+            if dpop {
+                lines.push(dpop_challenge(refusal, carries(Used::Dpop)));
+            }
+            if bearer {
+                lines.push(bearer_challenge(refusal, carries(Used::Bearer)));
+            }
+            lines
+        }
+    }
+}
+
+fn dpop_challenge(refusal: &Refusal<'_>, with_error: bool) -> String {
+    let mut line = String::from("DPoP ");
+    if with_error {
+        push_error(&mut line, refusal);
+        line.push_str(", ");
+    }
+    // RFC 9449 §7.1: exactly the list that is enforced.
+    let _ = write!(line, "algs=\"{}\"", refusal.algorithms);
+    line
+}
+
+fn bearer_challenge(refusal: &Refusal<'_>, with_error: bool) -> String {
+    let mut line = String::from("Bearer");
+    if with_error {
+        line.push(' ');
+        push_error(&mut line, refusal);
+    }
+    line
+}
+
+/// `error`, `error_description` and, where a scope is missing, `scope` (RFC 6750 §3). All of it is the gateway's own text; scopes were checked when
+/// the configuration was read.
+fn push_error(line: &mut String, refusal: &Refusal<'_>) {
+    let rejection = refusal.rejection;
+    let code = rejection.code();
+    let _ = write!(
+        line,
+        "error=\"{}\", error_description=\"{}: {}\"",
+        code.error().unwrap_or("invalid_request"),
+        rejection.label(),
+        rejection.sentence()
+    );
+    if code == Code::InsufficientScope
+        && let Some(policy) = refusal.policy
+    {
+        let _ = write!(line, ", scope=\"{}\"", policy.scopes.join(" "));
+    }
+}
+
+/// A JSON answer of the gateway itself, never stored by anyone.
+fn problem(
+    status: StatusCode,
+    error: Option<&str>,
+    reason: &str,
+    sentence: &str,
+    request_id: &HeaderValue,
+) -> Response<Body> {
+    let body = serde_json::json!({
+        "error": error.unwrap_or(reason),
+        "error_description": format!("{reason}: {sentence}"),
+        "reason": reason,
+        "request_id": request_id.to_str().unwrap_or_default(),
+    });
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REQUEST_ID, request_id.clone());
+    response
+}
+
+/// The body of an answer: the upstream's, passed on as it comes, or a text of ours.
+#[derive(Debug)]
+pub enum Body {
+    /// The upstream's.
+    Upstream(Incoming),
+    /// Ours.
+    Text(Full<Bytes>),
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Body::Text(Full::from(text))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Body::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Body::Text(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Upstream(body) => body.is_end_stream(),
+            Body::Text(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Upstream(body) => body.size_hint(),
+            Body::Text(body) => body.size_hint(),
+        }
+    }
+}

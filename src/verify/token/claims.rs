@@ -1,0 +1,132 @@
+//! The claims of an access token, each with the type it must have (RFC 9068 §2.2, RFC 7519 §4.1).
+//!
+//! Types are judged before anything else and even where a claim is not required: a reader that shrugs at `exp: "never"` has a token without
+//! an end (R-H-19). What the values must be is the issuer's rules, in the file above.
+
+use super::super::confirmation::Confirmation;
+use super::super::json::{Object, Value};
+use super::super::rejection::Rejection;
+use super::super::time::UnixTime;
+
+/// Claims that only another kind of JWT has, for issuers whose access tokens have no `typ` of their own: the hashes of ID tokens (OpenID Connect Core
+/// §3.1.3.6 and §3.3.2.11), security events and logout tokens (RFC 8417 §2.2), answers of introspection (RFC 9701 §5), DPoP proofs.
+const OF_OTHER_KINDS: [&str; 6] = ["at_hash", "c_hash", "events", "token_introspection", "htm", "htu"];
+
+/// The claims of a token, typed. They are shared by every clone of it.
+#[derive(Debug)]
+pub(super) struct Claims {
+    pub(super) issuer: String,
+    pub(super) subject: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) jti: Option<String>,
+    pub(super) audiences: Vec<String>,
+    pub(super) scope: Option<String>,
+    pub(super) expires: UnixTime,
+    pub(super) not_before: Option<UnixTime>,
+    pub(super) issued_at: Option<UnixTime>,
+    pub(super) confirmation: Confirmation,
+    /// The names of all other claims that are not null, for an operator who requires them.
+    others: Box<[Box<str>]>,
+}
+
+/// The claims this file gives a type; every other one is only there or not.
+const TYPED: [&str; 10] = ["iss", "sub", "client_id", "jti", "aud", "scope", "exp", "nbf", "iat", "cnf"];
+
+impl Claims {
+    /// Reads the claims.
+    ///
+    /// # Errors
+    /// [`Rejection::TokenMalformed`] for a claim of the wrong type, null included; [`Rejection::TokenClaimMissing`] without `iss`, `aud` or `exp`,
+    /// which no setting can make optional; [`Rejection::TokenAudience`] for an empty list; [`Rejection::TokenConfirmation`].
+    pub(super) fn read(claims: &Object<'_>) -> Result<Self, Rejection> {
+        let text = |name| typed(claims, name, |value| value.as_str().map(str::to_owned));
+        let date =
+            |name| typed(claims, name, |value| value.as_number().and_then(UnixTime::from_numeric_date));
+        let audiences = typed(claims, "aud", read_audiences)?.ok_or(Rejection::TokenClaimMissing)?;
+        if audiences.is_empty() {
+            return Err(Rejection::TokenAudience);
+        }
+        Ok(Self {
+            issuer: text("iss")?.ok_or(Rejection::TokenClaimMissing)?,
+            subject: text("sub")?,
+            client_id: text("client_id")?,
+            jti: text("jti")?,
+            audiences,
+            scope: text("scope")?,
+            expires: date("exp")?.ok_or(Rejection::TokenClaimMissing)?,
+            not_before: date("nbf")?,
+            issued_at: date("iat")?,
+            confirmation: Confirmation::read(claims)?,
+            others: claims
+                .members()
+                .filter(|(name, value)| !TYPED.contains(name) && **value != Value::Null)
+                .map(|(name, _)| name.into())
+                .collect(),
+        })
+    }
+
+    /// Whether a claim is there in the sense of `required_claims`: a string that is not empty, or for claims we give no type anything but null
+    /// (RFC 9068 §2.2).
+    pub(super) fn has(&self, name: &str) -> bool {
+        let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        match name {
+            "iss" | "aud" | "exp" => true,
+            "sub" => filled(&self.subject),
+            "client_id" => filled(&self.client_id),
+            "jti" => filled(&self.jti),
+            "scope" => filled(&self.scope),
+            "nbf" => self.not_before.is_some(),
+            "iat" => self.issued_at.is_some(),
+            "cnf" => self.confirmation != Confirmation::Unbound,
+            other => self.others.iter().any(|name| **name == *other),
+        }
+    }
+
+    /// Whether a claim gives another kind of JWT away. What it cannot tell, an ID token without hashes, is kept out by `required_claims`, which
+    /// has `client_id` unless the operator removed it, and by `aud`.
+    pub(super) fn is_of_another_kind(&self) -> bool {
+        OF_OTHER_KINDS.iter().any(|name| self.has(name))
+    }
+
+    /// `exp` and `nbf` (RFC 7519 §4.1.4 and §4.1.5), with the clocks apart by at most `leeway` seconds.
+    pub(super) fn judge_time(&self, leeway: i64, now: UnixTime) -> Result<(), Rejection> {
+        // "On or after" is expired: at `exp` itself the token is no longer good.
+        if now >= self.expires.plus(leeway) {
+            return Err(Rejection::TokenExpired);
+        }
+        if self.not_before.is_some_and(|not_before| not_before > now.plus(leeway)) {
+            return Err(Rejection::TokenNotYetValid);
+        }
+        Ok(())
+    }
+
+    /// About how many bytes these claims take.
+    pub(super) fn memory(&self) -> usize {
+        let texts = [&self.subject, &self.client_id, &self.jti, &self.scope];
+        let lists = self.audiences.iter().map(|audience| audience.len() + size_of::<String>());
+        let others = self.others.iter().map(|name| name.len() + size_of::<Box<str>>());
+        size_of::<Self>()
+            + self.issuer.len()
+            + texts.into_iter().flatten().map(String::len).sum::<usize>()
+            + lists.sum::<usize>()
+            + others.sum::<usize>()
+    }
+}
+
+/// A claim in the type that `read` gives it; absent is fine, another type is not.
+fn typed<T>(
+    claims: &Object<'_>,
+    name: &str,
+    read: impl FnOnce(&Value<'_>) -> Option<T>,
+) -> Result<Option<T>, Rejection> {
+    claims.get(name).map(|value| read(value).ok_or(Rejection::TokenMalformed)).transpose()
+}
+
+/// A string or an array of strings (RFC 7519 §4.1.3).
+fn read_audiences(value: &Value<'_>) -> Option<Vec<String>> {
+    match value {
+        Value::String(one) => Some(vec![one.to_string()]),
+        Value::Array(many) => many.iter().map(|one| one.as_str().map(str::to_owned)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
+}

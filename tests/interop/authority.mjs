@@ -1,0 +1,95 @@
+// The authorization server: npm oidc-provider over HTTPS, with a key of its own making.
+// It issues RFC 9068 access tokens bound to a DPoP key, to a client certificate, or to both, as each client is registered.
+import { hash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import https from 'node:https';
+
+import { exportJWK, generateKeyPair } from 'jose';
+import Provider from 'oidc-provider';
+
+const SCOPES = 'accounts:read accounts:write';
+
+/** The registered clients. Each may use the client-credentials grant; they differ in what their tokens are bound to. */
+export const CLIENTS = {
+  dpop: { client_id: 'dpop-caller', client_secret: 'dpop-caller-secret', dpop_bound_access_tokens: true },
+  mtls: { client_id: 'mtls-caller', client_secret: 'mtls-caller-secret', tls_client_certificate_bound_access_tokens: true },
+  both: { client_id: 'both-caller', client_secret: 'both-caller-secret', dpop_bound_access_tokens: true },
+  unbound: { client_id: 'unbound-caller', client_secret: 'unbound-caller-secret' },
+};
+
+/** Listens on a free loopback port with the certificate of `server`; `close` ends it. */
+export async function startAuthority(server) {
+  const tls = https.createServer({
+    cert: readFileSync(server.certificate),
+    key: readFileSync(server.key),
+    // RFC 8705 §7.2: certificates are asked for and their chain is not judged; what counts is that the caller holds the key.
+    requestCert: true,
+    rejectUnauthorized: false,
+  });
+  tls.listen(0, '127.0.0.1');
+  await once(tls, 'listening');
+  const issuer = `https://localhost:${tls.address().port}`;
+  tls.on('request', await provider(issuer));
+  return {
+    issuer,
+    async close() {
+      tls.closeAllConnections();
+      tls.close();
+      await once(tls, 'close');
+    },
+  };
+}
+
+async function provider(issuer) {
+  const { privateKey } = await generateKeyPair('ES256', { extractable: true });
+  const key = { ...(await exportJWK(privateKey)), alg: 'ES256', use: 'sig', kid: randomBytes(8).toString('hex') };
+  const oidc = new Provider(issuer, {
+    jwks: { keys: [key] },
+    cookies: { keys: [randomBytes(32).toString('hex')] },
+    clientDefaults: {
+      grant_types: ['client_credentials'],
+      redirect_uris: [],
+      response_types: [],
+      token_endpoint_auth_method: 'client_secret_post',
+      id_token_signed_response_alg: 'ES256',
+    },
+    clients: Object.values(CLIENTS),
+    scopes: SCOPES.split(' '),
+    enabledJWA: { dPoPSigningAlgValues: ['ES256', 'PS256', 'EdDSA', 'Ed25519'] },
+    ttl: { ClientCredentials: 300 },
+    formats: { customizers: { jwt: bindToTheCertificateToo } },
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      // Its own nonces are demanded at the token endpoint, so every caller below has to keep two servers' nonces apart.
+      dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
+      mTLS: {
+        enabled: true,
+        certificateBoundAccessTokens: true,
+        getCertificate: certificateOf,
+      },
+      resourceIndicators: {
+        enabled: true,
+        // Without a resource an oidc-provider token is opaque. With one it is a JWT: typ at+jwt, sub (the client itself
+        // here, RFC 9068 §2.2), client_id, iat, jti, and aud as the resource was spelt.
+        getResourceServerInfo: (_ctx, resource) => ({
+          audience: resource,
+          scope: SCOPES,
+          accessTokenFormat: 'jwt',
+          jwt: { sign: { alg: 'ES256' } },
+        }),
+      },
+    },
+  });
+  // The provider answers 500 and tells only this event why; a test that fails for it should say so.
+  oidc.on('server_error', (_ctx, error) => console.error('authorization server:', error));
+  return oidc.callback();
+}
+
+const certificateOf = (ctx) => ctx.socket.getPeerX509Certificate();
+
+/** oidc-provider binds a token to one thing only. An operator who wants both adds the certificate in this hook, as we do for one client. */
+function bindToTheCertificateToo(ctx, token, { payload }) {
+  if (token.clientId === CLIENTS.both.client_id) payload.cnf['x5t#S256'] = hash('sha256', certificateOf(ctx).raw, 'base64url');
+}

@@ -1,0 +1,111 @@
+// The gateway under test: the real binary that $HOLDFAST names, started on a configuration written here, stopped with SIGTERM.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+
+const READY_WITHIN_MS = 20_000;
+const STOPPED_WITHIN_MS = 15_000;
+
+/** What the gateway is told, in the operator's own words. One resource, behind one route for each way of asking for proof. */
+function configuration({ publicPort, adminPort, server, issuer, ca, upstream }) {
+  return `
+listeners:
+  - name: public
+    address: 127.0.0.1:${publicPort}
+    public_urls: [https://localhost:${publicPort}]
+    tls:
+      certificates:
+        - { chain: ${server.certificate}, key: ${server.key} }
+      client_certificates: { request: optional, trust: any }
+issuers:
+  - issuer: ${issuer}
+    audiences: [https://localhost:${publicPort}]
+    keys: { discovery: true }
+    trust: { ca: ${ca.certificate} }
+    algorithms: [ES256]
+dpop:
+  algorithms: [ES256, PS256, EdDSA]
+upstreams:
+  accounts: { servers: [${upstream}] }
+routes:
+  - name: accounts
+    match: { path_prefix: /accounts }
+    upstream: accounts
+    require: { binding: any, scopes: [accounts:read] }
+    forward: { identity: headers }
+  - name: nonce
+    match: { path_prefix: /nonce }
+    upstream: accounts
+    require: { binding: dpop, scopes: [accounts:read], nonce: required }
+    forward: { identity: headers }
+  - name: both
+    match: { path_prefix: /both }
+    upstream: accounts
+    require: { binding: both, scopes: [accounts:read] }
+    forward: { identity: headers }
+admin:
+  address: 127.0.0.1:${adminPort}
+`;
+}
+
+/** Starts the gateway and waits until it says that it is ready. Gives `{ url, close }`. */
+export async function startGateway({ folder, ...parts }) {
+  const binary = process.env.HOLDFAST;
+  if (!binary) throw new Error('set HOLDFAST to the gateway binary, as tests/run does');
+  const [publicPort, adminPort] = await freePorts(2);
+  const file = join(folder, 'gateway.yaml');
+  writeFileSync(file, configuration({ publicPort, adminPort, ...parts }));
+
+  const child = spawn(binary, ['serve', '--config', file], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (said += text));
+  // A test that is itself cut short must not leave a gateway behind.
+  const kill = () => child.kill('SIGKILL');
+  process.on('exit', kill);
+  const exited = once(child, 'exit').then(([code, signal]) => code ?? signal);
+
+  const ready = `http://127.0.0.1:${adminPort}/readyz`;
+  const outcome = await Promise.race([
+    answers200(ready).then((yes) => (yes ? 'ready' : `not ready within ${READY_WITHIN_MS} ms`)),
+    exited.then((code) => `ended with ${code} before it was ready`),
+  ]);
+  if (outcome !== 'ready') {
+    kill();
+    throw new Error(`the gateway: ${outcome}\n${said}`);
+  }
+
+  return {
+    url: `https://localhost:${publicPort}`,
+    /** Everything that it has printed so far. */
+    said: () => said,
+    async close() {
+      child.kill('SIGTERM');
+      const ended = await Promise.race([exited, delay(STOPPED_WITHIN_MS, 'nothing', { ref: false })]);
+      kill();
+      process.off('exit', kill);
+      if (ended !== 0) throw new Error(`the gateway was told to stop and ended with ${ended}\n${said}`);
+    },
+  };
+}
+
+async function answers200(url) {
+  const deadline = Date.now() + READY_WITHIN_MS;
+  while (Date.now() < deadline) {
+    const status = await fetch(url, { signal: AbortSignal.timeout(2_000) }).then((response) => response.status, () => 0);
+    if (status === 200) return true;
+    await delay(50);
+  }
+  return false;
+}
+
+/** `public_urls` has to name the port before the gateway has it, so ports are found first; all are held until all are found. */
+async function freePorts(count) {
+  const holders = Array.from({ length: count }, () => net.createServer().listen(0, '127.0.0.1'));
+  await Promise.all(holders.map((holder) => once(holder, 'listening')));
+  const ports = holders.map((holder) => holder.address().port);
+  await Promise.all(holders.map((holder) => once(holder.close(), 'close')));
+  return ports;
+}

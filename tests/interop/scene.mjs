@@ -1,0 +1,50 @@
+// The scene that every test file plays in: a CA, the authorization server, the upstream, and the real gateway between them.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { Agent, fetch } from 'undici';
+
+import { startAuthority } from './authority.mjs';
+import { makeCertificates } from './certificates.mjs';
+import { startGateway } from './gateway.mjs';
+import { startUpstream } from './upstream.mjs';
+
+// `node --test` ends a file that takes too long with SIGTERM; exiting in order lets the exit handlers end what was started.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+
+/** Everything up and ready. `close` ends it all in the reverse order and removes the folder; so does a start that fails. */
+export async function openScene() {
+  const closers = [];
+  const close = async () => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+  const opened = (part) => {
+    closers.push(() => part.close());
+    return part;
+  };
+
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-interop-'));
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  process.on('exit', remove);
+  closers.push(remove);
+  try {
+    const { ca, issue } = makeCertificates(folder);
+    const server = issue('localhost', 'server');
+    const authority = opened(await startAuthority(server));
+    const upstream = opened(await startUpstream());
+    const gateway = opened(await startGateway({ folder, server, ca, issuer: authority.issuer, upstream: upstream.url }));
+
+    /** A `fetch` that trusts the run's CA and nothing else, and shows `certificate` to whoever asks. */
+    const fetchWith = (certificate) => {
+      const connect = { ca: readFileSync(ca.certificate) };
+      if (certificate) Object.assign(connect, { cert: readFileSync(certificate.certificate), key: readFileSync(certificate.key) });
+      const dispatcher = opened(new Agent({ connect, headersTimeout: 20_000, bodyTimeout: 20_000 }));
+      return (url, init) => fetch(url, { ...init, dispatcher });
+    };
+    return { folder, ca, issue, authority, upstream, gateway, fetchWith, fetch: fetchWith(), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}

@@ -1,0 +1,251 @@
+//! A real gateway on a port of its own, with an issuer, an upstream that remembers, and a clock that a test sets.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use holdfast::app::{self, Running, Sockets};
+use holdfast::caller::key::DpopKey;
+use holdfast::clock::Clock;
+use holdfast::config;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::wire::Client;
+
+/// The name callers know the gateway by.
+pub const HOST: &str = "api.example.com";
+/// The second public name of the same listener.
+pub const OTHER_HOST: &str = "api2.example.com";
+/// The issuer's name.
+pub const ISSUER: &str = "https://as.example.com";
+
+/// What the upstream saw of one request.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: String,
+    pub target: String,
+    pub headers: http::HeaderMap,
+    pub body: Bytes,
+}
+
+/// Everything that is needed to try a request. Dropping it ends it.
+pub struct House {
+    pub gateway: Running,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    pub issuer: DpopKey,
+    /// Certificates that callers may present: the certificate's DER and the PKCS#8 key.
+    pub certificates: Vec<(Vec<u8>, Vec<u8>)>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    ahead: Arc<AtomicI64>,
+    pub directory: TempDir,
+}
+
+/// What of the configuration a test wants otherwise.
+pub struct Plan {
+    /// Goes under `listeners[0]`.
+    pub listener: &'static str,
+    /// Replaces `dpop`, `replay`.
+    pub rules: &'static str,
+    /// Goes under `issuers[0]`.
+    pub issuer: &'static str,
+    /// The prefix of the route that any bound caller may use.
+    pub catch_all: &'static str,
+    /// More routes.
+    pub routes: &'static str,
+    /// Goes at the end.
+    pub more: &'static str,
+    /// Headers the upstream answers with.
+    pub answers: &'static [(&'static str, &'static str)],
+}
+
+/// A listener that asks for certificates and takes any.
+pub const ASKS_FOR_CERTIFICATES: &str = "    tls:
+      certificates: [{ chain: server.pem, key: server.key }]
+      client_certificates: { request: optional, trust: any }
+";
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            listener: ASKS_FOR_CERTIFICATES,
+            rules: "replay: { memory: { capacity: 1000, per_key: 500, after_restart: accept } }\n",
+            issuer: "    keys: { jwks_file: issuer.jwks.json }\n",
+            catch_all: "/",
+            routes: "",
+            more: "",
+            answers: &[],
+        }
+    }
+}
+
+impl House {
+    /// The usual one.
+    pub async fn usual() -> Self {
+        Self::built(Plan::default()).await
+    }
+
+    /// One built otherwise.
+    pub async fn built(plan: Plan) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let issuer = DpopKey::generate().expect("a key");
+        write_files(directory.path(), &issuer);
+        let seen = Arc::<Mutex<Vec<Seen>>>::default();
+        let upstream = upstream(Arc::clone(&seen), plan.answers).await;
+        let text = configuration(&plan, upstream);
+        let file = directory.path().join("gateway.yaml");
+        std::fs::write(&file, &text).expect("the configuration is written");
+        let config = config::load(&file, &|_| None).unwrap_or_else(|complaints| panic!("{complaints}\n{text}"));
+        let sockets = Sockets::bind(&config).await.expect("port 0 is free");
+        let ahead = Arc::new(AtomicI64::new(0));
+        let gateway = app::start(config, sockets, clock(Arc::clone(&ahead))).await.expect("the gateway starts");
+        while !gateway.is_ready() && !plan.issuer.contains("unreachable") {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let address = gateway.addresses()[0];
+        let admin = gateway.admin_address().expect("an admin listener");
+        let certificates = (0..2).map(|_| certificate()).collect();
+        Self { gateway, address, admin, issuer, certificates, seen, ahead, directory }
+    }
+
+    /// A connection with this SNI, and the certificate of that index.
+    pub async fn connect(&self, sni: &str, certificate: Option<usize>) -> Client {
+        let certificate = certificate.map(|index| self.certificates[index].clone());
+        Client::connect(self.address, sni, certificate).await.expect("the handshake")
+    }
+
+    /// Everything that reached the upstream since the last time this was asked.
+    pub fn seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.seen.lock().expect("no one panicked"))
+    }
+
+    /// The gateway's time, in whole seconds.
+    pub fn now(&self) -> i64 {
+        let clock = clock(Arc::clone(&self.ahead));
+        clock.now().seconds()
+    }
+
+    /// Moves the gateway's clock.
+    pub fn pass_time(&self, seconds: i64) {
+        self.ahead.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Asks the admin listener.
+    pub async fn ask_admin(&self, path: &str) -> (u16, String) {
+        let answer = Client::plain(self.admin)
+            .await
+            .expect("the admin listener")
+            .exchange(format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").as_bytes())
+            .await
+            .expect("an answer");
+        (answer.status, answer.text())
+    }
+}
+
+/// The system's time at the start, standing still, moved by what a test adds: so that a window's edge can be hit exactly.
+fn clock(ahead: Arc<AtomicI64>) -> Clock {
+    static START: std::sync::OnceLock<SystemTime> = std::sync::OnceLock::new();
+    let start = *START.get_or_init(SystemTime::now);
+    Clock::new(move || {
+        start + Duration::from_secs(u64::try_from(ahead.load(Ordering::SeqCst)).expect("time is moved forwards"))
+    })
+}
+
+fn configuration(plan: &Plan, upstream: SocketAddr) -> String {
+    let Plan { listener, rules, issuer, catch_all, routes, more, .. } = plan;
+    format!(
+        "listeners:
+  - name: public
+    address: 127.0.0.1:0
+    public_urls: [https://{HOST}, https://{OTHER_HOST}]
+{listener}
+issuers:
+  - issuer: {ISSUER}
+    audiences: [https://{HOST}]
+    algorithms: [ES256, PS256, RS256, EdDSA]
+{issuer}
+{rules}
+upstreams:
+  echo: {{ servers: [http://{upstream}] }}
+routes:
+  - name: any
+    match: {{ path_prefix: {catch_all} }}
+    upstream: echo
+    require: {{ binding: any }}
+    forward: {{ identity: headers }}
+  - {{ name: dpop, match: {{ path_prefix: /dpop }}, upstream: echo, require: {{ binding: dpop }} }}
+  - {{ name: scoped, match: {{ path_prefix: /scoped }}, upstream: echo, require: {{ scopes: [accounts:read, accounts:write] }} }}
+  - {{ name: narrow, match: {{ path_prefix: /narrow }}, upstream: echo, require: {{ audiences: [https://{HOST}/narrow] }} }}
+  - {{ name: get-only, match: {{ path: /get-only, methods: [GET] }}, upstream: echo }}
+  - {{ name: public, match: {{ path_prefix: /public }}, upstream: echo, public: true }}
+  - {{ name: kept, match: {{ path_prefix: /kept }}, upstream: echo, forward: {{ credentials: keep }} }}
+{routes}
+log: {{ level: error, access: none }}
+admin: {{ address: 127.0.0.1:0 }}
+{more}"
+    )
+}
+
+fn write_files(directory: &Path, issuer: &DpopKey) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = vec![HOST.to_owned(), OTHER_HOST.to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).and_then(|params| params.self_signed(&key)).expect("a certificate");
+    let jwk = issuer.public_jwk().replace("{\"crv\"", "{\"kid\":\"one\",\"use\":\"sig\",\"crv\"");
+    for (name, text) in [
+        ("server.pem", certificate.pem()),
+        ("server.key", key.serialize_pem()),
+        ("issuer.jwks.json", format!("{{\"keys\":[{jwk}]}}")),
+    ] {
+        std::fs::write(directory.join(name), text).expect("the file is written");
+    }
+}
+
+fn certificate() -> (Vec<u8>, Vec<u8>) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["client.example".to_owned()]).expect("a name");
+    (params.self_signed(&key).expect("a certificate").der().to_vec(), key.serialize_der())
+}
+
+/// An upstream that remembers what it saw, and answers with what it was asked.
+async fn upstream(seen: Arc<Mutex<Vec<Seen>>>, answers: &'static [(&'static str, &'static str)]) -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is free");
+    let address = socket.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = socket.accept().await {
+            let seen = Arc::clone(&seen);
+            let service = service_fn(move |request: Request<Incoming>| remember(request, Arc::clone(&seen), answers));
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+async fn remember(
+    request: Request<Incoming>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    answers: &'static [(&'static str, &'static str)],
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let echo = format!("{} {}", parts.method, parts.uri);
+    seen.lock().expect("no one panicked").push(Seen {
+        method: parts.method.to_string(),
+        target: parts.uri.to_string(),
+        headers: parts.headers,
+        body,
+    });
+    let mut response = Response::new(Full::from(echo));
+    for (name, value) in answers {
+        response.headers_mut().append(*name, http::HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
