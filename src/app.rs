@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::accept::tls::TlsFault;
 use crate::accept::{self, Listening};
 use crate::admin::{self, Admin};
-use crate::authority::Tokens;
+use crate::authority::{Tokens, Unusable};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::forward::Upstreams;
@@ -32,6 +33,8 @@ use crate::verify::nonce::NonceRing;
 const SWEEP: Duration = Duration::from_secs(1);
 /// How many of them at a time.
 const SWEEP_BUDGET: usize = 50_000;
+/// About how much memory verified tokens may take.
+const TOKEN_CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// How long connections may still be taken after the stop signal, so that whoever asks `/readyz` can turn away first.
 const CLOSE_CONNECTIONS_AFTER: Duration = Duration::from_millis(200);
 
@@ -48,9 +51,15 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
+    /// TLS to an upstream cannot be set up.
+    #[error("TLS to the upstreams cannot be set up: {0}")]
+    UpstreamTls(#[from] rustls::Error),
+    /// TLS of a listener cannot be set up.
+    #[error("TLS of a listener cannot be set up: {0}")]
+    ListenerTls(#[from] TlsFault),
+    /// An issuer's keys could never be fetched.
+    #[error("an issuer's keys cannot be fetched: {0}")]
+    Keys(#[from] Unusable),
     /// The system has no randomness.
     #[error("the system gives no random bytes")]
     Random,
@@ -115,6 +124,11 @@ impl Running {
         self.tokens.ready() && !self.stop.is_cancelled()
     }
 
+    /// Waits until every issuer was asked for its keys once, whatever came of it.
+    pub async fn tried(&self) {
+        self.tokens.tried().await;
+    }
+
     /// Begins to stop: readiness turns 503, then no connection is taken any more, and what is in flight may end.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -139,7 +153,7 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
     let fence = fence::fence(since_epoch, config.replay.after_restart);
     let access_log = if config.log.access { AccessLog::to(io::stdout())? } else { AccessLog::none() };
     let metrics = Arc::new(Metrics::new());
-    let tokens = Arc::new(Tokens::new(std::mem::take(&mut config.issuers))?);
+    let tokens = Arc::new(Tokens::new(&config.issuers, TOKEN_CACHE_BYTES)?);
     let replay = Arc::new(MemoryStore::new(&config.replay));
     let proofs = DpopRules {
         nonces: nonce_ring(&config)?,
@@ -162,7 +176,7 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
     });
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    tokens.spawn_refresh(&tasks, &stop);
+    tokens.spawn(&tasks, &stop);
     tasks.spawn(sweep(Arc::clone(&replay), clock.clone(), stop.clone()));
     let admin = match sockets.admin {
         Some(socket) => {
@@ -189,10 +203,11 @@ fn serve_listeners(
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<Vec<SocketAddr>, StartError> {
-    let listening = Listening::all(&config.listeners, config.limits)?;
+    let slots = accept::slots(&config.limits);
     let mut addresses = Vec::with_capacity(sockets.len());
     let closing = CancellationToken::new();
-    for ((socket, listening), listener) in sockets.into_iter().zip(listening).zip(&config.listeners) {
+    for (socket, listener) in sockets.into_iter().zip(&config.listeners) {
+        let listening = Listening::new(listener, config.limits, Arc::clone(&slots))?;
         let address = socket.local_addr()?;
         info!(listener = listener.name, %address, "listening");
         addresses.push(address);

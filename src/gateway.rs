@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
-use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 
 use crate::accept::body::{BodyFault, CallerBody};
-use crate::accept::{Handler, Session, peer, target};
+use crate::accept::connection::Session;
+use crate::accept::refusal::Refusal as Unheard;
+use crate::accept::{Handler, peer, target};
 use crate::authority::Tokens;
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::forward::{self, Fault, Pass, Upstreams};
+use crate::forward::{Fault, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision, Entry};
 use crate::observe::metrics::Metrics;
 use crate::replay::memory::MemoryStore;
@@ -138,6 +139,11 @@ impl Handler for Gateway {
     ) -> impl Future<Output = Response<Body>> + Send {
         self.answer(request, session)
     }
+
+    fn refused(&self, refusal: Unheard, session: &Session) {
+        self.metrics.count(None, refusal.label());
+        tracing::debug!(peer = %session.peer, reason = refusal.label(), "refused before it was a request");
+    }
 }
 
 impl Gateway {
@@ -151,9 +157,8 @@ impl Gateway {
             verified: None,
             holder: Holder::default(),
         };
-        let (parts, body) = request.into_parts();
-        let (method, uri) = (parts.method.clone(), parts.uri.clone());
-        let outcome = self.pass_on(parts, body, &session, &mut course).await;
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let outcome = self.pass_on(request, &session, &mut course).await;
         let (response, decision, reason) = match outcome {
             Ok(response) => (response.map(Body::Upstream), Decision::Forwarded, None),
             Err(Ending::Refused(denied)) => {
@@ -172,25 +177,24 @@ impl Gateway {
     /// The table of contents: what a request goes through, in the order of cost.
     async fn pass_on<'g>(
         &'g self,
-        parts: Parts,
-        body: CallerBody,
+        request: Request<CallerBody>,
         session: &Session,
         course: &mut Course<'g>,
     ) -> Result<Response<hyper::body::Incoming>, Ending> {
         let now = self.clock.now();
-        let target = &*course.target.insert(target::target(&parts, session)?);
-        let caller = peer::caller(&parts.headers, session)?;
+        let target = &*course.target.insert(target::target(&request, session)?);
+        let caller = peer::caller(request.headers(), session)?;
         course.peer = caller.address;
-        let route = self.routes.find(target, &parts.method)?;
+        let route = self.routes.find(target, request.method())?;
         course.route = Some(route);
-        body.check_declared_length(&parts.headers)?;
+        request.body().declared()?;
         let pass = match route.demand() {
             Demand::Nothing(public) => Pass::Public(public),
             Demand::Bound(policy) => {
                 let facts = RequestFacts {
-                    method: &parts.method,
+                    method: request.method(),
                     target,
-                    headers: &parts.headers,
+                    headers: request.headers(),
                     certificate: caller.certificate,
                 };
                 let permit = self.admit(&facts, policy, now, &mut course.holder).await.map_err(Ending::Refused)?;
@@ -201,9 +205,8 @@ impl Gateway {
             }
         };
         course.verified = Some(Instant::now());
-        let caller = forward::Caller { address: caller.address, forwarded_for: caller.forwarded_for };
         self.upstreams
-            .send(pass, route, target, &caller, Request::from_parts(parts, body), &course.request_id)
+            .send(pass, route, target, caller.address, request, &course.request_id)
             .await
             .map_err(Ending::Failed)
     }

@@ -39,7 +39,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::body::CallerBody;
-use self::connection::{LINGER, Session};
+use self::connection::LINGER;
+pub use self::connection::Session;
 use self::refusal::Refusal;
 use self::tls::TlsFault;
 use crate::config::{ClientCertificateHeader, Limits, Listener, ListenerTls};

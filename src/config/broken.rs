@@ -2,13 +2,11 @@
 //!
 //! A row takes something that is right, the example or the reference, and breaks one thing in it.
 
-use proptest::prelude::*;
-
 use super::Format;
 use super::fixture::{EXAMPLE, Fixture, REFERENCE};
 
 /// The complaints about a text, as `line:column message`.
-fn said(fixture: &Fixture, text: &str, format: Format) -> Vec<String> {
+pub(super) fn said(fixture: &Fixture, text: &str, format: Format) -> Vec<String> {
     match fixture.read(text, format) {
         Ok(_) => Vec::new(),
         Err(complaints) => {
@@ -17,9 +15,10 @@ fn said(fixture: &Fixture, text: &str, format: Format) -> Vec<String> {
     }
 }
 
-/// Where `needle` stands in `text`, as `line:column`.
-fn place(text: &str, needle: &str) -> String {
-    let at = text.find(needle).unwrap_or_else(|| panic!("{needle:?} is not in the text"));
+/// Where `needle` stands in `text`, from byte `from` on or else anywhere, as `line:column`.
+fn place(text: &str, from: usize, needle: &str) -> String {
+    let behind = text[from..].find(needle).map(|at| from + at);
+    let at = behind.or_else(|| text.find(needle)).unwrap_or_else(|| panic!("{needle:?} is not in the text"));
     let line = text[..at].matches('\n').count() + 1;
     let column = text[..at].rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     format!("{line}:{column}")
@@ -40,7 +39,7 @@ fn judge(sample: &str, rows: &[Row]) {
     for (from, to, needle, message) in rows {
         assert_eq!(sample.matches(from).count(), 1, "{from:?} is not in the sample exactly once");
         let text = sample.replace(from, to);
-        let expected = format!("{} {message}", place(&text, needle));
+        let expected = format!("{} {message}", place(&text, sample.find(from).unwrap_or_default(), needle));
         let said = said(&fixture, &text, Format::Yaml);
         if said.len() != 1 || !said[0].starts_with(&expected) {
             wrong.push(format!("{to:?}\n  expected {expected}\n  said     {said:?}"));
@@ -148,7 +147,6 @@ fn how_it_is_written() {
                 "https://api.example.com/v1",
                 "`https://api.example.com/v1` has a path",
             ),
-            ("    tls:            ", "    tls: off #", "off #", "`off` is no way to listen"),
         ],
     );
 }
@@ -162,7 +160,7 @@ fn what_this_version_does_not_have() {
             (
                 "proxy_protocol: none ",
                 "proxy_protocol: required ",
-                "required                    # none | required",
+                "required  ",
                 "`required` is not available in this version",
             ),
             (
@@ -271,7 +269,7 @@ fn listeners_and_their_files() {
                 "address: 127.0.0.1:9901",
                 "address: 127.0.0.1:8443",
                 "127.0.0.1:8443                 # /livez",
-                "the listener on line 13 has this address",
+                "the listener on line 11 has this address",
             ),
         ],
     );
@@ -282,9 +280,15 @@ fn listeners_and_their_files() {
                 "name: sidecar",
                 "name: public",
                 "public\n    address: 127.0.0.1:8080",
-                "the listener on line 19 has this name too",
+                "the listener on line 16 has this name too",
             ),
-            ("127.0.0.1:8080", "0.0.0.0:8443", "0.0.0.0:8443", "the listener on line 20 has this address"),
+            (
+                "    tls: plaintext\n    trusted",
+                "    tls: off\n    trusted",
+                "off\n",
+                "`off` is no way to listen",
+            ),
+            ("127.0.0.1:8080", "0.0.0.0:8443", "0.0.0.0:8443", "the listener on line 17 has this address"),
         ],
     );
 }
@@ -359,7 +363,7 @@ fn issuers_and_upstreams() {
                 "spare",
                 "no route uses the upstream `spare`",
             ),
-            ("capacity: 1000000 ", "capacity: 1000 ", "1000  ", "`per_key` (100000) is more than"),
+            ("capacity: 1000000 ", "capacity: 1000 ", "100000 ", "`per_key` (100000) is more than"),
             ("per_key: 100000 ", "per_key: 1000001 ", "1000001", "`per_key` (1000001) is more than"),
         ],
     );
@@ -370,7 +374,7 @@ fn issuers_and_upstreams() {
                 "issuer: https://id.example.org",
                 "issuer: https://as.example.com",
                 "https://as.example.com\n    audiences: [https://api.example.com]\n    keys: { discovery",
-                "the issuer on line 51 is the same",
+                "the issuer on line 50 is the same",
             ),
             ("{ file: secrets/nonce-keys }", "{ file: secrets/none }", "{ file: secrets/none }", "`"),
             (
@@ -417,7 +421,7 @@ fn routes_and_what_they_rely_on() {
                 "name: health",
                 "name: accounts",
                 "accounts\n    match: { path: /healthz",
-                "the route on line 73 has this name too",
+                "the route on line 65 has this name too",
             ),
             (
                 "    upstream: accounts\n    require",
@@ -429,7 +433,7 @@ fn routes_and_what_they_rely_on() {
                 "{ path: /healthz }",
                 "{ path_prefix: /accounts }",
                 "{ path_prefix: /accounts }  ",
-                "the match on line 74 is for the same requests",
+                "the match on line 66 is for the same requests",
             ),
             (
                 "{ path: /healthz }",
@@ -500,133 +504,4 @@ fn routes_and_what_they_rely_on() {
             "the match on line 139 is for the same requests",
         )],
     );
-}
-
-#[test]
-fn whole_parts_that_are_missing() {
-    let fixture = Fixture::new();
-    assert_eq!(
-        said(&fixture, "", Format::Yaml),
-        ["1:1 `listeners` is missing", "1:1 `routes` is missing", "1:1 `upstreams` is missing"]
-    );
-    assert_eq!(said(&fixture, "[]", Format::Yaml), ["1:1 a list where a mapping of settings is expected"]);
-    let closed = "listeners: [{ name: a, address: '127.0.0.1:0', public_urls: [http://a], tls: plaintext }]\n\
-                  upstreams: { u: { servers: [http://127.0.0.1:2] } }\n\
-                  routes: [{ name: r, match: { path_prefix: / }, upstream: u }]\n";
-    assert_eq!(
-        said(&fixture, closed, Format::Yaml),
-        ["1:1 there is no issuer, so no token could be accepted"]
-    );
-    assert!(
-        said(&fixture, &closed.replace("upstream: u", "upstream: u, public: true"), Format::Yaml).is_empty()
-    );
-}
-
-#[test]
-fn everything_is_said_at_once_and_in_order() {
-    let text = EXAMPLE
-        .replace("address: 127.0.0.1:8443", "adress: 127.0.0.1:8443")
-        .replace("key: certs/server.key", "key: certs/other.key")
-        .replace("leeway: 5s", "leeway: 1h")
-        .replace("max_age: 60s", "max_age: 5")
-        .replace("    upstream: accounts\n    require", "    upstream: acounts\n    require")
-        .replace("level: info", "level: loud");
-    let shown = Fixture::new().read(&text, Format::Yaml).expect_err("broken").to_string();
-    let places: Vec<usize> = shown
-        .lines()
-        .filter_map(|line| line.strip_prefix("gateway.yaml:")?.split(':').next()?.parse().ok())
-        .collect();
-    assert_eq!(places, [12, 13, 21, 42, 54, 75, 95], "{shown}");
-    assert!(
-        shown.contains("did you mean `address`?") && shown.contains("did you mean `accounts`?"),
-        "{shown}"
-    );
-    assert!(shown.contains("\n   13 |     adress: 127.0.0.1:8443\n      |     ^^^^^^\n"), "{shown}");
-}
-
-#[test]
-fn the_other_formats_point_at_their_own_lines() {
-    let fixture = Fixture::new();
-    let json = "{\n\t\"listeners\": [],\n\t\"upstream\": {}\n}";
-    assert_eq!(
-        said(&fixture, json, Format::Json),
-        [
-            "1:1 `routes` is missing",
-            "1:1 `upstreams` is missing",
-            "2:15 an empty list: at least one is needed here",
-            "3:2 unknown key `upstream`"
-        ]
-    );
-    let toml =
-        "routes = []\n[[listeners]]\nname = 'é a'\ntls.min_version = '1.1'\n[upstreams.u]\nservers = 7\n";
-    assert_eq!(
-        said(&fixture, toml, Format::Toml),
-        [
-            "1:10 an empty list: at least one is needed here",
-            "2:1 `address` is missing",
-            "2:1 `public_urls` is missing",
-            "3:8 `é a` is no name",
-            "4:1 `certificates` is missing",
-            "4:19 `1.1` is none of the words for this",
-            "5:12 no route uses the upstream `u`",
-            "6:11 a single value where a list is expected",
-        ]
-    );
-}
-
-/// A complaint ends up in logs: it never repeats a secret, wherever an operator put it.
-#[test]
-fn secrets_are_not_repeated() {
-    let fixture = Fixture::new();
-    fixture.write("secrets/wrong", b"hunter2\n");
-    for (from, to) in [
-        ("{ file: secrets/nonce-keys }", "hunter2"),
-        ("{ file: secrets/nonce-keys }", "[hunter2]"),
-        ("{ file: secrets/nonce-keys }", "{ file: secrets/wrong }"),
-        ("https://accounts.internal:9443", "https://user:hunter2@accounts.internal:9443"),
-        (
-            "{ jwks_url: https://login.example.net/jwks }",
-            "{ jwks_url: \"https://user:hunter2@login.example.net/jwks\" }",
-        ),
-        ("issuer: https://as.example.com ", "issuer: https://user:hunter2@as.example.com "),
-    ] {
-        assert_eq!(REFERENCE.matches(from).count(), 1, "{from}");
-        let shown = fixture.read(&REFERENCE.replace(from, to), Format::Yaml).expect_err(to).to_string();
-        assert!(!shown.contains("hunter2"), "{shown}");
-    }
-}
-
-proptest! {
-    /// Whatever stands in the file, the answer is a configuration or complaints that can be shown.
-    #[test]
-    fn any_text_is_answered(text in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let fixture = tempfile::tempdir().expect("a directory");
-        for text in [text.as_str(), &String::from_utf8_lossy(&bytes)] {
-            for format in [Format::Yaml, Format::Toml, Format::Json] {
-                if let Err(complaints) = super::read(text, format, "f", fixture.path(), &|_| None) {
-                    prop_assert!(!complaints.to_string().is_empty());
-                }
-            }
-        }
-    }
-
-    /// The same, near to what is right: pieces of the reference, cut, repeated and put together in another order.
-    #[test]
-    fn any_mixture_of_settings_is_answered(
-        cuts in proptest::collection::vec((0..REFERENCE.len(), 0..400_usize), 0..12),
-        noise in "[-:{}\\[\\],&*#|>'\"%@!?$ \t\n~a-c0]{0,40}",
-    ) {
-        let fixture = tempfile::tempdir().expect("a directory");
-        let mut text = String::new();
-        for (from, length) in cuts {
-            let end = (from + length).min(REFERENCE.len());
-            text.push_str(&String::from_utf8_lossy(&REFERENCE.as_bytes()[from..end]));
-            text.push_str(&noise);
-        }
-        for format in [Format::Yaml, Format::Toml, Format::Json] {
-            if let Err(complaints) = super::read(&text, format, "f", fixture.path(), &|_| None) {
-                prop_assert!(!complaints.to_string().is_empty());
-            }
-        }
-    }
 }

@@ -1,19 +1,18 @@
 //! The file as it is written: every setting once, with its meaning, its type and range, and what holds when it is left out.
 //!
 //! The operator's reference, `deploy/gateway.reference.yaml`, has the same settings with the same defaults; a test holds the two together.
-//! What a setting means for the others is judged where its part is built: `listener.rs`, `issuer.rs`, `upstream.rs`, `route.rs`, `proofs.rs`.
+//! What a setting means for the others is judged where its part is built: `listener.rs`, `issuer.rs`, `proofs.rs`, `upstream.rs`, `route.rs`.
 
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
 use super::complaint::{Complaints, quoted};
-use super::decode::{Decode, Described, List, Named, refuse_kind, settings};
+use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
-use super::values::{
-    AccessLog, Bytes, CertificateRequest, Count, Credentials, FilePath, Identity, Millis, MinVersion, Name,
-    ProxyProtocol, Scope, Seconds, Text,
-};
+use super::table::settings;
+use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
+use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, ProxyProtocol};
 use super::{AfterRestart, ClientCertificateHeader};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;

@@ -1,15 +1,15 @@
-//! What is wrong with `issuers` and `upstreams` beyond how they are written, and both of them.
+//! What is wrong with `issuers` beyond how they are written, and the issuers.
 
 use http::Uri;
 
 use super::complaint::{Complaints, quoted};
-use super::decode::{List, Named, Setting, Wrong};
+use super::decode::{List, Setting, Wrong};
 use super::file;
 use super::material::Surroundings;
 use super::values::Text;
-use super::{Issuer, KeySource, Upstream};
+use super::{Issuer, KeySource};
 use crate::verify::algorithm::Algorithms;
-use crate::verify::htu::{Authority, Scheme};
+use crate::verify::htu::Authority;
 use crate::verify::token::TokenRules;
 
 /// The issuers that could be built; all of them, when nothing was complained of.
@@ -166,39 +166,6 @@ fn web_url(text: &str) -> Result<Uri, Wrong> {
 /// Whether a host is this machine by its name alone: nothing is resolved here.
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// The upstreams that could be built, in the order of their names.
-pub(super) fn upstreams(
-    written: &Named<file::Upstream>,
-    surroundings: Surroundings<'_>,
-    complaints: &mut Complaints,
-) -> Vec<Upstream> {
-    let mut upstreams = Vec::with_capacity(written.entries.len());
-    for (name, upstream) in &written.entries {
-        let servers = upstream.servers.as_ref();
-        if let (Some(trust), Some(servers)) = (&upstream.trust, servers)
-            && servers.whole
-            && servers.items.iter().all(|server| server.scheme() == Scheme::Http)
-        {
-            complaints.add_with(
-                trust.span,
-                "no server of this upstream is https",
-                "leave `trust` out, or write `https://`",
-            );
-        }
-        let trust = upstream.trust.as_ref().map(|trust| surroundings.roots(trust, complaints));
-        let (Some(servers), false) = (servers, matches!(trust, Some(None))) else { continue };
-        upstreams.push(Upstream {
-            name: name.text.clone(),
-            servers: servers.values(),
-            trust: trust.flatten(),
-            connect_timeout: upstream.connect_timeout.0,
-            response_timeout: upstream.response_timeout.0,
-        });
-    }
-    upstreams.sort_by(|one, other| one.name.cmp(&other.name));
-    upstreams
 }
 
 #[cfg(test)]

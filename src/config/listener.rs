@@ -9,7 +9,7 @@ use super::complaint::Complaints;
 use super::decode::{List, Setting};
 use super::file;
 use super::material::Surroundings;
-use super::values::{CertificateRequest, MinVersion, ProxyProtocol};
+use super::words::{CertificateRequest, MinVersion, ProxyProtocol};
 use super::{ClientCertificateHeader, ClientCertificates, ClientTrust, Listener, ListenerTls, TlsSettings};
 use crate::verify::htu::{Origin, Scheme};
 

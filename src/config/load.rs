@@ -8,8 +8,8 @@ use super::document::{self, Format};
 use super::environment::{self, Environment};
 use super::file::{self, File};
 use super::material::{Surroundings, read_bounded};
-use super::values::AccessLog;
-use super::{Admin, Config, Limits, Log, issuer, listener, proofs, route};
+use super::words::AccessLog;
+use super::{Admin, Config, Limits, Log, issuer, listener, proofs, route, upstream};
 use crate::verify::credential::CredentialLimits;
 
 /// Reads the configuration file at `path`, in the format its ending says, and every file that it names. Paths in it are relative to
@@ -88,7 +88,7 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
     refuse_no_issuer(file, written_routes, complaints);
     let dpop = proofs::dpop(&file.dpop, written_routes, surroundings, complaints);
     let replay = proofs::replay(&file.replay.memory, complaints);
-    let upstreams = around.upstreams.map(|written| issuer::upstreams(written, surroundings, complaints));
+    let upstreams = around.upstreams.map(|written| upstream::upstreams(written, surroundings, complaints));
     let routes = written_routes.map(|written| route::routes(written, around, complaints));
     let admin = file.admin.as_ref().and_then(|admin| admin.address.as_ref());
     if let Some(address) = admin {

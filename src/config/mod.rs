@@ -16,10 +16,15 @@ mod material;
 mod pattern;
 mod proofs;
 mod route;
+mod table;
 mod toml;
+mod upstream;
 mod values;
+mod words;
 mod yaml;
 
+#[cfg(test)]
+mod answered;
 #[cfg(test)]
 mod broken;
 #[cfg(test)]

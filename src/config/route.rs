@@ -6,7 +6,8 @@ use super::complaint::{Complaints, did_you_mean, one_of, quoted};
 use super::decode::{List, Named, Setting, Wrong};
 use super::file;
 use super::pattern::{self, Allowed};
-use super::values::{Credentials, Identity, Text};
+use super::values::Text;
+use super::words::{Credentials, Identity};
 use super::{Access, ClientCertificateHeader, Forward, PathMatch, Route, RouteMatch};
 use crate::verify::policy::{BindingRule, NonceRule, Policy};
 
@@ -66,7 +67,7 @@ fn refuse_twin(route: &file::Route, before: &[Setting<file::Route>], complaints:
     }
 }
 
-/// The index of a route's upstream among the names in order, as [`super::issuer::upstreams`] has them.
+/// The index of a route's upstream among the names in order, as [`super::upstream::upstreams`] has them.
 fn upstream_of(route: &file::Route, around: Around<'_>, complaints: &mut Complaints) -> Option<usize> {
     let name = route.upstream.as_ref()?;
     let mut names: Vec<&str> = around.upstreams?.names.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! How single values are written: durations, sizes, names, addresses, and the words of each choice.
+//! How single values are written: durations, sizes, names, addresses, URLs of servers, algorithms.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,12 +6,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::complaint::{did_you_mean, one_of, quoted};
-use super::decode::{FromText, Words, Wrong};
-use super::{AfterRestart, ClientCertificateHeader};
+use super::decode::{FromText, Wrong};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
-use crate::verify::policy::{BindingRule, NonceRule};
-use crate::verify::token::TokenType;
 
 /// A duration of `LEAST` to `MOST` milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +17,7 @@ pub(super) struct Millis<const LEAST: u64, const MOST: u64>(pub(super) Duration)
 impl<const LEAST: u64, const MOST: u64> FromText for Millis<LEAST, MOST> {
     fn from_text(text: &str) -> Result<Self, Wrong> {
         let millis = milliseconds(text)?;
-        within(millis, LEAST, MOST, |millis| duration_text(millis))?;
+        within(millis, LEAST, MOST, duration_text)?;
         Ok(Self(Duration::from_millis(millis)))
     }
 }
@@ -32,7 +29,7 @@ pub(super) struct Seconds<const LEAST: u64, const MOST: u64>(pub(super) i64);
 impl<const LEAST: u64, const MOST: u64> FromText for Seconds<LEAST, MOST> {
     fn from_text(text: &str) -> Result<Self, Wrong> {
         let millis = milliseconds(text)?;
-        if millis % 1000 != 0 {
+        if !millis.is_multiple_of(1000) {
             return Err(Wrong::new("is not whole seconds", "tokens and proofs tell time in whole seconds"));
         }
         within(millis / 1000, LEAST, MOST, |seconds| duration_text(seconds * 1000))?;
@@ -105,9 +102,9 @@ fn within(value: u64, least: u64, most: u64, text: impl Fn(u64) -> String) -> Re
 fn duration_text(millis: u64) -> String {
     match millis {
         0 => "0s".to_owned(),
-        _ if millis % 3_600_000 == 0 => format!("{}h", millis / 3_600_000),
-        _ if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
-        _ if millis % 1000 == 0 => format!("{}s", millis / 1000),
+        _ if millis.is_multiple_of(3_600_000) => format!("{}h", millis / 3_600_000),
+        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
+        _ if millis.is_multiple_of(1000) => format!("{}s", millis / 1000),
         _ => format!("{millis}ms"),
     }
 }
@@ -115,9 +112,9 @@ fn duration_text(millis: u64) -> String {
 fn size_text(bytes: u64) -> String {
     match bytes {
         0 => "0".to_owned(),
-        _ if bytes % (1 << 30) == 0 => format!("{}GiB", bytes >> 30),
-        _ if bytes % (1 << 20) == 0 => format!("{}MiB", bytes >> 20),
-        _ if bytes % (1 << 10) == 0 => format!("{}KiB", bytes >> 10),
+        _ if bytes.is_multiple_of(1 << 30) => format!("{}GiB", bytes >> 30),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{}KiB", bytes >> 10),
         _ => bytes.to_string(),
     }
 }
@@ -298,80 +295,6 @@ impl FromText for http::Method {
         }
         http::Method::from_bytes(text.as_bytes()).map_err(|_| Wrong::new("is no method", "for example `GET`"))
     }
-}
-
-/// Declares the words of a choice.
-macro_rules! words {
-    ($($kind:ty { $($word:literal => $value:expr),+ $(; later $($later:literal),+)? })+) => {
-        $(impl Words for $kind {
-            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $value)),+];
-            $(const LATER: &'static [&'static str] = &[$($later),+];)?
-        })+
-    };
-}
-
-/// `tls.min_version`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MinVersion {
-    Tls12,
-    Tls13,
-}
-
-/// `client_certificates.request`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CertificateRequest {
-    Optional,
-    Required,
-}
-
-/// `proxy_protocol`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProxyProtocol {
-    None,
-}
-
-/// `forward.credentials`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Credentials {
-    Strip,
-    Keep,
-}
-
-/// `forward.identity`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Identity {
-    None,
-    Headers,
-}
-
-/// `log.access`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AccessLog {
-    Json,
-    None,
-}
-
-words! {
-    MinVersion { "1.2" => MinVersion::Tls12, "1.3" => MinVersion::Tls13 }
-    CertificateRequest { "optional" => CertificateRequest::Optional, "required" => CertificateRequest::Required }
-    ClientCertificateHeader {
-        "none" => ClientCertificateHeader::None, "client-cert" => ClientCertificateHeader::ClientCert; later "xfcc"
-    }
-    ProxyProtocol { "none" => ProxyProtocol::None; later "required" }
-    TokenType { "at+jwt" => TokenType::AtJwt, "any" => TokenType::Any }
-    NonceRule { "none" => NonceRule::None, "required" => NonceRule::Required }
-    AfterRestart { "refuse" => AfterRestart::Refuse, "accept" => AfterRestart::Accept }
-    BindingRule {
-        "any" => BindingRule::Any, "dpop" => BindingRule::Dpop,
-        "mtls" => BindingRule::Mtls, "both" => BindingRule::Both
-    }
-    Credentials { "strip" => Credentials::Strip, "keep" => Credentials::Keep }
-    Identity { "none" => Identity::None, "headers" => Identity::Headers }
-    tracing::Level {
-        "error" => tracing::Level::ERROR, "warn" => tracing::Level::WARN, "info" => tracing::Level::INFO,
-        "debug" => tracing::Level::DEBUG, "trace" => tracing::Level::TRACE
-    }
-    AccessLog { "json" => AccessLog::Json, "none" => AccessLog::None }
 }
 
 #[cfg(test)]

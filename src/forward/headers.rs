@@ -61,16 +61,7 @@ const HANDLED: [HeaderName; 9] = [
     VIA,
 ];
 
-/// Who is calling, as the upstream is told.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The caller's address: of the connection, or as a trusted proxy reported it.
-    pub address: IpAddr,
-    /// What a trusted proxy's X-Forwarded-For said, in full, with the proxy's own address; `None` from anyone else.
-    pub forwarded_for: Option<String>,
-}
-
-/// Rewrites a request's headers for the upstream.
+/// Rewrites a request's headers for the upstream. `caller` is the address of the connection, or as a trusted proxy reported it.
 ///
 /// # Errors
 /// [`Fault::IdentityUnfit`]
@@ -79,7 +70,7 @@ pub(super) fn for_upstream(
     pass: &Pass,
     forward: Forward,
     target: &Target,
-    caller: &Caller,
+    caller: IpAddr,
     request_id: &HeaderValue,
 ) -> Result<(), Fault> {
     remove_hop_by_hop(headers);
@@ -95,11 +86,7 @@ pub(super) fn for_upstream(
     headers.insert(HOST, text(target.origin.authority())?);
     headers.insert(FORWARDED_HOST, text(target.origin.authority())?);
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(target.origin.scheme().name()));
-    let forwarded_for = match &caller.forwarded_for {
-        Some(chain) => text(chain)?,
-        None => text(&caller.address.to_string())?,
-    };
-    headers.insert(FORWARDED_FOR, forwarded_for);
+    headers.insert(FORWARDED_FOR, text(&caller.to_string())?);
     headers.insert(REQUEST_ID, request_id.clone());
     // RFC 9110 §7.6.3.
     headers.append(VIA, HeaderValue::from_static("1.1 holdfast"));

@@ -8,6 +8,7 @@ mod headers;
 mod identity;
 mod upload;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -30,7 +31,6 @@ use crate::verify::replay::Permit;
 use crate::verify::request::Target;
 
 pub use fault::Fault;
-pub use headers::Caller;
 use upload::Upload;
 
 /// Connections to an upstream that wait for another request are closed after this time.
@@ -72,7 +72,7 @@ where
     /// Sends a request to the route's upstream and returns the head of its answer; the bodies stream both ways.
     ///
     /// The request's headers are rewritten first: see `headers` for what goes and what comes. What is forwarded is
-    /// `target`, the very path that was authorised.
+    /// `target`, the very path that was authorised. `caller` is the address that is reported to the upstream.
     ///
     /// # Errors
     /// [`Fault`]: the upstream cannot be reached, does not answer in time or not in HTTP; or the caller's body ended badly.
@@ -81,7 +81,7 @@ where
         pass: Pass,
         route: &Route,
         target: &Target,
-        caller: &Caller,
+        caller: IpAddr,
         request: Request<B>,
         request_id: &HeaderValue,
     ) -> Result<Response<Incoming>, Fault> {

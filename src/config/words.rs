@@ -1,0 +1,107 @@
+//! The words of each choice. None is `yes`, `no`, `on` or `off`: YAML 1.1 tools turn those into booleans.
+
+use super::decode::Words;
+use super::{AfterRestart, ClientCertificateHeader};
+use crate::verify::policy::{BindingRule, NonceRule};
+use crate::verify::token::TokenType;
+
+/// Declares the words of a choice.
+macro_rules! words {
+    ($($kind:ty { $($word:literal => $value:expr),+ $(; later $($later:literal),+)? })+) => {
+        $(impl Words for $kind {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $value)),+];
+            $(const LATER: &'static [&'static str] = &[$($later),+];)?
+        })+
+    };
+}
+
+/// `tls.min_version`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MinVersion {
+    Tls12,
+    Tls13,
+}
+
+/// `client_certificates.request`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CertificateRequest {
+    Optional,
+    Required,
+}
+
+/// `proxy_protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProxyProtocol {
+    None,
+}
+
+/// `forward.credentials`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credentials {
+    Strip,
+    Keep,
+}
+
+/// `forward.identity`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Identity {
+    None,
+    Headers,
+}
+
+/// `log.access`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AccessLog {
+    Json,
+    None,
+}
+
+words! {
+    MinVersion { "1.2" => MinVersion::Tls12, "1.3" => MinVersion::Tls13 }
+    CertificateRequest { "optional" => CertificateRequest::Optional, "required" => CertificateRequest::Required }
+    ClientCertificateHeader {
+        "none" => ClientCertificateHeader::None, "client-cert" => ClientCertificateHeader::ClientCert; later "xfcc"
+    }
+    ProxyProtocol { "none" => ProxyProtocol::None; later "required" }
+    TokenType { "at+jwt" => TokenType::AtJwt, "any" => TokenType::Any }
+    NonceRule { "none" => NonceRule::None, "required" => NonceRule::Required }
+    AfterRestart { "refuse" => AfterRestart::Refuse, "accept" => AfterRestart::Accept }
+    BindingRule {
+        "any" => BindingRule::Any, "dpop" => BindingRule::Dpop,
+        "mtls" => BindingRule::Mtls, "both" => BindingRule::Both
+    }
+    Credentials { "strip" => Credentials::Strip, "keep" => Credentials::Keep }
+    Identity { "none" => Identity::None, "headers" => Identity::Headers }
+    tracing::Level {
+        "error" => tracing::Level::ERROR, "warn" => tracing::Level::WARN, "info" => tracing::Level::INFO,
+        "debug" => tracing::Level::DEBUG, "trace" => tracing::Level::TRACE
+    }
+    AccessLog { "json" => AccessLog::Json, "none" => AccessLog::None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        AccessLog, BindingRule, CertificateRequest, ClientCertificateHeader, NonceRule, ProxyProtocol, Words,
+    };
+
+    fn words<T: Words>() -> Vec<&'static str> {
+        T::WORDS.iter().map(|(word, _)| *word).chain(T::LATER.iter().copied()).collect()
+    }
+
+    #[test]
+    fn no_word_is_a_boolean_to_anyone() {
+        let all = [
+            words::<AccessLog>(),
+            words::<BindingRule>(),
+            words::<CertificateRequest>(),
+            words::<ClientCertificateHeader>(),
+            words::<NonceRule>(),
+            words::<ProxyProtocol>(),
+            words::<tracing::Level>(),
+        ];
+        for word in all.concat() {
+            assert!(!["yes", "no", "on", "off", "true", "false", "y", "n", "null"].contains(&word), "{word}");
+        }
+    }
+}
