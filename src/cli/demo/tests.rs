@@ -1,7 +1,6 @@
 //! The demo tells a gateway that does its work from one that does not. A gateway that is none stands in for each mistake, since the real one makes none of
 //! them; that the real one passes is what `holdfast demo --once` shows.
 
-use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +10,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
-use super::{DemoArguments, Ended, SCENES, play};
+use super::{Demo, Ended, GatewayError, SCENES, play};
 use crate::caller::connection;
 use crate::caller::trust::{ServerTrust, client_config};
 use crate::config::{Config, ListenerTls};
@@ -38,10 +37,9 @@ enum Mistake {
 /// Plays the scenes with such a gateway: how they ended, and the lines of those that went as they have to.
 async fn ended(mistake: Mistake) -> (Ended, Vec<usize>) {
     let mut out = Vec::new();
-    let ended =
-        play(DemoArguments { once: true }, |config, listener| gateway(config, listener, mistake), &mut out)
-            .await
-            .expect("played");
+    let ended = play(Demo { once: true }, |config, listener, _| gateway(config, listener, mistake), &mut out)
+        .await
+        .expect("played");
     let out = String::from_utf8(out).expect("text");
     let marks: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().next()).skip(1).collect();
     assert_eq!(marks.len(), SCENES.len(), "one line each: {out}");
@@ -50,11 +48,7 @@ async fn ended(mistake: Mistake) -> (Ended, Vec<usize>) {
     (ended, went_well)
 }
 
-async fn gateway(
-    config: Config,
-    listener: TcpListener,
-    mistake: Mistake,
-) -> Result<Server, Box<dyn Error + Send + Sync>> {
+async fn gateway(config: Config, listener: TcpListener, mistake: Mistake) -> Result<Server, GatewayError> {
     let ListenerTls::Tls(tls) = &config.listeners[0].tls else { return Err("the demo has TLS".into()) };
     let transport = Transport::Tls(loopback::acceptor(Arc::clone(&tls.certificates[0].key))?);
     let upstream = Arc::new(config.upstreams[0].servers[0].clone());
