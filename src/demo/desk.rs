@@ -14,7 +14,6 @@ use tokio::net::TcpListener;
 
 use super::loopback::{self, Server, Transport};
 use super::surroundings::{DemoError, Surroundings};
-use crate::caller;
 use crate::caller::proof::ProofRequest;
 use crate::verify::confirmation::Confirmation;
 
@@ -64,15 +63,12 @@ fn handed_out(around: &Surroundings, method: &Method, path: &str) -> Option<Resu
     if method != Method::GET {
         return None;
     }
-    let now = caller::now();
     match path {
         "/ca.pem" => Some(Ok(around.authority.certificate_pem())),
         "/key.pem" => Some(Ok(around.key.to_pkcs8_pem().to_string())),
         "/client.pem" => Some(Ok(around.client.certificate_pem() + &around.client.key_pem())),
-        "/token" => Some(around.token(Confirmation::Key(around.key.thumbprint()), now)),
-        "/certificate-token" => {
-            Some(around.token(Confirmation::Certificate(around.client.thumbprint()), now))
-        }
+        "/token" => Some(around.token(Confirmation::Key(around.key.thumbprint()))),
+        "/certificate-token" => Some(around.token(Confirmation::Certificate(around.client.thumbprint()))),
         "/captured" => Some(captured(around)),
         _ => None,
     }
@@ -80,11 +76,10 @@ fn handed_out(around: &Surroundings, method: &Method, path: &str) -> Option<Resu
 
 /// A request as someone in the middle would have it: its headers, in the form of a curl configuration. It is good once.
 fn captured(around: &Surroundings) -> Result<String, DemoError> {
-    let now = caller::now();
-    let token = around.token(Confirmation::Key(around.key.thumbprint()), now)?;
+    let token = around.token(Confirmation::Key(around.key.thumbprint()))?;
     let proof = ProofRequest::new(&Method::GET, &format!("{}{CAPTURED_PATH}", around.api()))
         .expect("the demo's own URL is https")
         .with_token(&token)
-        .sign(&around.key, now)?;
+        .sign(&around.key, around.now())?;
     Ok(format!("header = \"Authorization: DPoP {token}\"\nheader = \"DPoP: {proof}\"\n"))
 }
