@@ -128,10 +128,10 @@ fn of_handshake<S>(plain: Session, stream: &TlsStream<S>) -> Session {
 }
 
 /// What can end a connection from outside.
-struct Ending {
-    limits: Limits,
-    stop: CancellationToken,
-    grace: Duration,
+pub(super) struct Ending {
+    pub(super) limits: Limits,
+    pub(super) stop: CancellationToken,
+    pub(super) grace: Duration,
 }
 
 /// Why a connection is no longer driven.
@@ -139,6 +139,8 @@ struct Ending {
 enum Ended {
     /// hyper is done with it.
     Finished,
+    /// Reading or writing failed, or an answer broke off.
+    Failed,
     /// Nobody asked for anything for `idle_timeout`.
     Idle,
     /// A head was not complete after `header_timeout`.
@@ -147,7 +149,7 @@ enum Ended {
     Overdue,
 }
 
-async fn http1<S, H>(stream: S, session: Arc<Session>, handler: Arc<H>, ending: Ending)
+pub(super) async fn http1<S, H>(stream: S, session: Arc<Session>, handler: Arc<H>, ending: Ending)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     H: Handler,
@@ -166,6 +168,10 @@ where
     let (stream, refusal) = connection.into_parts().io.into_inner().into_parts();
     let refusal = match ended {
         Ended::Finished => refusal,
+        // Before the first request hyper calls the end that a refusal makes an error.
+        Ended::Failed if refusal.is_some() => refusal,
+        // Dropped and not closed in order: half an answer must not look like a whole one.
+        Ended::Failed => return,
         Ended::SlowHead => Some(Refusal::HeadTimeout),
         // A connection kept alive is closed without a word: nothing was asked.
         Ended::Idle => None,
@@ -177,8 +183,13 @@ where
     close(stream, refusal).await;
 }
 
-async fn http2<S, H>(stream: S, session: Arc<Session>, handler: Arc<H>, tasks: TaskTracker, ending: Ending)
-where
+pub(super) async fn http2<S, H>(
+    stream: S,
+    session: Arc<Session>,
+    handler: Arc<H>,
+    tasks: TaskTracker,
+    ending: Ending,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     H: Handler,
 {
@@ -222,10 +233,9 @@ impl Ending {
             tokio::select! {
                 biased;
                 result = &mut *connection => {
-                    if let Err(error) = result {
-                        tracing::debug!(%error, "a connection ended early");
-                    }
-                    return Ended::Finished;
+                    let Err(error) = result else { return Ended::Finished };
+                    tracing::debug!(%error, "a connection ended early");
+                    return Ended::Failed;
                 }
                 () = &mut stop, if overdue.is_none() => {
                     wind_down(Pin::new(&mut *connection));
