@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -269,12 +270,7 @@ fn service<H: Handler>(
     activity: Arc<Activity>,
     limits: Limits,
     began: impl Fn() + Send,
-) -> impl hyper::service::Service<
-    Request<Incoming>,
-    Response = Response<Answer<H::Body>>,
-    Error = Infallible,
-    Future = impl Future<Output = Result<Response<Answer<H::Body>>, Infallible>> + Send,
-> + Send {
+) -> impl HttpService<Incoming, ResBody = Answer<H::Body>, Error = Infallible, Future: Send> + Send {
     hyper::service::service_fn(move |request: Request<Incoming>| {
         began();
         let in_flight = InFlight::adopt(Arc::clone(&activity));
