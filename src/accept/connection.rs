@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::activity::{Activity, InFlight, Phase};
 use super::answer::{Answer, Streams};
 use super::body::CallerBody;
+use super::frames::Frames;
 use super::framing::Framing;
 use super::refusal::Refusal;
 use super::stall::Stall;
@@ -209,8 +210,9 @@ pub(super) async fn http2<S, H>(
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(limits.idle_timeout)
         .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    if ending.drive(&mut connection, http2::Connection::graceful_shutdown, &activity).await == Ended::Idle {
+        .serve_connection(TokioIo::new(Frames::new(stream, Arc::clone(&activity))), service);
+    let ended = ending.drive(&mut connection, http2::Connection::graceful_shutdown, &activity).await;
+    if matches!(ended, Ended::Idle | Ended::SlowHead) {
         // GOAWAY, and time to read it. The peer may be one that never answers, so it is not asked twice.
         Pin::new(&mut connection).graceful_shutdown();
         let _ = timeout(LINGER, connection).await;

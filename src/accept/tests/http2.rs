@@ -81,6 +81,59 @@ async fn a_connection_without_a_request_ends() {
     }
 }
 
+/// Heads that begin and do not end: a piece of the preface, of a HEADERS frame, and CONTINUATION after CONTINUATION.
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_ends_the_connection_after_header_timeout() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let headers = |length: u8, flags: u8| [PREFACE, &[0, 0, length, 1, flags, 0, 0, 0, 1]].concat();
+    let block = b"\x82\x87\x84\x41\x01a";
+    for (begun, dripped) in [
+        (PREFACE[..10].to_vec(), &b""[..]),
+        (headers(10, 4), b"\x82"),
+        ([headers(6, 0), block.to_vec()].concat(), b"\0\0\x05\x09\0\0\0\0\x01\0\x01a\x01b"),
+    ] {
+        let pipe = pipe();
+        let (mut reading, mut writing) = tokio::io::split(pipe.near);
+        tokio::spawn(async move { rest(&mut reading).await });
+        sleep(Duration::from_secs(20)).await;
+        let since = Instant::now();
+        tokio::spawn(async move {
+            let _ = writing.write_all(&begun).await;
+            // h2 takes few CONTINUATION frames (CVE-2024-27316), so they come slowly.
+            for _ in 0..4 {
+                sleep(Duration::from_secs(2)).await;
+                let _ = writing.write_all(dripped).await;
+            }
+            sleep(Duration::from_secs(100)).await;
+        });
+        pipe.served.await.expect("no panic");
+        let elapsed = since.elapsed();
+        assert!(elapsed >= Duration::from_secs(10) && elapsed < Duration::from_secs(13), "{elapsed:?}");
+        assert!(pipe.answers.seen().requests.is_empty());
+    }
+}
+
+/// A head in several frames that comes in time is a request like any other, and what follows it is seen in its place.
+#[tokio::test(start_paused = true)]
+async fn a_head_in_pieces_is_a_request() {
+    let pipe = pipe();
+    let (mut reading, mut writing) = tokio::io::split(pipe.near);
+    tokio::spawn(async move { rest(&mut reading).await });
+    let bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+        \0\0\x03\x01\x01\0\0\0\x01\x82\x87\x84\0\0\x03\x09\x04\0\0\0\x01\x41\x01a\
+        \0\0\x08\x06\0\0\0\0\0abcdefgh";
+    let since = Instant::now();
+    for byte in bytes {
+        writing.write_all(&[*byte]).await.expect("open");
+        sleep(Duration::from_millis(100)).await;
+    }
+    let sent = since.elapsed();
+    assert_eq!(pipe.answers.seen().requests, ["GET /"]);
+    pipe.served.await.expect("no panic");
+    let idle = since.elapsed() - sent;
+    assert!(idle > Duration::from_secs(55) && idle < Duration::from_secs(63), "{idle:?}");
+}
+
 /// A stream whose window stays shut, on a connection that is otherwise alive.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_nobody_reads_ends() {

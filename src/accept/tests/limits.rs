@@ -129,6 +129,33 @@ async fn a_body_has_a_size() {
     }
 }
 
+/// What is declared too large is known before anything is read.
+#[tokio::test(start_paused = true)]
+async fn a_declared_length_is_judged_first() {
+    for (fields, declared) in [
+        ("", "Ok(Some(0))"),
+        ("Content-Length: 1024\r\n", "Ok(Some(1024))"),
+        ("Content-Length: 1025\r\n", "Err(BodyTooLarge)"),
+        ("Transfer-Encoding: chunked\r\n", "Ok(None)"),
+    ] {
+        let (mut caller, _served) = pipe(limits(), &Answers::new(), 8192);
+        let head = format!("POST /declared HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        caller.write_all(head.as_bytes()).await.expect("open");
+        until(&mut caller, declared).await;
+    }
+}
+
+/// A client that sends a body on wraps the errors of the body.
+#[test]
+fn a_fault_is_found_behind_other_errors() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("wrapped")]
+    struct Wrapped(#[source] Box<dyn std::error::Error + Send + Sync>);
+    let wrapped = Wrapped(Box::new(Wrapped(BodyFault::Stalled.into())));
+    assert_eq!(BodyFault::behind(&wrapped), Some(BodyFault::Stalled));
+    assert_eq!(BodyFault::behind(&Wrapped("other".into())), None);
+}
+
 /// Half a body is no body.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_breaks_off_fails() {

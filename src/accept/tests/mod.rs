@@ -74,8 +74,8 @@ struct Seen {
     dropped: usize,
 }
 
-/// Answers by path: `/hang` when it is released, `/body` after its body with the length or the fault, `/big` with
-/// a megabyte that is made as it is read, anything else with its own name and what the session is.
+/// Answers by path: `/hang` when it is released, `/body` after its body with the length or the fault, `/declared` with what its length
+/// is said to be, `/big` with a megabyte that is made as it is read, anything else with its own name and what the session is.
 struct Answers {
     seen: Mutex<Seen>,
     release: Semaphore,
@@ -126,6 +126,7 @@ impl Handler for Answers {
                     whole(format!("{fault:?}"))
                 }
             },
+            "/declared" => whole(format!("{:?}", request.body().declared())),
             "/big" => Pieces(64).boxed_unsync(),
             path => whole(format!(
                 "{path} sni={} certificate={}",
