@@ -11,6 +11,7 @@ mod answer;
 pub mod body;
 mod chunked;
 pub mod connection;
+mod frames;
 mod framing;
 mod head;
 pub mod peer;
