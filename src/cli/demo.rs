@@ -76,7 +76,8 @@ where
     let around = Arc::new(Surroundings::start(&listener, clock.clone()).await?);
     let config = configuration(&listener, &around)?;
     let _gateway = gateway(config, listener, clock).await.map_err(DemoError::Gateway)?;
-    writeln!(out, "Ready in {} ms. The gateway is {}.\n", begun.elapsed().as_millis(), around.api())?;
+    writeln!(out, "Ready in {} ms. The gateway is {}.\n", begun.elapsed().as_millis(), around.api())
+        .map_err(DemoError::Output)?;
 
     let mut stage = Stage::new(&around)?;
     let mut ended = Ended::AsExpected;
@@ -89,13 +90,14 @@ where
                 ("FAIL", surprise.to_string())
             }
         };
-        writeln!(out, "  {mark}  {:width$}  {line}", scene.title)?;
+        writeln!(out, "  {mark}  {:width$}  {line}", scene.title).map_err(DemoError::Output)?;
     }
     if !demo.once {
         let desk = Desk::open(loopback::bind().await?, Arc::clone(&around))?;
-        write!(out, "{}", by_hand(around.api(), &desk))?;
-        out.flush()?;
-        tokio::signal::ctrl_c().await?;
+        write!(out, "{}", by_hand(around.api(), &desk))
+            .and_then(|()| out.flush())
+            .map_err(DemoError::Output)?;
+        tokio::signal::ctrl_c().await.map_err(DemoError::Signal)?;
     }
     Ok(ended)
 }
@@ -126,7 +128,7 @@ To try by hand, in bash (Ctrl-C here ends it all; -k since nobody vouches for th
 
   # A certificate-bound token with its certificate: 200. Without: 401 certificate_missing.
   token=$(curl -s $desk/certificate-token)
-  curl -ki -H "Authorization: Bearer $token" --cert <(curl -s $desk/client.pem) $api/accounts/1
+  curl -ki -H "Authorization: Bearer $token" --cert <(curl -s $desk/client.pem) --key <(curl -s $desk/client.key) $api/accounts/1
   curl -ki -H "Authorization: Bearer $token" $api/accounts/1
 "#
     )

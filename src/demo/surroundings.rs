@@ -50,6 +50,12 @@ pub enum DemoError {
     /// There is no port.
     #[error("cannot listen on 127.0.0.1: {0}")]
     Listen(#[from] io::Error),
+    /// What there is to say cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
+    /// Ctrl-C cannot be waited for.
+    #[error("cannot wait for Ctrl-C: {0}")]
+    Signal(#[source] io::Error),
     /// The gateway does not start.
     #[error("the gateway does not start: {0}")]
     Gateway(#[source] Box<dyn Error + Send + Sync>),

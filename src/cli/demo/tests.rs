@@ -1,5 +1,5 @@
-//! The demo tells a gateway that does its work from one that does not. A gateway that is none stands in for each mistake, since the real one makes none of
-//! them; that the real one passes is what `holdfast demo --once` shows.
+//! The real gateway passes, and a gateway that does not do its work is found out. One that is none stands in for each mistake, since the real one
+//! makes none of them.
 
 use std::sync::Arc;
 
@@ -34,7 +34,14 @@ enum Mistake {
     RefusesTooLate,
 }
 
-/// Plays the scenes with such a gateway: how they ended, and the lines of those that went as they have to.
+#[tokio::test]
+async fn every_scene_ends_as_it_has_to_with_the_real_gateway() {
+    let mut out = Vec::new();
+    let ended = play(Demo { once: true }, super::gateway, &mut out).await.expect("played");
+    assert_eq!(ended, Ended::AsExpected, "{}", String::from_utf8_lossy(&out));
+}
+
+/// Plays the scenes with such a gateway: how they ended, and which of them went as they have to.
 async fn ended(mistake: Mistake) -> (Ended, Vec<usize>) {
     let mut out = Vec::new();
     let ended = play(Demo { once: true }, |config, listener, _| gateway(config, listener, mistake), &mut out)
