@@ -21,6 +21,14 @@ pub struct Target {
     pub query: Option<String>,
 }
 
+impl Target {
+    /// Whether the query has a parameter of that name, percent-encoded or not, with a value or without. Names are read as a form decoder would
+    /// read them, whichever of `&` and `;` it splits at.
+    pub fn has_parameter(&self, name: &str) -> bool {
+        self.query.as_deref().is_some_and(|query| names(query, name))
+    }
+}
+
 /// The facts of one request. All of them come from the connection or the request line; none from a header that anyone may set,
 /// except `Authorization` and `DPoP` in `headers`, which are what is to be judged.
 pub struct RequestFacts<'r> {
@@ -41,5 +49,48 @@ impl fmt::Debug for RequestFacts<'_> {
             .field("method", self.method)
             .field("target", self.target)
             .finish_non_exhaustive()
+    }
+}
+
+fn names(query: &str, parameter: &str) -> bool {
+    query.split(['&', ';']).any(|pair| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        decoded(name.as_bytes()).eq(parameter.bytes())
+    })
+}
+
+/// The bytes that percent-encoded `text` stands for; a `%` that encodes nothing stands for itself.
+fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let byte = *text.get(at)?;
+        if byte == b'%'
+            && let Some(hex) = text.get(at + 1..at + 3)
+            && let Ok(hex) = std::str::from_utf8(hex)
+            && let Ok(value) = u8::from_str_radix(hex, 16)
+        {
+            at += 3;
+            return Some(value);
+        }
+        at += 1;
+        Some(byte)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    /// T-REQ-34 and its percent-encoded spellings.
+    #[test]
+    fn parameters_are_named_in_several_spellings() {
+        for query in
+            ["access_token=x", "a=b&access_token=x", "access%5Ftoken=x", "%61ccess_token", "a;access_token=x"]
+        {
+            assert!(names(query, "access_token"), "{query}");
+        }
+        for query in ["", "access_token_hint=x", "a=access_token", "%access_token=x"] {
+            assert!(!names(query, "access_token"), "{query}");
+        }
     }
 }
