@@ -6,6 +6,7 @@ mod differential;
 mod forwarding;
 mod house;
 mod layering;
+mod origin;
 mod presented;
 mod properties;
 mod refusals;
