@@ -70,6 +70,8 @@ pub struct Plan {
     pub upstream: Option<SocketAddr>,
     /// Goes into the upstream.
     pub timeouts: &'static str,
+    /// More files beside the configuration.
+    pub files: Vec<(&'static str, String)>,
 }
 
 /// A listener that asks for certificates and takes any.
@@ -90,6 +92,7 @@ impl Default for Plan {
             answers: &[],
             upstream: None,
             timeouts: "",
+            files: Vec::new(),
         }
     }
 }
@@ -105,6 +108,9 @@ impl House {
         let directory = TempDir::new().expect("a directory");
         let issuer = DpopKey::generate().expect("a key");
         write_files(directory.path(), &issuer);
+        for (name, text) in &plan.files {
+            std::fs::write(directory.path().join(name), text).expect("the file is written");
+        }
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let upstream = match plan.upstream {
             Some(other) => other,

@@ -2,10 +2,12 @@
 
 #![expect(unreachable_pub, reason = "the modules of a test binary are each other's public")]
 
+mod challenges;
 mod differential;
 mod forwarding;
 mod house;
 mod layering;
+mod mtls;
 mod origin;
 mod presented;
 mod properties;
