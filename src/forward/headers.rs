@@ -6,10 +6,10 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::fault::Fault;
 use super::{Pass, identity};
@@ -68,12 +68,13 @@ const HANDLED: [HeaderName; 9] = [
     VIA,
 ];
 
-/// Rewrites a request's headers for the upstream. `caller` is the address of the connection, or as a trusted proxy reported it.
+/// Rewrites a request's headers for the upstream. `version` is that of the caller's request, `caller` is the address of the connection, or as a trusted proxy reported it.
 ///
 /// # Errors
 /// [`Fault::IdentityUnfit`]
 pub(super) fn for_upstream(
     headers: &mut HeaderMap,
+    version: Version,
     pass: &Pass,
     forward: Forward,
     target: &Target,
@@ -84,6 +85,7 @@ pub(super) fn for_upstream(
     // The server side answers an expectation itself, when the body is first read.
     headers.remove(EXPECT);
     remove_what_callers_may_not_say(headers);
+    join_cookies(headers);
     if !forward.keep_credentials {
         // R-B-13: whoever is behind us is not who the token was made for.
         headers.remove(AUTHORIZATION);
@@ -95,8 +97,13 @@ pub(super) fn for_upstream(
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(target.origin.scheme().name()));
     headers.insert(FORWARDED_FOR, text(&caller.to_string())?);
     headers.insert(REQUEST_ID, request_id.clone());
-    // RFC 9110 §7.6.3.
-    headers.append(VIA, HeaderValue::from_static("1.1 holdfast"));
+    // RFC 9110 §7.6.3: the version that the message was received in.
+    let via = match version {
+        Version::HTTP_2 => "2 holdfast",
+        Version::HTTP_10 => "1.0 holdfast",
+        _ => "1.1 holdfast",
+    };
+    headers.append(VIA, HeaderValue::from_static(via));
     match pass {
         Pass::Bound(permit) if forward.identity_headers => identity::set(headers, permit),
         Pass::Bound(_) | Pass::Public(_) => Ok(()),
@@ -163,6 +170,18 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         UPGRADE,
     ] {
         headers.remove(name);
+    }
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 sends cookies in as many lines as it likes, an HTTP/1 server reads one; the rest would be lost, a session with it.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Each line is a value, so what joins them is one too.
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
     }
 }
 
