@@ -176,14 +176,16 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
     });
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let drained = CancellationToken::new();
     tokens.spawn(&tasks, &stop);
     tasks.spawn(sweep(Arc::clone(&replay), clock.clone(), stop.clone()));
     let admin = match sockets.admin {
         Some(socket) => {
             let address = socket.local_addr()?;
+            info!(%address, "listening for operators");
             let admin =
                 Admin { tokens: Arc::clone(&tokens), replay, metrics, access_log, stop: stop.clone() };
-            tasks.spawn(admin::serve(socket, Arc::new(admin), stop.clone(), config.shutdown_grace));
+            tasks.spawn(admin::serve(socket, Arc::new(admin), drained.clone()));
             Some(address)
         }
         None => None,
@@ -192,27 +194,29 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
         let opens = Duration::from_secs(u64::try_from(fence.seconds()).unwrap_or_default());
         tokio::time::sleep(opens.saturating_sub(since_epoch)).await;
     }
-    let public = serve_listeners(&config, sockets.public, gateway, &stop, &tasks)?;
+    let public = serve_listeners(&config, sockets.public, gateway, &stop, drained, &tasks)?;
     tasks.close();
     Ok(Running { public, admin, tokens, stop, tasks })
 }
 
+/// `drained` is cancelled when the last connection of the last listener has ended, which `grace` bounds.
 fn serve_listeners(
     config: &Config,
     sockets: Vec<TcpListener>,
     gateway: Arc<Gateway>,
     stop: &CancellationToken,
+    drained: CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<Vec<SocketAddr>, StartError> {
     let slots = accept::slots(&config.limits);
     let mut addresses = Vec::with_capacity(sockets.len());
-    let closing = CancellationToken::new();
+    let (closing, serving) = (CancellationToken::new(), TaskTracker::new());
     for (socket, listener) in sockets.into_iter().zip(&config.listeners) {
         let listening = Listening::new(listener, config.limits, Arc::clone(&slots))?;
         let address = socket.local_addr()?;
-        info!(listener = listener.name, %address, "listening");
+        info!(listener = listener.name, %address, "listening for callers");
         addresses.push(address);
-        tasks.spawn(accept::serve(
+        serving.spawn(accept::serve(
             socket,
             Arc::new(listening),
             Arc::clone(&gateway),
@@ -225,6 +229,9 @@ fn serve_listeners(
         stop.cancelled().await;
         tokio::time::sleep(CLOSE_CONNECTIONS_AFTER).await;
         closing.cancel();
+        serving.close();
+        serving.wait().await;
+        drained.cancel();
     });
     Ok(addresses)
 }

@@ -1,12 +1,11 @@
 //! Health, readiness and numbers, on a listener of their own that is never public (R-L-09).
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -16,7 +15,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::authority::Tokens;
 use crate::observe::access_log::AccessLog;
@@ -43,18 +41,15 @@ pub struct Admin {
     pub stop: CancellationToken,
 }
 
-/// Serves until `grace` after `stop`, so that a probe during the drain hears 503 and not a refused connection.
-pub async fn serve(socket: TcpListener, admin: Arc<Admin>, stop: CancellationToken, grace: Duration) {
-    let (slots, connections) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
-    let mut ended = pin!(async {
-        stop.cancelled().await;
-        tokio::time::sleep(grace).await;
-    });
+/// Serves until `drained` is cancelled: while requests still end, a probe hears 503 and not a refused connection; after that, nobody has to
+/// wait for it.
+pub async fn serve(socket: TcpListener, admin: Arc<Admin>, drained: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let next = async || (Arc::clone(&slots).acquire_owned().await, socket.accept().await);
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let stream = tokio::select! {
-            () = &mut ended => return,
-            accepted = socket.accept() => accepted,
+        let (slot, stream) = tokio::select! {
+            () = drained.cancelled() => return,
+            next = next() => next,
         };
         // Out of file descriptors: wait a moment rather than spin.
         let Ok((stream, _)) = stream else {
@@ -62,7 +57,7 @@ pub async fn serve(socket: TcpListener, admin: Arc<Admin>, stop: CancellationTok
             continue;
         };
         let admin = Arc::clone(&admin);
-        connections.spawn(async move {
+        tokio::spawn(async move {
             admin.connection(stream).await;
             drop(slot);
         });
@@ -86,7 +81,10 @@ impl Admin {
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET and HEAD only\n".into());
+            let mut response =
+                text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET and HEAD only\n".into());
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
         }
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "text/plain", "alive\n".into()),
