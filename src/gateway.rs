@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, Request, Response};
 
@@ -142,7 +142,24 @@ impl Handler for Gateway {
 
     fn refused(&self, refusal: Unheard, session: &Session) {
         self.metrics.count(None, refusal.label());
-        tracing::debug!(peer = %session.peer, reason = refusal.label(), "refused before it was a request");
+        self.access_log.write(&Entry {
+            time: SystemTime::now(),
+            request_id: "",
+            decision: Decision::Refused,
+            reason: Some(refusal.label()),
+            status: refusal.status().as_u16(),
+            route: None,
+            method: "",
+            host: None,
+            path: "",
+            peer: session.peer.ip(),
+            client: None,
+            binding: None,
+            jkt: None,
+            certificate: None,
+            verify_ms: Duration::ZERO,
+            total_ms: Duration::ZERO,
+        });
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Entry<'e> {
     /// When it arrived: RFC 3339, UTC, milliseconds.
     #[serde(serialize_with = "rfc3339")]
     pub time: SystemTime,
-    /// Its id, as in `X-Request-Id`.
+    /// Its id, as in `X-Request-Id`; empty, like the method and the path, for what was refused before it was a request.
     pub request_id: &'e str,
     /// `forwarded`, `refused`, or `failed` when the upstream could not answer.
     pub decision: Decision,

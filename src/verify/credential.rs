@@ -67,6 +67,10 @@ impl fmt::Debug for RawProof<'_> {
 /// The credentials of a request. The scheme says how they were presented, never what they are worth: that is the token's `cnf`.
 #[derive(Debug)]
 #[must_use]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a request, on the stack; a box would cost every proof an allocation"
+)]
 pub enum Presented<'r> {
     /// `Authorization: DPoP`. What is wrong with the proof is kept beside the token instead of ending the reading, because a
     /// route that requires a nonce sends one along with the refusal, and only a token says for which key (T-NON-16).
