@@ -19,7 +19,6 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it, for as long as the process runs")]
 enum Command {
     /// Serve what a configuration file says
     Serve {
