@@ -178,20 +178,22 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     tokens.spawn(&tasks, &stop);
     tasks.spawn(sweep(Arc::clone(&replay), clock.clone(), stop.clone()));
+    // Before the admin listener answers: `/readyz` invites callers, and a proof made before the fence opens would be refused.
+    if let Some(fence) = fence {
+        let opens = Duration::from_secs(u64::try_from(fence.seconds()).unwrap_or_default());
+        tokio::time::sleep(opens.saturating_sub(since_epoch)).await;
+    }
     let admin = match sockets.admin {
         Some(socket) => {
             let address = socket.local_addr()?;
             let admin =
                 Admin { tokens: Arc::clone(&tokens), replay, metrics, access_log, stop: stop.clone() };
-            tasks.spawn(admin::serve(socket, Arc::new(admin), stop.clone(), config.shutdown_grace));
+            // Not among the tasks that are waited for: it answers during the drain, and must not lengthen it.
+            tokio::spawn(admin::serve(socket, Arc::new(admin), stop.clone(), config.shutdown_grace));
             Some(address)
         }
         None => None,
     };
-    if let Some(fence) = fence {
-        let opens = Duration::from_secs(u64::try_from(fence.seconds()).unwrap_or_default());
-        tokio::time::sleep(opens.saturating_sub(since_epoch)).await;
-    }
     let public = serve_listeners(&config, sockets.public, gateway, &stop, &tasks)?;
     tasks.close();
     Ok(Running { public, admin, tokens, stop, tasks })
