@@ -39,11 +39,11 @@ pub struct Gateway {
     /// Which route.
     pub routes: Routes,
     /// Whose tokens.
-    pub tokens: Arc<Tokens>,
+    pub tokens: Tokens,
     /// Which proofs.
     pub proofs: DpopRules,
     /// Which proofs were used.
-    pub replay: Arc<MemoryStore>,
+    pub replay: MemoryStore,
     /// Where to.
     pub upstreams: Upstreams<CallerBody>,
     /// How large.
@@ -53,7 +53,7 @@ pub struct Gateway {
     /// One line a request.
     pub access_log: AccessLog,
     /// Numbers.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Metrics,
     /// Makes request ids.
     pub request_ids: RequestIds,
 }
@@ -202,7 +202,7 @@ impl Gateway {
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms)?;
             let granted = policy.grant(proven)?;
-            granted.claim(&*self.replay, now).await
+            granted.claim(&self.replay, now).await
         };
         decided.await.map_err(|rejection| Denied {
             rejection,
