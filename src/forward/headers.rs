@@ -26,7 +26,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Names a caller has no say in, with `-` for `_`, which some servers take for the same (R-L-01).
-const REFUSED: [&str; 13] = [
+const REFUSED: [&str; 11] = [
     // Another method than the one the proof is for (R-A-13).
     "x-http-method-override",
     "x-http-method",
@@ -37,16 +37,23 @@ const REFUSED: [&str; 13] = [
     "x-original-uri",
     "x-rewrite-url",
     "x-original-method",
-    // A certificate, or an address, that only a proxy may report (RFC 9440 §2.4).
-    "client-cert",
-    "client-cert-chain",
-    "x-client-cert",
+    // An address, or a certificate, that only a proxy may report.
     "x-real-ip",
     "forwarded",
+    "x-arr-clientcert",
 ];
 
-/// The same, by how they start.
-const REFUSED_PREFIXES: [&str; 4] = [identity::PREFIX, "x-forwarded-", "x-ssl-", "ssl-client-"];
+/// The same, by how they start: `Client-Cert` and `Client-Cert-Chain` (RFC 9440 §2.4), and what other proxies call the certificate of a caller.
+const REFUSED_PREFIXES: [&str; 8] = [
+    identity::PREFIX,
+    "x-forwarded-",
+    "client-cert",
+    "x-client-cert",
+    "x-ssl-",
+    "ssl-client-",
+    "x-tls-client-",
+    "x-amzn-mtls-",
+];
 
 /// Names that are removed or set by their one spelling; only their underscore twins are refused with the others.
 const HANDLED: [HeaderName; 9] = [

@@ -66,6 +66,10 @@ pub struct Plan {
     pub more: &'static str,
     /// Headers the upstream answers with.
     pub answers: &'static [(&'static str, &'static str)],
+    /// Another upstream than the one that remembers.
+    pub upstream: Option<SocketAddr>,
+    /// Goes into the upstream.
+    pub timeouts: &'static str,
 }
 
 /// A listener that asks for certificates and takes any.
@@ -84,6 +88,8 @@ impl Default for Plan {
             routes: "",
             more: "",
             answers: &[],
+            upstream: None,
+            timeouts: "",
         }
     }
 }
@@ -100,7 +106,10 @@ impl House {
         let issuer = DpopKey::generate().expect("a key");
         write_files(directory.path(), &issuer);
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
-        let upstream = upstream(Arc::clone(&seen), plan.answers).await;
+        let upstream = match plan.upstream {
+            Some(other) => other,
+            None => upstream(Arc::clone(&seen), plan.answers).await,
+        };
         let text = configuration(&plan, upstream);
         let file = directory.path().join("gateway.yaml");
         std::fs::write(&file, &text).expect("the configuration is written");
@@ -166,7 +175,7 @@ fn clock(ahead: Arc<AtomicI64>) -> Clock {
 }
 
 fn configuration(plan: &Plan, upstream: SocketAddr) -> String {
-    let Plan { listener, rules, issuer, catch_all, routes, more, .. } = plan;
+    let Plan { listener, rules, issuer, catch_all, routes, more, timeouts, .. } = plan;
     format!(
         "listeners:
   - name: public
@@ -180,7 +189,7 @@ issuers:
 {issuer}
 {rules}
 upstreams:
-  echo: {{ servers: [http://{upstream}] }}
+  echo: {{ servers: [http://{upstream}]{timeouts} }}
 routes:
   - name: any
     match: {{ path_prefix: {catch_all} }}

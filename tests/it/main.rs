@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "the modules of a test binary are each other's public")]
 
 mod differential;
+mod forwarding;
 mod house;
 mod layering;
 mod presented;
@@ -11,6 +12,7 @@ mod refusals;
 mod replay_model;
 mod rfc3986;
 mod scene;
+mod scripted;
 mod source;
 mod vectors;
 mod wire;
