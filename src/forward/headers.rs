@@ -6,10 +6,11 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::Body;
 
 use super::fault::Fault;
 use super::{Pass, identity};
@@ -62,7 +63,7 @@ const HANDLED: [HeaderName; 9] = [
     HOST,
     CONNECTION,
     TRANSFER_ENCODING,
-    http::header::CONTENT_LENGTH,
+    CONTENT_LENGTH,
     PROXY_AUTHORIZATION,
     REQUEST_ID,
     VIA,
@@ -100,6 +101,28 @@ pub(super) fn for_upstream(
     match pass {
         Pass::Bound(permit) if forward.identity_headers => identity::set(headers, permit),
         Pass::Bound(_) | Pass::Public(_) => Ok(()),
+    }
+}
+
+/// Says where the body ends, as the body itself has it and never as the caller wrote it.
+///
+/// HTTP/2 frames a body by itself, so `Content-Length` may come twice there, or empty, and nothing is wrong; to an HTTP/1 upstream it is where
+/// requests are told apart (RFC 9112 §6.3, R-L-06). And hyper takes a body of unknown length for none when the method is GET or
+/// HEAD, so the upstream would be asked something else than the caller asked.
+pub(super) fn frame(headers: &mut HeaderMap, body: &impl Body) {
+    let declared = headers.remove(CONTENT_LENGTH).is_some();
+    match body.size_hint().exact() {
+        // Most requests have no body and say nothing of it.
+        _ if body.is_end_stream() && !declared => {}
+        _ if body.is_end_stream() => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        Some(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        None => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
     }
 }
 
