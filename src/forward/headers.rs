@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -85,6 +85,7 @@ pub(super) fn for_upstream(
     // The server side answers an expectation itself, when the body is first read.
     headers.remove(EXPECT);
     remove_what_callers_may_not_say(headers);
+    join_cookies(headers);
     if !forward.keep_credentials {
         // R-B-13: whoever is behind us is not who the token was made for.
         headers.remove(AUTHORIZATION);
@@ -101,6 +102,19 @@ pub(super) fn for_upstream(
     match pass {
         Pass::Bound(permit) if forward.identity_headers => identity::set(headers, permit),
         Pass::Bound(_) | Pass::Public(_) => Ok(()),
+    }
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 splits a cookie into crumbs, which are one line in HTTP/1, joined with `; `. An upstream that reads the first
+/// line alone would miss a session; one that joins them with commas would see another.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Values joined by visible characters are a value, so this never leaves the crumbs as they were.
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
     }
 }
 

@@ -68,3 +68,18 @@ async fn no_body_is_lost_on_the_way() {
         assert_eq!((seen.len(), &seen[0].body[..]), (1, &b"hello"[..]), "{method}");
     }
 }
+
+/// RFC 9113 §8.2.3: crumbs of a cookie are one line in HTTP/1.
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_are_put_together() {
+    let house = House::usual().await;
+    let request = Request::get(format!("https://{HOST}/public"))
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .body(Full::default())
+        .expect("a request");
+    assert_eq!(http2(&house).await.send_request(request).await.expect("an answer").status(), 200);
+    let seen = house.seen();
+    let cookies: Vec<_> = seen[0].headers.get_all("cookie").iter().collect();
+    assert_eq!(cookies, ["a=1; b=2"]);
+}
