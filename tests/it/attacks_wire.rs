@@ -9,6 +9,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::house::{HOST, House, Plan};
+use crate::scene::Scene;
 use crate::scripted;
 use crate::wire;
 
@@ -82,4 +83,18 @@ async fn cookies_are_put_together() {
     let seen = house.seen();
     let cookies: Vec<_> = seen[0].headers.get_all("cookie").iter().collect();
     assert_eq!(cookies, ["a=1; b=2"]);
+}
+
+/// Some servers make `_` of whatever is no letter and no digit in a header's name.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_has_no_second_spelling() {
+    let house = House::usual().await;
+    let mut scene = Scene::right(&house);
+    for name in ["x.auth.subject", "x~auth-subject", "X!Auth!Subject", "client.cert", "content+length"] {
+        scene.headers.push((name.into(), "admin".into()));
+    }
+    assert_eq!(scene.send(&house).await.status, 200);
+    let seen = house.seen();
+    let twins: Vec<_> = seen[0].headers.iter().filter(|(_, value)| *value == "admin").collect();
+    assert!(twins.is_empty(), "{twins:?}");
 }
