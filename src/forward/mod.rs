@@ -87,6 +87,7 @@ where
     ) -> Result<Response<Incoming>, Fault> {
         let (mut parts, body) = request.into_parts();
         headers::for_upstream(&mut parts.headers, &pass, route.forward, target, caller, request_id)?;
+        headers::frame(&mut parts.headers, &body);
         let upstream = self.0.get(route.upstream).ok_or(Fault::Unreachable)?;
         parts.uri = upstream.uri(target).ok_or(Fault::Unreachable)?;
         parts.version = Version::HTTP_11;
