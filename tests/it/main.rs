@@ -2,6 +2,7 @@
 
 #![expect(unreachable_pub, reason = "the modules of a test binary are each other's public")]
 
+mod attacks_proof;
 mod differential;
 mod house;
 mod layering;

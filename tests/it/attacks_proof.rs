@@ -1,0 +1,39 @@
+//! Attacks on what is verified, on the wire: each of them is a request that looks right to one reader and should not pass.
+
+use holdfast::verify::digest::{Digest, Key};
+use holdfast::verify::jws::to_base64url;
+use serde_json::json;
+
+use crate::house::House;
+use crate::scene::Scene;
+
+/// Points of small order (RFC 8032 §5.1): with such a key, R and an S of zero are a signature of anything, which no private key made. A token that
+/// is bound to one is a bearer token.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_sign_everything_are_none() {
+    let house = House::usual().await;
+    let identity = {
+        let mut y = [0_u8; 32];
+        y[0] = 1;
+        y
+    };
+    let x = to_base64url(&identity);
+    let thumbprint: Digest<Key> =
+        Digest::of(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#).as_bytes());
+    for alg in ["EdDSA", "Ed25519"] {
+        let mut scene = Scene::right(&house);
+        scene.token_claims["cnf"] = json!({"jkt": thumbprint.to_base64url()});
+        scene.proof_header =
+            json!({"typ": "dpop+jwt", "alg": alg, "jwk": {"kty": "OKP", "crv": "Ed25519", "x": x}});
+        let mut signature = identity.to_vec();
+        signature.extend([0; 32]);
+        let forged = to_base64url(&signature);
+        scene.edit_proof = Box::new(move |proof| {
+            let (signed, _) = proof.rsplit_once('.').expect("three parts");
+            format!("{signed}.{forged}")
+        });
+        let answer = scene.send(&house).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (401, "proof_key"), "{alg}: {answer:?}");
+        assert!(house.seen().is_empty());
+    }
+}
