@@ -37,3 +37,19 @@ async fn keys_that_sign_everything_are_none() {
         assert!(house.seen().is_empty());
     }
 }
+
+/// R-A-13: a second method, in any spelling that a form decoder reads as `_method`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_in_the_query_in_any_spelling() {
+    let house = House::usual().await;
+    for query in ["_method=DELETE", "a=b&_method=DELETE", "%5Fmethod=DELETE", "a;%5fm%65thod", "_method"] {
+        let mut scene = Scene::right(&house);
+        scene.target = format!("/?{query}");
+        let answer = scene.send(&house).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (400, "method_overridden"), "{query}");
+        assert!(house.seen().is_empty(), "{query}");
+    }
+    let mut scene = Scene::right(&house);
+    scene.target = "/?a_method=x&x=_method".into();
+    assert_eq!(scene.send(&house).await.status, 200);
+}
