@@ -53,3 +53,23 @@ async fn a_method_in_the_query_in_any_spelling() {
     scene.target = "/?a_method=x&x=_method".into();
     assert_eq!(scene.send(&house).await.status, 200);
 }
+
+/// R-L-05, T-PXY-11: some upstreams cut `;…` from every segment, so a path whose route depends on it is two paths.
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_of_a_segment_choose_no_other_route() {
+    let house = House::usual().await;
+    for path in
+        ["/scoped;x", "/scoped;x/a", "/scoped;/a", "/dpop;a=b", "/public;x", "/;x/scoped", "/get-only;x"]
+    {
+        let mut scene = Scene::at(&house, path);
+        scene.token_claims["scope"] = json!("nothing");
+        let answer = scene.send(&house).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (400, "path_ambiguous"), "{path}: {answer:?}");
+        assert!(house.seen().is_empty(), "{path}");
+    }
+    // T-HTU-35: where it chooses nothing it is a path like any other.
+    for path in ["/a;v=1", "/a;v=1/b;w", "/dpop/a;v=1"] {
+        assert_eq!(Scene::at(&house, path).send(&house).await.status, 200, "{path}");
+        assert_eq!(house.seen()[0].target, path);
+    }
+}
