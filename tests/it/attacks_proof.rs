@@ -73,3 +73,17 @@ async fn parameters_of_a_segment_choose_no_other_route() {
         assert_eq!(house.seen()[0].target, path);
     }
 }
+
+/// A token without any scope may say so with an empty `scope`.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_scope_is_no_scope() {
+    let house = House::usual().await;
+    let mut scene = Scene::right(&house);
+    scene.token_claims["scope"] = json!("");
+    let answer = scene.send(&house).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(!house.seen()[0].headers.contains_key("x-auth-scope"));
+    scene.go_to("/scoped");
+    scene.proof_claims["jti"] = json!("another");
+    assert_eq!(scene.send(&house).await.status, 403);
+}
