@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "the modules of a test binary are each other's public")]
 
 mod attacks_wire;
+mod attacks_proof;
 mod differential;
 mod forwarding;
 mod house;
