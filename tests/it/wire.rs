@@ -5,6 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -12,6 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Nothing here takes longer, unless something hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,7 +27,13 @@ pub struct Client {
     stream: Box<dyn Stream>,
     /// Read, but not yet part of an answer.
     rest: Vec<u8>,
+    /// The last request was HEAD, so its answer has no body whatever its fields say.
+    head: bool,
 }
+
+/// One HTTP/2 connection. Clones share it.
+#[derive(Clone)]
+pub struct H2Client(http2::SendRequest<Full<Bytes>>);
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -67,31 +79,18 @@ impl Client {
         sni: &str,
         certificate: Option<(Vec<u8>, Vec<u8>)>,
     ) -> io::Result<Self> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Unjudged(provider)));
-        let config = match certificate {
-            None => builder.with_no_client_auth(),
-            Some((der, key)) => builder
-                .with_client_auth_cert(vec![CertificateDer::from(der)], PrivateKeyDer::Pkcs8(key.into()))
-                .map_err(io::Error::other)?,
-        };
-        let name = ServerName::try_from(sni.to_owned()).map_err(io::Error::other)?;
-        let stream = TcpStream::connect(address).await?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        Ok(Self { stream: Box::new(stream), rest: Vec::new() })
+        let stream = handshake(address, sni, certificate, &[]).await?;
+        Ok(Self { stream: Box::new(stream), rest: Vec::new(), head: false })
     }
 
     /// Connects without TLS.
     pub async fn plain(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { stream: Box::new(TcpStream::connect(address).await?), rest: Vec::new() })
+        Ok(Self { stream: Box::new(TcpStream::connect(address).await?), rest: Vec::new(), head: false })
     }
 
     /// Sends bytes as they are.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.head = bytes.starts_with(b"HEAD ");
         self.stream.write_all(bytes).await?;
         self.stream.flush().await
     }
@@ -145,7 +144,7 @@ impl Client {
     }
 
     async fn read_body(&mut self, answer: &Answer) -> io::Result<Vec<u8>> {
-        if answer.status == 204 || answer.status == 304 {
+        if self.head || answer.status == 204 || answer.status == 304 {
             return Ok(Vec::new());
         }
         if let [length] = answer.all("content-length")[..] {
@@ -194,6 +193,61 @@ impl Client {
                 Ok(())
             }
         }
+    }
+}
+
+/// Connects over TLS, offering these protocols, without judging the server's certificate.
+async fn handshake(
+    address: SocketAddr,
+    sni: &str,
+    certificate: Option<(Vec<u8>, Vec<u8>)>,
+    protocols: &[&[u8]],
+) -> io::Result<TlsStream<TcpStream>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Unjudged(provider)));
+    let mut config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some((der, key)) => builder
+            .with_client_auth_cert(vec![CertificateDer::from(der)], PrivateKeyDer::Pkcs8(key.into()))
+            .map_err(io::Error::other)?,
+    };
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let name = ServerName::try_from(sni.to_owned()).map_err(io::Error::other)?;
+    let stream = TcpStream::connect(address).await?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+impl H2Client {
+    /// Connects over TLS with `h2`.
+    pub async fn connect(
+        address: SocketAddr,
+        sni: &str,
+        certificate: Option<(Vec<u8>, Vec<u8>)>,
+    ) -> io::Result<Self> {
+        let stream = handshake(address, sni, certificate, &[b"h2"]).await?;
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        Ok(Self(sender))
+    }
+
+    /// Sends a request on a stream of its own and reads the answer.
+    pub async fn exchange(&self, request: Request<Full<Bytes>>) -> io::Result<Answer> {
+        let mut sender = self.0.clone();
+        let answer = async {
+            sender.ready().await?;
+            let (parts, body) = sender.send_request(request).await?.into_parts();
+            let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let headers =
+                parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+            let body = body.collect().await?.to_bytes().to_vec();
+            Ok::<_, hyper::Error>(Answer { status: parts.status.as_u16(), headers, body })
+        };
+        tokio::time::timeout(PATIENCE, answer).await.map_err(io::Error::other)?.map_err(io::Error::other)
     }
 }
 
