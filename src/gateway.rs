@@ -312,7 +312,5 @@ impl Gateway {
 /// Some frameworks take `_method` from the query for the method. The proof is for the method on the request line (R-A-13), so on a route that asks for
 /// proof the two may not differ.
 fn refuse_method_override(target: &Target) -> Result<(), Rejection> {
-    let overrides =
-        |query: &str| query.split(['&', ';']).any(|pair| pair.split('=').next() == Some("_method"));
-    if target.query.as_deref().is_some_and(overrides) { Err(Rejection::MethodOverridden) } else { Ok(()) }
+    if target.has_parameter("_method") { Err(Rejection::MethodOverridden) } else { Ok(()) }
 }

@@ -21,6 +21,39 @@ pub struct Target {
     pub query: Option<String>,
 }
 
+impl Target {
+    /// Whether the query has a parameter of this name, percent-encoded or not, with a value or without: names are compared as a form decoder
+    /// behind us would read them, or what is refused in one spelling would arrive in another.
+    pub fn has_parameter(&self, name: &str) -> bool {
+        self.query.as_deref().is_some_and(|query| names(query, name))
+    }
+}
+
+fn names(query: &str, name: &str) -> bool {
+    query.split(['&', ';']).any(|pair| {
+        let named = pair.split_once('=').map_or(pair, |(named, _)| named);
+        decoded(named.as_bytes()).eq(name.bytes())
+    })
+}
+
+/// The bytes that percent-encoded `text` stands for; a `%` that encodes nothing stands for itself.
+fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let byte = *text.get(at)?;
+        if byte == b'%'
+            && let Some(hex) = text.get(at + 1..at + 3)
+            && let Ok(hex) = std::str::from_utf8(hex)
+            && let Ok(value) = u8::from_str_radix(hex, 16)
+        {
+            at += 3;
+            return Some(value);
+        }
+        at += 1;
+        Some(byte)
+    })
+}
+
 /// The facts of one request. All of them come from the connection or the request line; none from a header that anyone may set,
 /// except `Authorization` and `DPoP` in `headers`, which are what is to be judged.
 pub struct RequestFacts<'r> {
@@ -41,5 +74,24 @@ impl fmt::Debug for RequestFacts<'_> {
             .field("method", self.method)
             .field("target", self.target)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    /// T-REQ-34 and R-A-13, with their percent-encoded spellings.
+    #[test]
+    fn parameters_by_the_name_a_form_decoder_reads() {
+        for query in
+            ["access_token=x", "a=b&access_token=x", "access%5Ftoken=x", "%61ccess_token", "a;access_token=x"]
+        {
+            assert!(names(query, "access_token"), "{query}");
+        }
+        for query in ["", "access_token_hint=x", "a=access_token", "%access_token=x", "ACCESS_TOKEN=x"] {
+            assert!(!names(query, "access_token"), "{query}");
+        }
+        assert!(names("a&%5f%6dethod=DELETE", "_method"));
     }
 }
