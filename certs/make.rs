@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use holdfast::caller;
+use holdfast::clock::Clock;
 use holdfast::demo::files::{self, Existing, FilesError, SERVER_NAMES, Secrecy};
 
 /// Makes a development CA, server and client certificates, and an issuer key.
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), FilesError> {
     let names: Vec<&str> = arguments.names.iter().map(String::as_str).collect();
     let existing = if arguments.force { Existing::Replace } else { Existing::Keep };
-    let set = files::make(&names, caller::now())?;
+    let set = files::make(&names, Clock::system().now())?;
     files::write(&set, &arguments.out, existing)?;
     println!("In {}:\n", arguments.out.display());
     for file in &set {

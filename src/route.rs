@@ -2,6 +2,9 @@
 //!
 //! Path before method: when the most specific path does not take the method, the answer is 405 and never a broader route, or a
 //! caller could reach a public catch-all by choosing another method.
+//!
+//! Path parameters (`;…` at the end of a segment, RFC 3986 §3.3) choose no route: some upstreams cut them off, and `/admin;x` would be the
+//! catch-all's here and `/admin` there (R-L-05).
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -91,8 +94,14 @@ impl Routes {
     ///
     /// # Errors
     /// [`Rejection::RouteUnknown`], [`Rejection::MethodUnknown`], or [`Rejection::PathAmbiguous`] where the path has an empty segment or
-    /// an encoded slash that the route does not allow; without a route, such a path is ambiguous too.
+    /// an encoded slash that the route does not allow; without a route, such a path is ambiguous too. So is one that belongs to another route
+    /// once the parameters of its segments are cut off.
     pub fn find(&self, target: &Target, method: &Method) -> Result<&Route, Rejection> {
+        if target.path.as_str().contains(';')
+            && self.first_at(target, as_written) != self.first_at(target, without_parameters)
+        {
+            return Err(Rejection::PathAmbiguous);
+        }
         let same_path = self.at_path(target);
         let allows = |matches: &RouteMatch| {
             (matches.allow_empty_segments || !target.path.has_empty_segment())
@@ -118,15 +127,31 @@ impl Routes {
 
     /// The routes of the most specific host and path that match; they differ by their methods only.
     fn at_path(&self, target: &Target) -> &[Route] {
-        let Some(start) = self.0.iter().position(|route| matches(&route.matches, target)) else { return &[] };
+        let Some(start) = self.first_at(target, as_written) else { return &[] };
         let first = &self.0[start].matches;
         let count =
             self.0[start..].iter().take_while(|r| specificity(&r.matches, first) == Ordering::Equal).count();
         &self.0[start..start + count]
     }
+
+    /// The position of the first, hence most specific, route for `target` to a reader with this view of its segments.
+    fn first_at(&self, target: &Target, view: View) -> Option<usize> {
+        self.0.iter().position(|route| matches(&route.matches, target, view))
+    }
 }
 
-fn matches(route: &RouteMatch, target: &Target) -> bool {
+/// How a reader sees a segment.
+type View = fn(&str) -> &str;
+
+fn as_written(segment: &str) -> &str {
+    segment
+}
+
+fn without_parameters(segment: &str) -> &str {
+    segment.split_once(';').map_or(segment, |(name, _)| name)
+}
+
+fn matches(route: &RouteMatch, target: &Target, view: View) -> bool {
     if route.host.as_deref().is_some_and(|host| host != target.origin.host()) {
         return false;
     }
@@ -134,7 +159,7 @@ fn matches(route: &RouteMatch, target: &Target) -> bool {
         PathMatch::Exact(pattern) => (pattern, true),
         PathMatch::Prefix(pattern) => (pattern, false),
     };
-    let mut segments = target.path.as_str()[1..].split('/');
+    let mut segments = target.path.as_str()[1..].split('/').map(view);
     for expected in pattern {
         let Some(segment) = segments.next() else { return false };
         let fits = match expected {
@@ -145,11 +170,7 @@ fn matches(route: &RouteMatch, target: &Target) -> bool {
             return false;
         }
     }
-    // The root has one empty segment, which an exact `/` must take as its own.
-    !exact
-        || segments
-            .next()
-            .is_none_or(|rest| pattern.is_empty() && rest.is_empty() && segments.next().is_none())
+    !exact || segments.next().is_none()
 }
 
 /// Orders by specificity, the most specific first: a host before none; then, segment by segment, a literal before `{name}`
@@ -192,7 +213,7 @@ mod tests {
 
     fn segments(path: &str) -> Vec<Segment> {
         let segment = |s: &str| if s.starts_with('{') { Segment::Any } else { Segment::Literal(s.into()) };
-        path[1..].split('/').filter(|s| !s.is_empty()).map(segment).collect()
+        path[1..].split('/').map(segment).collect()
     }
 
     fn route(name: &str, host: Option<&str>, path: PathMatch, methods: &[Method]) -> Route {
@@ -209,7 +230,7 @@ mod tests {
 
     fn routes() -> Routes {
         let exact = |path| PathMatch::Exact(segments(path));
-        let prefix = |path| PathMatch::Prefix(segments(path));
+        let prefix = |path| PathMatch::Prefix(if path == "/" { Vec::new() } else { segments(path) });
         let mut routes = vec![
             route("all", None, prefix("/"), &[]),
             route("accounts", None, prefix("/accounts"), &[Method::GET]),
@@ -243,7 +264,9 @@ mod tests {
             ("a.example/accounts/7", "account"),
             ("a.example/accounts/7/x", "accounts"),
             ("a.example/accountsx", "all"),
-            ("a.example/accounts;v=1", "all"),
+            ("a.example/x;v=1", "all"),
+            ("a.example/accounts/7;v=1", "account"),
+            ("a.example/accounts/7/x;v=1/;y", "accounts"),
             ("b.example/accounts", "other-host"),
             ("a.example/files/a%2Fb//c", "lax"),
         ] {
@@ -256,6 +279,21 @@ mod tests {
         assert_eq!(find("a.example/accounts", Method::PUT).as_deref(), Ok("accounts-rest"));
         assert_eq!(find("a.example/accounts", Method::DELETE), Err(Rejection::MethodUnknown));
         assert_eq!(find("a.example/accounts", Method::HEAD), Err(Rejection::MethodUnknown));
+    }
+
+    /// R-L-05, T-PXY-11.
+    #[test]
+    fn parameters_choose_no_route() {
+        for url in [
+            "a.example/accounts;v=1",
+            "a.example/accounts;/7",
+            "a.example/accounts/mine;x",
+            "a.example/accounts/;x",
+            "a.example/;x",
+            "a.example/;x/accounts",
+        ] {
+            assert_eq!(find(url, Method::GET), Err(Rejection::PathAmbiguous), "{url}");
+        }
     }
 
     #[test]

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::activity::{Activity, InFlight, Phase};
 use super::answer::{Answer, Streams};
 use super::body::CallerBody;
+use super::frames::Frames;
 use super::framing::Framing;
 use super::refusal::Refusal;
 use super::stall::Stall;
@@ -128,10 +130,10 @@ fn of_handshake<S>(plain: Session, stream: &TlsStream<S>) -> Session {
 }
 
 /// What can end a connection from outside.
-struct Ending {
-    limits: Limits,
-    stop: CancellationToken,
-    grace: Duration,
+pub(super) struct Ending {
+    pub(super) limits: Limits,
+    pub(super) stop: CancellationToken,
+    pub(super) grace: Duration,
 }
 
 /// Why a connection is no longer driven.
@@ -139,6 +141,8 @@ struct Ending {
 enum Ended {
     /// hyper is done with it.
     Finished,
+    /// Reading or writing failed, or an answer broke off.
+    Failed,
     /// Nobody asked for anything for `idle_timeout`.
     Idle,
     /// A head was not complete after `header_timeout`.
@@ -147,7 +151,7 @@ enum Ended {
     Overdue,
 }
 
-async fn http1<S, H>(stream: S, session: Arc<Session>, handler: Arc<H>, ending: Ending)
+pub(super) async fn http1<S, H>(stream: S, session: Arc<Session>, handler: Arc<H>, ending: Ending)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     H: Handler,
@@ -166,6 +170,10 @@ where
     let (stream, refusal) = connection.into_parts().io.into_inner().into_parts();
     let refusal = match ended {
         Ended::Finished => refusal,
+        // Before the first request hyper calls the end that a refusal makes an error.
+        Ended::Failed if refusal.is_some() => refusal,
+        // Dropped and not closed in order: half an answer must not look like a whole one.
+        Ended::Failed => return,
         Ended::SlowHead => Some(Refusal::HeadTimeout),
         // A connection kept alive is closed without a word: nothing was asked.
         Ended::Idle => None,
@@ -177,8 +185,13 @@ where
     close(stream, refusal).await;
 }
 
-async fn http2<S, H>(stream: S, session: Arc<Session>, handler: Arc<H>, tasks: TaskTracker, ending: Ending)
-where
+pub(super) async fn http2<S, H>(
+    stream: S,
+    session: Arc<Session>,
+    handler: Arc<H>,
+    tasks: TaskTracker,
+    ending: Ending,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     H: Handler,
 {
@@ -197,8 +210,9 @@ where
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(limits.idle_timeout)
         .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    if ending.drive(&mut connection, http2::Connection::graceful_shutdown, &activity).await == Ended::Idle {
+        .serve_connection(TokioIo::new(Frames::new(stream, Arc::clone(&activity))), service);
+    let ended = ending.drive(&mut connection, http2::Connection::graceful_shutdown, &activity).await;
+    if matches!(ended, Ended::Idle | Ended::SlowHead) {
         // GOAWAY, and time to read it. The peer may be one that never answers, so it is not asked twice.
         Pin::new(&mut connection).graceful_shutdown();
         let _ = timeout(LINGER, connection).await;
@@ -222,10 +236,9 @@ impl Ending {
             tokio::select! {
                 biased;
                 result = &mut *connection => {
-                    if let Err(error) = result {
-                        tracing::debug!(%error, "a connection ended early");
-                    }
-                    return Ended::Finished;
+                    let Err(error) = result else { return Ended::Finished };
+                    tracing::debug!(%error, "a connection ended early");
+                    return Ended::Failed;
                 }
                 () = &mut stop, if overdue.is_none() => {
                     wind_down(Pin::new(&mut *connection));
@@ -259,12 +272,7 @@ fn service<H: Handler>(
     activity: Arc<Activity>,
     limits: Limits,
     began: impl Fn() + Send,
-) -> impl hyper::service::Service<
-    Request<Incoming>,
-    Response = Response<Answer<H::Body>>,
-    Error = Infallible,
-    Future = impl Future<Output = Result<Response<Answer<H::Body>>, Infallible>> + Send,
-> + Send {
+) -> impl HttpService<Incoming, ResBody = Answer<H::Body>, Error = Infallible, Future: Send> + Send {
     hyper::service::service_fn(move |request: Request<Incoming>| {
         began();
         let in_flight = InFlight::adopt(Arc::clone(&activity));

@@ -243,5 +243,5 @@ const fn is_value_byte(byte: u8) -> bool {
 
 /// What RFC 3986 has in a path or a query, and the few characters beside it that `http::Uri` takes. `verify::htu::Path` is stricter.
 const fn is_target_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>' | b'`')
+    byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'`')
 }

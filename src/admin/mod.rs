@@ -18,10 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::authority::Tokens;
-use crate::observe::access_log::AccessLog;
-use crate::observe::metrics::Metrics;
-use crate::replay::memory::MemoryStore;
+use crate::gateway::Gateway;
 
 /// Connections at a time; a probe and a scraper need two.
 const CONNECTIONS: usize = 64;
@@ -29,16 +26,9 @@ const CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the admin listener tells about.
-#[derive(Debug)]
 pub struct Admin {
-    /// For readiness.
-    pub tokens: Arc<Tokens>,
-    /// For the number of live claims.
-    pub replay: Arc<MemoryStore>,
-    /// For the number of requests.
-    pub metrics: Arc<Metrics>,
-    /// For the number of lost lines.
-    pub access_log: AccessLog,
+    /// For readiness and for the numbers.
+    pub gateway: Arc<Gateway>,
     /// Readiness ends when this is cancelled.
     pub stop: CancellationToken,
 }
@@ -93,27 +83,29 @@ impl Admin {
             "/readyz" if self.stop.is_cancelled() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".into())
             }
-            "/readyz" if self.tokens.ready() => text(StatusCode::OK, "text/plain", "ready\n".into()),
+            "/readyz" if self.gateway.tokens.ready() => text(StatusCode::OK, "text/plain", "ready\n".into()),
             "/readyz" => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "waiting for the issuers' keys\n".into())
             }
             "/metrics" => text(
                 StatusCode::OK,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                self.metrics.encode(&self.numbers()),
+                self.gateway.metrics.encode(&self.numbers()),
             ),
             _ => text(StatusCode::NOT_FOUND, "text/plain", "/livez, /readyz, /metrics\n".into()),
         }
     }
 
-    fn numbers(&self) -> [(&'static str, &'static str, u64); 2] {
-        [
-            ("replay_live_claims", "Proofs that are remembered", self.replay.live() as u64),
-            (
-                "access_log_dropped_lines",
-                "Access log lines lost because the log was too slow",
-                self.access_log.dropped(),
-            ),
+    /// What others count: name, meaning, value.
+    fn numbers(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let Gateway { tokens, replay, access_log, .. } = &*self.gateway;
+        let issuers = || tokens.issuers();
+        vec![
+            ("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
+            ("tokens_cached", "Verified tokens that are remembered", tokens.cached() as u64),
+            ("key_fetches", "Fetches of issuers' keys", issuers().map(|issuer| issuer.fetches()).sum()),
+            ("key_fetch_failures", "Those that failed", issuers().map(|issuer| issuer.failures()).sum()),
+            ("access_log_dropped_lines", "Lines lost because the log was too slow", access_log.dropped()),
         ]
     }
 }

@@ -1,8 +1,8 @@
 //! The tokens verified lately, so that a signature is verified once for each token and not once for each request.
 //!
 //! The key is the hash of the whole token, signature included: two tokens that differ anywhere are two entries. An entry says under which
-//! of its issuer's key sets it was verified, and another key set makes it a miss: a key that is withdrawn takes its tokens with it at once. Proofs are never in here, nor is anything that
-//! was refused.
+//! of its issuer's key sets it was verified, and another key set makes it a miss: a key that is withdrawn takes its tokens with it at
+//! once. Proofs are never in here, nor is anything that was refused.
 
 use std::fmt;
 

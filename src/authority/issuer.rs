@@ -168,8 +168,8 @@ impl IssuerKeys {
         token.verify(&self.rules, &in_use.keys, now).map(|verified| (verified, in_use.generation))
     }
 
-    /// Returns after the fetch under way, or after one of its own if it is allowed now, or at once if it is not. Any number of callers wait for the same one,
-    /// none longer than one may take.
+    /// Returns after the fetch under way, or after one of its own if it is allowed now, or at once if it is not. Any number of callers
+    /// wait for the same one, none longer than one may take.
     async fn refetch(&self) {
         let Progress { ended, now } = *self.progress.borrow();
         match now {
@@ -198,21 +198,19 @@ impl IssuerKeys {
             };
             // After a failure the last good keys stay for a bounded time (R-H-14). While fetches work, they are renewed in time.
             let stale = last_good.filter(|_| outcome.is_err()).map(|good| good + self.keep_stale);
-            if stale.is_some_and(|stale| stale <= ended) {
-                self.drop_keys();
-            }
             self.rest(rested, due, stale).await;
         }
     }
 
     /// Waits until `due`, or until someone wants a fetch after `rested`. The keys are dropped at `stale` meanwhile.
     async fn rest(&self, rested: Instant, due: Instant, stale: Option<Instant>) {
-        // What was wanted while fetching has just been had. Asking again was allowed to no one, but a call may have been under way.
+        // Who asked while the fetch was under way has been served by it: that must not cause another.
         tokio::select! { biased; () = self.demand.notified() => {}, () = std::future::ready(()) => {} }
         self.progress.send_modify(|progress| {
             *progress = Progress { ended: progress.ended + 1, now: Stage::Resting(rested) };
         });
         let wanted = async {
+            // Requests do not ask before this either; one that decided to a moment too early must wait all the same.
             sleep_until(rested).await;
             self.demand.notified().await;
         };
@@ -264,6 +262,53 @@ impl IssuerKeys {
             warn!(issuer = self.name(), "keys dropped: no fetch has worked for too long");
             let none = InUse { generation: before.generation + 1, keys: KeySet::default() };
             self.in_use.store(Arc::new(none));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::IssuerKeys;
+    use crate::config::{Issuer, KeySource};
+    use crate::verify::algorithm::{Algorithm, Algorithms};
+    use crate::verify::token::{TokenRules, TokenType};
+
+    /// The task keeps the cooldown by itself: a demand at the wrong moment, from a request that looked at the stage before it
+    /// changed, waits for its end.
+    #[tokio::test(start_paused = true)]
+    async fn a_demand_at_the_wrong_moment_waits() {
+        let cooldown = Duration::from_secs(30);
+        let rules = TokenRules {
+            issuer: "https://as.example.com".into(),
+            audiences: vec!["https://api.example.com".into()],
+            algorithms: Algorithms::new(&[Algorithm::Es256]),
+            token_type: TokenType::AtJwt,
+            required_claims: Vec::new(),
+            leeway: 5,
+        };
+        let issuer = IssuerKeys::new(&Issuer {
+            rules,
+            keys: KeySource::File("/nowhere/jwks.json".into()),
+            trust: None,
+            refetch_cooldown: cooldown,
+            refresh: 10 * cooldown,
+            keep_stale: 10 * cooldown,
+        })
+        .unwrap();
+        let watch = async {
+            issuer.ended(1).await;
+            let began = Instant::now();
+            issuer.demand.notify_one();
+            issuer.ended(2).await;
+            began.elapsed()
+        };
+        tokio::select! {
+            () = issuer.keep_fetching() => {}
+            waited = watch => assert!(waited >= cooldown, "{waited:?}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What an issuer tells us: its keys, where they are, and the tokens already found to be signed with them.
 //!
 //! [`Tokens::verify`] is the whole of it for a request. Everything that waits on an issuer happens in one background task for each
-//! ([`issuer`]); a request only ever waits for a fetch that is allowed now, and never longer than one may take. Judging a token is
+//! (`issuer`); a request only ever waits for a fetch that is allowed now, and never longer than one may take. Judging a token is
 //! `verify::token`'s; this decides which keys it is judged by, and for how long the answer may be repeated.
 
 use std::collections::HashMap;
@@ -55,8 +55,8 @@ impl Tokens {
         }
     }
 
-    /// Verifies a token: its issuer's signature, and everything `verify::token` asks of it. Repeats an earlier answer for the very same characters while the
-    /// issuer's keys are the same and the token's time lasts. Whether the caller may present it is not known then.
+    /// Verifies a token: its issuer's signature, and everything `verify::token` asks of it. Repeats an earlier answer for
+    /// the very same characters while the issuer's keys are the same and the token's time lasts. Whether the caller may present it is not known then.
     ///
     /// # Errors
     /// A rejection of the token; or [`Rejection::IssuerUnavailable`] while there are no keys to judge it by.

@@ -12,7 +12,8 @@ use std::time::Instant;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use crate::caller;
+use crate::app::{self, Running, Sockets};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo::configuration::configuration;
 use crate::demo::desk::{CAPTURED_PATH, Desk};
@@ -23,29 +24,35 @@ use crate::demo::surroundings::{DemoError, Surroundings};
 
 /// `holdfast demo`
 #[derive(Clone, Copy, Debug, Args)]
-pub struct DemoArguments {
+pub struct Demo {
     /// End after the scenes instead of staying up to be tried by hand.
     #[arg(long)]
     once: bool,
 }
 
-/// Plays the demo with the gateway that `gateway` starts.
-///
-/// `gateway` takes the configuration and its listener, already bound, and returns what keeps the gateway running, once it listens and has
-/// tried to fetch its issuer's keys.
-pub async fn run<G, F, R>(arguments: DemoArguments, gateway: G) -> ExitCode
-where
-    G: FnOnce(Config, TcpListener) -> F,
-    F: Future<Output = Result<R, Box<dyn Error + Send + Sync>>>,
-{
-    match play(arguments, gateway, &mut io::stdout()).await {
-        Ok(Ended::AsExpected) => ExitCode::SUCCESS,
-        Ok(Ended::Otherwise) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("holdfast: {error}");
-            ExitCode::FAILURE
+impl Demo {
+    /// Plays the demo.
+    pub async fn run(self) -> ExitCode {
+        match play(self, gateway, &mut io::stdout()).await {
+            Ok(Ended::AsExpected) => ExitCode::SUCCESS,
+            Ok(Ended::Otherwise) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("holdfast: {error}");
+                ExitCode::FAILURE
+            }
         }
     }
+}
+
+/// Why there is no gateway.
+type GatewayError = Box<dyn Error + Send + Sync>;
+
+/// The real gateway, as `holdfast serve` starts it, once it has asked its issuer for keys.
+async fn gateway(config: Config, listener: TcpListener, clock: Clock) -> Result<Running, GatewayError> {
+    let sockets = Sockets { public: vec![listener], admin: None };
+    let running = app::start(config, sockets, clock).await?;
+    running.tried().await;
+    Ok(running)
 }
 
 /// How the scenes ended.
@@ -57,17 +64,20 @@ enum Ended {
     Otherwise,
 }
 
-async fn play<G, F, R>(arguments: DemoArguments, gateway: G, out: &mut impl Write) -> Result<Ended, DemoError>
+/// Plays the scenes with the gateway that `gateway` starts on a listener that is bound already: its port is in the configuration. What is returned
+/// keeps it running.
+async fn play<G, F, R>(demo: Demo, gateway: G, out: &mut impl Write) -> Result<Ended, DemoError>
 where
-    G: FnOnce(Config, TcpListener) -> F,
-    F: Future<Output = Result<R, Box<dyn Error + Send + Sync>>>,
+    G: FnOnce(Config, TcpListener, Clock) -> F,
+    F: Future<Output = Result<R, GatewayError>>,
 {
-    let begun = Instant::now();
+    let (begun, clock) = (Instant::now(), Clock::system());
     let listener = loopback::bind().await?;
-    let around = Arc::new(Surroundings::start(&listener, caller::now()).await?);
+    let around = Arc::new(Surroundings::start(&listener, clock.clone()).await?);
     let config = configuration(&listener, &around)?;
-    let _gateway = gateway(config, listener).await.map_err(DemoError::Gateway)?;
-    writeln!(out, "Ready in {} ms. The gateway is {}.\n", begun.elapsed().as_millis(), around.api())?;
+    let _gateway = gateway(config, listener, clock).await.map_err(DemoError::Gateway)?;
+    writeln!(out, "Ready in {} ms. The gateway is {}.\n", begun.elapsed().as_millis(), around.api())
+        .map_err(DemoError::Output)?;
 
     let mut stage = Stage::new(&around)?;
     let mut ended = Ended::AsExpected;
@@ -80,13 +90,14 @@ where
                 ("FAIL", surprise.to_string())
             }
         };
-        writeln!(out, "  {mark}  {:width$}  {line}", scene.title)?;
+        writeln!(out, "  {mark}  {:width$}  {line}", scene.title).map_err(DemoError::Output)?;
     }
-    if !arguments.once {
+    if !demo.once {
         let desk = Desk::open(loopback::bind().await?, Arc::clone(&around))?;
-        write!(out, "{}", by_hand(around.api(), &desk))?;
-        out.flush()?;
-        tokio::signal::ctrl_c().await?;
+        write!(out, "{}", by_hand(around.api(), &desk))
+            .and_then(|()| out.flush())
+            .map_err(DemoError::Output)?;
+        tokio::signal::ctrl_c().await.map_err(DemoError::Signal)?;
     }
     Ok(ended)
 }
@@ -117,7 +128,7 @@ To try by hand, in bash (Ctrl-C here ends it all; -k since nobody vouches for th
 
   # A certificate-bound token with its certificate: 200. Without: 401 certificate_missing.
   token=$(curl -s $desk/certificate-token)
-  curl -ki -H "Authorization: Bearer $token" --cert <(curl -s $desk/client.pem) $api/accounts/1
+  curl -ki -H "Authorization: Bearer $token" --cert <(curl -s $desk/client.pem) --key <(curl -s $desk/client.key) $api/accounts/1
   curl -ki -H "Authorization: Bearer $token" $api/accounts/1
 "#
     )

@@ -10,8 +10,9 @@ use http::Method;
 use thiserror::Error;
 
 use crate::caller::key::{DpopKey, KeyError};
+use crate::caller::private_file;
 use crate::caller::proof::{NotAUrl, ProofRequest};
-use crate::caller::{self, private_file};
+use crate::clock::Clock;
 
 pub mod curl;
 
@@ -26,7 +27,7 @@ pub enum DpopCommand {
     /// Print a proof for one request, and nothing else.
     Proof(ProofArguments),
     /// Send a request with a fresh proof; options and output as curl's.
-    Curl(curl::CurlArguments),
+    Curl(Box<curl::CurlArguments>),
 }
 
 /// `holdfast dpop key`
@@ -107,7 +108,7 @@ pub async fn run(command: DpopCommand) -> ExitCode {
     let done = match command {
         DpopCommand::Key(arguments) => key(&arguments, &mut io::stdout()),
         DpopCommand::Proof(arguments) => proof(&arguments, &mut io::stdout()),
-        DpopCommand::Curl(arguments) => return curl::run(arguments).await,
+        DpopCommand::Curl(arguments) => return curl::run(&arguments).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -143,7 +144,7 @@ fn proof(arguments: &ProofArguments, out: &mut impl Write) -> Result<(), DpopErr
     if let Some(nonce) = &arguments.nonce {
         request = request.with_nonce(nonce);
     }
-    let proof = request.sign(&key, caller::now())?;
+    let proof = request.sign(&key, Clock::system().now())?;
     print(out, format!("{proof}\n").as_bytes())
 }
 

@@ -1,15 +1,9 @@
 //! The commands.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::net::TcpListener;
-
-use crate::app::{self, Running, Sockets};
-use crate::clock::Clock;
-use crate::config::Config;
 
 pub mod check;
 pub mod demo;
@@ -39,7 +33,7 @@ enum Command {
         config: PathBuf,
     },
     /// Play the attacks a stolen token meets, in one process on loopback
-    Demo(demo::DemoArguments),
+    Demo(demo::Demo),
     /// Keys, proofs and requests by hand
     #[command(subcommand)]
     Dpop(dpop::DpopCommand),
@@ -51,15 +45,8 @@ impl Cli {
         match self.command {
             Command::Serve { config } => serve::run(&config).await,
             Command::Check { config } => check::run(&config),
-            Command::Demo(arguments) => demo::run(arguments, demo_gateway).await,
+            Command::Demo(demo) => demo.run().await,
             Command::Dpop(command) => dpop::run(command).await,
         }
     }
-}
-
-/// The real gateway, for the demo: ready when this returns.
-async fn demo_gateway(config: Config, socket: TcpListener) -> Result<Running, Box<dyn Error + Send + Sync>> {
-    let running = app::start(config, Sockets { public: vec![socket], admin: None }, Clock::system()).await?;
-    running.tried().await;
-    Ok(running)
 }

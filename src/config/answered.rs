@@ -26,6 +26,18 @@ fn whole_parts_that_are_missing() {
     );
 }
 
+/// Equal matches are two routes as long as no request is for both: the methods decide.
+#[test]
+fn matches_of_different_methods_are_two_routes() {
+    let text = Fixture::example_with("{ path: /healthz }", "{ path_prefix: /accounts, methods: [METHOD] }");
+    let fixture = Fixture::new();
+    assert!(said(&fixture, &text.replace("METHOD", "PUT"), Format::Yaml).is_empty());
+    assert_eq!(
+        said(&fixture, &text.replace("METHOD", "PUT, POST"), Format::Yaml),
+        ["82:12 the match on line 66 is for the same requests"]
+    );
+}
+
 #[test]
 fn everything_is_said_at_once_and_in_order() {
     let text = EXAMPLE

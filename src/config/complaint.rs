@@ -60,9 +60,14 @@ impl Complaints {
         self.push(span, message.into(), Some(mend.into()));
     }
 
+    /// Whether no more are kept, so that looking for more is work for nothing.
+    pub(super) fn is_full(&self) -> bool {
+        self.list.len() >= Self::MOST
+    }
+
     fn push(&mut self, span: Span, message: String, mend: Option<String>) {
         let complaint = Complaint { span, message, mend };
-        if self.list.len() < Self::MOST && !self.list.contains(&complaint) {
+        if !self.is_full() && !self.list.contains(&complaint) {
             self.list.push(complaint);
         }
     }

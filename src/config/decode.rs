@@ -178,7 +178,7 @@ impl<T: Decode, const LEAST: usize> Decode for List<T, LEAST> {
 #[derive(Clone, Debug)]
 pub(super) struct Named<T> {
     pub(super) entries: Vec<(Key, T)>,
-    /// Every name, those of entries that could not be read too.
+    /// Every name in order, those of entries that could not be read too.
     pub(super) names: Vec<String>,
 }
 
@@ -201,7 +201,9 @@ impl<T: Decode> Decode for Named<T> {
                 entries.extend(T::decode(node, complaints).map(|value| (key.clone(), value)));
             }
         }
-        Some(Self { entries, names: nodes.iter().map(|(key, _)| key.text.clone()).collect() })
+        let mut names: Vec<String> = nodes.iter().map(|(key, _)| key.text.clone()).collect();
+        names.sort_unstable();
+        Some(Self { entries, names })
     }
 
     fn describe(path: &str, into: &mut Vec<Described>) {

@@ -7,6 +7,7 @@
 mod complaint;
 mod decode;
 mod document;
+mod either;
 mod environment;
 mod file;
 mod issuer;
@@ -27,6 +28,8 @@ mod yaml;
 mod answered;
 #[cfg(test)]
 mod broken;
+#[cfg(test)]
+mod broken_routes;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -275,7 +278,7 @@ pub struct RouteMatch {
 }
 
 /// The path of a match: whole segments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathMatch {
     /// `path`: these segments and no more
     Exact(Vec<Segment>),
@@ -284,7 +287,7 @@ pub enum PathMatch {
 }
 
 /// One segment of a match.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
     /// This text, in normal form
     Literal(String),

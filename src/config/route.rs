@@ -1,9 +1,11 @@
 //! What is wrong with `routes` beyond how they are written, and the routes.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::complaint::{Complaints, did_you_mean, one_of, quoted};
+use super::complaint::{Complaints, Span, did_you_mean, one_of, quoted};
 use super::decode::{List, Named, Setting, Wrong};
+use super::either;
 use super::file;
 use super::pattern::{self, Allowed};
 use super::values::Text;
@@ -26,21 +28,20 @@ pub(super) fn routes(
     complaints: &mut Complaints,
 ) -> Vec<Route> {
     let mut routes = Vec::with_capacity(written.items.len());
-    let mut matches: Vec<(&Setting<file::RouteMatch>, RouteMatch)> = Vec::new();
-    for (position, route) in written.items.iter().enumerate() {
-        refuse_twin(route, &written.items[..position], complaints);
+    let mut names = HashMap::new();
+    let mut taken = Taken::default();
+    for route in &written.items {
+        if let Some(name) = &route.name
+            && let Some(line) = names.insert(name.0.as_str(), name.span.line)
+        {
+            let message = format!("the route on line {line} has this name too");
+            complaints.add_with(name.span, message, "names tell routes apart in logs and metrics");
+        }
         judge_access(route, around, complaints);
         let upstream = upstream_of(route, around, complaints);
         let Some(written_match) = &route.matches else { continue };
         let Some(built) = route_match(written_match, around, complaints) else { continue };
-        if let Some((other, _)) = matches.iter().find(|(_, other)| equal(other, &built)) {
-            complaints.add_with(
-                written_match.span,
-                format!("the match on line {} is for the same requests", other.span.line),
-                "give them different paths, hosts or methods",
-            );
-        }
-        matches.push((written_match, built.clone()));
+        taken.take(&built, written_match.span, complaints);
         let (Some(name), Some(upstream)) = (&route.name, upstream) else { continue };
         routes.push(Route {
             name: Arc::from(name.0.as_str()),
@@ -57,30 +58,14 @@ pub(super) fn routes(
     routes
 }
 
-fn refuse_twin(route: &file::Route, before: &[Setting<file::Route>], complaints: &mut Complaints) {
-    let Some(name) = &route.name else { return };
-    if let Some(taken) =
-        before.iter().filter_map(|other| other.name.as_ref()).find(|other| other.value == name.value)
-    {
-        let message = format!("the route on line {} has this name too", taken.span.line);
-        complaints.add_with(name.span, message, "names tell routes apart in logs and metrics");
-    }
-}
-
 /// The index of a route's upstream among the names in order, as [`super::upstream::upstreams`] has them.
 fn upstream_of(route: &file::Route, around: Around<'_>, complaints: &mut Complaints) -> Option<usize> {
     let name = route.upstream.as_ref()?;
-    let mut names: Vec<&str> = around.upstreams?.names.iter().map(String::as_str).collect();
-    names.sort_unstable();
-    let found = names.binary_search(&name.0.as_str()).ok();
+    let names = &around.upstreams?.names;
+    let found = names.binary_search(&name.0).ok();
     if found.is_none() {
-        let mend = did_you_mean(&name.0, names.iter().copied()).unwrap_or_else(|| {
-            if names.is_empty() {
-                "add it to `upstreams`".to_owned()
-            } else {
-                format!("there is {}", one_of(&names))
-            }
-        });
+        let mend = did_you_mean(&name.0, names.iter().map(String::as_str))
+            .unwrap_or_else(|| "add it to `upstreams`, or name one of them".to_owned());
         complaints.add_with(name.span, format!("there is no upstream {}", quoted(&name.0)), mend);
     }
     found
@@ -90,15 +75,16 @@ fn refuse_unused_upstreams(written: &List<file::Route, 1>, around: Around<'_>, c
     if !written.whole {
         return;
     }
+    let used: HashSet<&str> = written
+        .items
+        .iter()
+        .filter_map(|route| route.upstream.as_ref())
+        .map(|name| name.0.as_str())
+        .collect();
     for (name, _) in around.upstreams.iter().flat_map(|upstreams| &upstreams.entries) {
-        let used =
-            |route: &Setting<file::Route>| route.upstream.as_ref().is_some_and(|used| used.0 == name.text);
-        if !written.items.iter().any(used) {
-            complaints.add_with(
-                name.span,
-                format!("no route uses the upstream {}", quoted(&name.text)),
-                "leave it out, or name it in a route",
-            );
+        if !used.contains(name.text.as_str()) {
+            let message = format!("no route uses the upstream {}", quoted(&name.text));
+            complaints.add_with(name.span, message, "leave it out, or name it in a route");
         }
     }
 }
@@ -144,8 +130,8 @@ fn judge_access(route: &file::Route, around: Around<'_>, complaints: &mut Compla
 /// Whether a caller's certificate can become known on this listener. What could not be read counts as yes.
 fn may_have_certificate(listener: &file::Listener) -> bool {
     let asked = listener.tls.as_ref().is_none_or(|tls| match &tls.value {
-        file::Tls::Plaintext => false,
-        file::Tls::Settings(settings) => settings.client_certificates.is_some(),
+        either::Tls::Plaintext => false,
+        either::Tls::Settings(settings) => settings.client_certificates.is_some(),
     });
     asked || listener.client_certificate_header.value != ClientCertificateHeader::None
 }
@@ -234,11 +220,30 @@ fn host_of(written: &Setting<Text>, around: Around<'_>, complaints: &mut Complai
     host
 }
 
-/// Whether two matches are for the same requests and neither is more specific: same host, same shape of
-/// path (the names in `{name}` are gone already), a method in common.
-fn equal(one: &RouteMatch, other: &RouteMatch) -> bool {
-    let a_method_in_common = one.methods.is_empty()
-        || other.methods.is_empty()
-        || one.methods.iter().any(|method| other.methods.contains(method));
-    one.host == other.host && one.path == other.path && a_method_in_common
+/// The matches so far, by what has to be equal: host and shape of path, in which the names of `{name}` are gone already.
+#[derive(Default)]
+struct Taken(HashMap<(Option<String>, PathMatch), Vec<Before>>);
+
+/// A match before: where it stands, and its methods.
+type Before = (Span, Vec<http::Method>);
+
+impl Taken {
+    /// Complains when a match is for the same requests as one before it, and neither is more specific: then which route a request
+    /// takes, and with it what it has to show, would be chance.
+    fn take(&mut self, built: &RouteMatch, span: Span, complaints: &mut Complaints) {
+        let before = self.0.entry((built.host.clone(), built.path.clone())).or_default();
+        let a_method_in_common = |methods: &Vec<http::Method>| {
+            methods.is_empty()
+                || built.methods.is_empty()
+                || methods.iter().any(|method| built.methods.contains(method))
+        };
+        if let Some((other, _)) = before.iter().find(|(_, methods)| a_method_in_common(methods)) {
+            complaints.add_with(
+                span,
+                format!("the match on line {} is for the same requests", other.line),
+                "give them different paths, hosts or methods",
+            );
+        }
+        before.push((span, built.methods.clone()));
+    }
 }

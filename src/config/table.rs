@@ -25,6 +25,9 @@ impl<'n> Mapping<'n> {
             return refuse_kind(node, &format!("a mapping with {}", one_of(known)), complaints);
         };
         for (key, _) in entries {
+            if complaints.is_full() {
+                break;
+            }
             let name = quoted(&key.text);
             if later.contains(&key.text.as_str()) {
                 let message = format!("{name} is not available in this version");

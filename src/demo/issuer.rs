@@ -144,13 +144,13 @@ mod tests {
     use serde_json::Value;
 
     use super::{Authority, Confirmation, Issuer, METADATA_PATH, Order, UnixTime, loopback};
-    use crate::caller;
     use crate::caller::connection::SendError;
+    use crate::clock::Clock;
     use crate::demo::caller::{CallError, Caller};
     use crate::demo::pki::Validity;
 
     fn authority() -> Authority {
-        Authority::new("test CA", Validity { now: caller::now(), days: 1 }).expect("an authority")
+        Authority::new("test CA", Validity { now: Clock::system().now(), days: 1 }).expect("an authority")
     }
 
     /// RFC 8414 §3.3: what is served leads from the issuer's URL alone to the keys its tokens verify with.

@@ -8,7 +8,6 @@ use super::caller::{Answer, CallError, Caller};
 use super::scenes::{Outcome, Presented, Scene, Shown, Token};
 use super::surroundings::{DemoError, Surroundings};
 use super::upstream::Seen;
-use crate::caller;
 use crate::caller::key::DpopKey;
 use crate::caller::proof::{NotAUrl, ProofRequest};
 use crate::verify::confirmation::Confirmation;
@@ -66,15 +65,14 @@ impl<'s> Stage<'s> {
     /// # Errors
     /// [`DemoError`].
     pub fn new(around: &'s Surroundings) -> Result<Self, DemoError> {
-        let now = caller::now();
         Ok(Self {
             around,
             plain: around.caller(None)?,
             own: around.caller(Some(&around.client))?,
             another: around.caller(Some(&around.other_client))?,
-            unbound: around.token(Confirmation::Unbound, now)?,
-            key_bound: around.token(Confirmation::Key(around.key.thumbprint()), now)?,
-            certificate_bound: around.token(Confirmation::Certificate(around.client.thumbprint()), now)?,
+            unbound: around.token(Confirmation::Unbound)?,
+            key_bound: around.token(Confirmation::Key(around.key.thumbprint()))?,
+            certificate_bound: around.token(Confirmation::Certificate(around.client.thumbprint()))?,
             captured: None,
             nonce: None,
         })
@@ -120,7 +118,7 @@ impl<'s> Stage<'s> {
     fn proof(&self, presented: Presented, url: &str, token: &str) -> Result<Option<String>, Surprise> {
         let request = ProofRequest::new(&Method::GET, url)?.with_token(token);
         let sign = |request: ProofRequest, key: &DpopKey| {
-            request.sign(key, caller::now()).map(Some).map_err(|error| DemoError::from(error).into())
+            request.sign(key, self.around.now()).map(Some).map_err(|error| DemoError::from(error).into())
         };
         match presented {
             Presented::Bearer => Ok(None),

@@ -16,6 +16,7 @@ use super::token::MintError;
 use super::upstream::Upstream;
 use crate::caller::key::{DpopKey, KeyError};
 use crate::caller::trust::TrustError;
+use crate::clock::Clock;
 use crate::verify::confirmation::Confirmation;
 use crate::verify::time::UnixTime;
 
@@ -49,6 +50,12 @@ pub enum DemoError {
     /// There is no port.
     #[error("cannot listen on 127.0.0.1: {0}")]
     Listen(#[from] io::Error),
+    /// What there is to say cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
+    /// Ctrl-C cannot be waited for.
+    #[error("cannot wait for Ctrl-C: {0}")]
+    Signal(#[source] io::Error),
     /// The gateway does not start.
     #[error("the gateway does not start: {0}")]
     Gateway(#[source] Box<dyn Error + Send + Sync>),
@@ -74,6 +81,7 @@ pub struct Surroundings {
     /// Another caller's, of the same CA.
     pub other_client: Identity,
     api: String,
+    clock: Clock,
 }
 
 impl Surroundings {
@@ -81,8 +89,8 @@ impl Surroundings {
     ///
     /// # Errors
     /// [`DemoError`].
-    pub async fn start(gateway: &TcpListener, now: UnixTime) -> Result<Self, DemoError> {
-        let authority = Authority::new("holdfast demo CA", Validity { now, days: DAYS })?;
+    pub async fn start(gateway: &TcpListener, clock: Clock) -> Result<Self, DemoError> {
+        let authority = Authority::new("holdfast demo CA", Validity { now: clock.now(), days: DAYS })?;
         let address = gateway.local_addr()?;
         Ok(Self {
             issuer: Issuer::start(loopback::bind().await?, &authority)?,
@@ -94,7 +102,13 @@ impl Surroundings {
             other_client: authority.client("another-app")?,
             authority,
             api: format!("https://{address}"),
+            clock,
         })
+    }
+
+    /// The time, which everyone in the demo agrees on.
+    pub fn now(&self) -> UnixTime {
+        self.clock.now()
     }
 
     /// The gateway's public URL.
@@ -123,8 +137,8 @@ impl Surroundings {
     ///
     /// # Errors
     /// [`DemoError::Token`].
-    pub fn token(&self, confirmation: Confirmation, now: UnixTime) -> Result<String, DemoError> {
+    pub fn token(&self, confirmation: Confirmation) -> Result<String, DemoError> {
         let order = Order { audience: AUDIENCE, scope: SCOPE, lifetime: LIFETIME, confirmation };
-        Ok(self.issuer.mint(&order, now)?)
+        Ok(self.issuer.mint(&order, self.now())?)
     }
 }

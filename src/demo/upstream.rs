@@ -122,14 +122,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Upstream, loopback};
-    use crate::caller;
+    use crate::clock::Clock;
     use crate::demo::caller::Caller;
     use crate::demo::pki::{Authority, Validity};
 
     #[tokio::test]
     async fn it_counts_and_answers_with_what_it_saw() {
-        let authority =
-            Authority::new("test CA", Validity { now: caller::now(), days: 1 }).expect("an authority");
+        let authority = Authority::new("test CA", Validity { now: Clock::system().now(), days: 1 })
+            .expect("an authority");
         let caller = Caller::new(authority.roots().expect("roots"), None).expect("a client");
         let upstream = Upstream::start(loopback::bind().await.expect("a port")).expect("an upstream");
         assert_eq!((upstream.requests(), upstream.last()), (0, None));

@@ -22,9 +22,9 @@ pub struct Entry<'e> {
     /// When it arrived: RFC 3339, UTC, milliseconds.
     #[serde(serialize_with = "rfc3339")]
     pub time: SystemTime,
-    /// Its id, as in `X-Request-Id`.
+    /// Its id, as in `X-Request-Id`; empty, like the method and the path, for what was refused before it was a request.
     pub request_id: &'e str,
-    /// `forwarded`, `refused`, or `failed` when the upstream could not answer.
+    /// `forwarded`, `refused`, `failed` when the upstream could not answer, or `abandoned` when the caller went away.
     pub decision: Decision,
     /// The label of the rejection or fault.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +73,8 @@ pub enum Decision {
     Refused,
     /// It was let through, and then the upstream or the caller's body failed.
     Failed,
+    /// The caller went away before there was an answer.
+    Abandoned,
 }
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

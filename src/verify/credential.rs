@@ -67,6 +67,10 @@ impl fmt::Debug for RawProof<'_> {
 /// The credentials of a request. The scheme says how they were presented, never what they are worth: that is the token's `cnf`.
 #[derive(Debug)]
 #[must_use]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a request, on the stack; a box would cost every proof an allocation"
+)]
 pub enum Presented<'r> {
     /// `Authorization: DPoP`. What is wrong with the proof is kept beside the token instead of ending the reading, because a
     /// route that requires a nonce sends one along with the refusal, and only a token says for which key (T-NON-16).
@@ -95,7 +99,7 @@ impl<'r> Presented<'r> {
         terms: &Terms<'_>,
     ) -> Result<Self, Rejection> {
         // RFC 6750 §2.3 is refused altogether, with a token in the header (R-B-09) or without (R-J-01).
-        if facts.target.query.as_deref().is_some_and(names_access_token) {
+        if facts.target.has_parameter("access_token") {
             return Err(Rejection::TokenInQuery);
         }
         let (scheme, token) = read_authorization(facts.headers, limits)?;
@@ -212,32 +216,6 @@ fn is_token68(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
 }
 
-/// Whether a query has a parameter named `access_token`, percent-encoded or not. Names are compared as a form decoder would read them.
-fn names_access_token(query: &str) -> bool {
-    query.split(['&', ';']).any(|pair| {
-        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-        decoded(name.as_bytes()).eq(b"access_token".iter().copied())
-    })
-}
-
-/// The bytes that percent-encoded `text` stands for; a `%` that encodes nothing stands for itself.
-fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let byte = *text.get(at)?;
-        if byte == b'%'
-            && let Some(hex) = text.get(at + 1..at + 3)
-            && let Ok(hex) = std::str::from_utf8(hex)
-            && let Ok(value) = u8::from_str_radix(hex, 16)
-        {
-            at += 3;
-            return Some(value);
-        }
-        at += 1;
-        Some(byte)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,19 +291,6 @@ mod tests {
         assert_eq!(proof(&[("dpop", b"a.b.c, d.e.f")]), Err(Rejection::ProofRepeated));
         assert_eq!(proof(&[("dpop", &[b'a'; 65])]), Err(Rejection::ProofTooLarge));
         assert_eq!(proof(&[("dpop", b"\xff")]), Err(Rejection::ProofMalformed));
-    }
-
-    /// T-REQ-34 and its percent-encoded spellings.
-    #[test]
-    fn a_token_in_the_query_is_refused() {
-        for query in
-            ["access_token=x", "a=b&access_token=x", "access%5Ftoken=x", "%61ccess_token", "a;access_token=x"]
-        {
-            assert!(names_access_token(query), "{query}");
-        }
-        for query in ["", "access_token_hint=x", "a=access_token", "%access_token=x"] {
-            assert!(!names_access_token(query), "{query}");
-        }
     }
 
     #[test]

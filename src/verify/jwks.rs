@@ -4,8 +4,8 @@
 //! that an issuer may publish a key of tomorrow's type; a text that is no key set, or holds no usable key, is refused whole. Nothing is fetched
 //! here: `authority` brings the text and decides how long a set is good.
 //!
-//! Verifiers are josekit's, since tokens and whatever else an issuer signs come in every algorithm there is. Building one costs as much as using it, so
-//! they are built once, when the set is read.
+//! Verifiers are josekit's, since tokens and whatever else an issuer signs come in every algorithm there is. Building one costs as
+//! much as using it, so they are built once, when the set is read.
 
 use std::fmt;
 
@@ -87,7 +87,8 @@ pub enum NotAKeySet {
 pub enum KeyError {
     /// No key has this `kid` and verifies this algorithm; or there are too many to try. A newer set may know better.
     Unknown,
-    /// The keys that fit do not verify this signature.
+    /// The keys that fit do not verify this signature. A newer set could only help a token without `kid`, and waits for the next refresh: anyone can
+    /// send a signature that is wrong.
     Signature,
 }
 

@@ -122,8 +122,8 @@ impl<'t> Unverified<'t> {
         if !rules.algorithms.contains(self.algorithm) {
             return Err(Rejection::TokenAlg.into());
         }
-        // RFC 9068 §4: exactly, no trailing slash forgiven. Whoever chose `keys` looked the issuer up by this name; a mistake there would let one issuer
-        // speak for another.
+        // RFC 9068 §4: exactly, no trailing slash forgiven. Whoever chose `keys` looked the issuer up by this name; a
+        // mistake there would let one issuer speak for another.
         if claims.issuer != rules.issuer {
             return Err(Rejection::TokenIssuer.into());
         }
@@ -158,8 +158,8 @@ impl<'t> Unverified<'t> {
     }
 }
 
-/// The `typ` in lower case without `application/`, the algorithm and the `kid`. Members that name or hold a key (`jwk`, `jku`, `x5u`, `x5c`) are ignored:
-/// a key the caller chooses verifies whatever the caller writes, and an address it chooses is fetched from inside our network (RFC 8725 §3.10).
+/// The `typ` in lower case without `application/`, the algorithm and the `kid`. Members that name or hold a key (`jwk`, `jku`,
+/// `x5u`, `x5c`) are ignored: a key the caller chooses verifies whatever the caller writes, and an address it chooses is fetched from inside our network (RFC 8725 §3.10).
 fn read_header(header: &Object<'_>) -> Result<(Option<String>, Algorithm, Option<String>), Rejection> {
     if jws::demands_extension(header) {
         return Err(Rejection::TokenHeader);

@@ -17,7 +17,7 @@ type Row = (&'static str, Rejection, fn(&mut Scene, &House));
 /// The usual house.
 const ROWS: &[Row] = &[
     ("a host with a path", HostInvalid, |s, _| s.host = "api.example.com/path?".into()),
-    ("another host", HostUnknown, |s, _| s.host = "evil.example".into()),
+    ("another host", HostUnknown, |s, _| (s.host, s.sni) = ("evil.example".into(), "evil.example".into())),
     ("SNI of the other public name", SniMismatch, |s, _| s.sni = OTHER_HOST.into()),
     ("a dot segment", PathAmbiguous, |s, _| s.go_to("/a/../b")),
     ("an encoded slash", PathAmbiguous, |s, _| s.go_to("/a%2Fb")),
@@ -33,13 +33,17 @@ const ROWS: &[Row] = &[
         s.headers.push(("content-length".into(), "99999999".into()));
     }),
     ("no credentials", CredentialsMissing, |s, _| s.credentials = Some(Vec::new())),
-    ("Basic", CredentialsMissing, |s, _| s.credentials = Some(vec![("authorization".into(), "Basic eDp5".into())])),
+    ("Basic", CredentialsMissing, |s, _| {
+        s.credentials = Some(vec![("authorization".into(), "Basic eDp5".into())])
+    }),
     ("two Authorization lines", CredentialsRepeated, |s, house| {
         let mut credentials = s.credentials(house);
         credentials.insert(0, ("authorization".into(), "Bearer x".into()));
         s.credentials = Some(credentials);
     }),
-    ("a scheme alone", CredentialsMalformed, |s, _| s.credentials = Some(vec![("authorization".into(), "DPoP".into())])),
+    ("a scheme alone", CredentialsMalformed, |s, _| {
+        s.credentials = Some(vec![("authorization".into(), "DPoP".into())])
+    }),
     ("a token in the query", TokenInQuery, |s, _| s.target = "/?access_token=x".into()),
     ("no proof", ProofMissing, |s, house| {
         let credentials = s.credentials(house);
@@ -55,7 +59,9 @@ const ROWS: &[Row] = &[
     ("another typ", ProofTyp, |s, _| s.proof_header["typ"] = json!("JWT")),
     ("RS256, which is not on the list", ProofAlg, |s, _| s.proof_header["alg"] = json!("RS256")),
     ("crit", ProofHeader, |s, _| s.proof_header["crit"] = json!(["exp"])),
-    ("a point off the curve", ProofKey, |s, _| s.proof_header["jwk"]["x"] = s.proof_header["jwk"]["y"].clone()),
+    ("a point off the curve", ProofKey, |s, _| {
+        s.proof_header["jwk"]["x"] = s.proof_header["jwk"]["y"].clone()
+    }),
     ("a private member", ProofKeyPrivate, |s, _| s.proof_header["jwk"]["d"] = json!(null)),
     ("htm is a number", ProofClaims, |s, _| s.proof_claims["htm"] = json!(1)),
     ("an empty jti", ProofJti, |s, _| s.proof_claims["jti"] = json!("")),
@@ -64,7 +70,9 @@ const ROWS: &[Row] = &[
     ("61 seconds old", ProofTooOld, |s, house| s.proof_claims["iat"] = json!(house.now() - 61)),
     ("11 seconds ahead", ProofInFuture, |s, house| s.proof_claims["iat"] = json!(house.now() + 11)),
     ("its own exp", ProofOutsideItsTime, |s, house| s.proof_claims["exp"] = json!(house.now())),
-    ("ath of another token", ProofAth, |s, _| s.proof_claims["ath"] = json!("fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo")),
+    ("ath of another token", ProofAth, |s, _| {
+        s.proof_claims["ath"] = json!("fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo")
+    }),
     ("signed by another key", ProofSignature, |s, _| s.key = DpopKey::generate().expect("a key")),
     ("a nonce route without a nonce", NonceMissing, |s, _| s.go_to("/nonce")),
     ("a nonce of someone else", NonceStale, |s, _| {
@@ -76,7 +84,9 @@ const ROWS: &[Row] = &[
     ("a token of typ JWT", TokenTyp, |s, _| s.token_header["typ"] = json!("JWT")),
     ("a token with HS256", TokenAlg, |s, _| s.token_header["alg"] = json!("HS256")),
     ("a token with crit", TokenHeader, |s, _| s.token_header["crit"] = json!(["exp"])),
-    ("an issuer with a slash more", TokenIssuer, |s, _| s.token_claims["iss"] = json!("https://as.example.com/")),
+    ("an issuer with a slash more", TokenIssuer, |s, _| {
+        s.token_claims["iss"] = json!("https://as.example.com/")
+    }),
     ("a kid nobody knows", TokenKeyUnknown, |s, _| s.token_header["kid"] = json!("two")),
     ("a token with another signature", TokenSignature, |s, house| {
         let forged = DpopKey::generate().expect("a key");
@@ -125,7 +135,11 @@ async fn hear(house: &House, (what, expected, break_it): &Row, heard: &mut HashS
     let mut scene = Scene::right(house);
     break_it(&mut scene, house);
     let answer = scene.send(house).await;
-    assert_eq!((answer.reason().as_str(), answer.status), (expected.label(), expected.status()), "{what}: {answer:?}");
+    assert_eq!(
+        (answer.reason().as_str(), answer.status),
+        (expected.label(), expected.status()),
+        "{what}: {answer:?}"
+    );
     assert_eq!(answer.one("cache-control"), "no-store", "{what}");
     answer.one("date");
     assert!(!answer.one("x-request-id").is_empty());
@@ -138,7 +152,8 @@ async fn hear(house: &House, (what, expected, break_it): &Row, heard: &mut HashS
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_is_heard() {
     let mut heard = HashSet::new();
-    let nonces = "  - { name: nonce, match: { path_prefix: /nonce }, upstream: echo, require: { nonce: required } }\n";
+    let nonces =
+        "  - { name: nonce, match: { path_prefix: /nonce }, upstream: echo, require: { nonce: required } }\n";
     let usual = House::built(Plan { routes: nonces, ..Plan::default() }).await;
     for row in ROWS {
         hear(&usual, row, &mut heard).await;
@@ -154,7 +169,8 @@ async fn every_refusal_is_heard() {
     heard.insert(ProofReplayed);
 
     in_other_houses(&mut heard).await;
-    let silent: Vec<&Rejection> = Rejection::ALL.iter().filter(|rejection| !heard.contains(rejection)).collect();
+    let silent: Vec<&Rejection> =
+        Rejection::ALL.iter().filter(|rejection| !heard.contains(rejection)).collect();
     assert!(silent.is_empty(), "heard by no row: {silent:?}");
 }
 

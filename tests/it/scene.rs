@@ -1,5 +1,8 @@
 //! A request that is right in everything, to be broken in one thing.
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 use holdfast::caller::key::{DpopKey, random_base64url};
@@ -100,7 +103,9 @@ impl Scene {
 
     /// The access token.
     pub fn token(&self, house: &House) -> String {
-        (self.edit_token)(house.issuer.sign_compact(&self.token_header.to_string(), &self.token_claims.to_string()))
+        (self.edit_token)(
+            house.issuer.sign_compact(&self.token_header.to_string(), &self.token_claims.to_string()),
+        )
     }
 
     /// The proof for `token`: `ath` is filled in where the scene has not set it.
@@ -150,6 +155,16 @@ impl Scene {
         request.into_bytes()
     }
 
+    /// The request with these credentials, for HTTP/2.
+    pub fn request_with(&self, credentials: &[(String, String)]) -> Request<Full<Bytes>> {
+        let uri = format!("https://{}{}", self.host, self.target);
+        let mut request = Request::builder().method(self.method.as_str()).uri(uri);
+        for (name, value) in credentials.iter().chain(&self.headers) {
+            request = request.header(name, value);
+        }
+        request.body(Full::from(self.body.clone())).expect("a request")
+    }
+
     /// Sends it over a connection of its own.
     pub async fn send(&self, house: &House) -> Answer {
         self.send_bytes(house, &self.bytes(house)).await
@@ -158,7 +173,10 @@ impl Scene {
     /// Sends these bytes as this scene would.
     pub async fn send_bytes(&self, house: &House, bytes: &[u8]) -> Answer {
         let mut client = house.connect(&self.sni, self.certificate).await;
-        client.exchange(bytes).await.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
+        client
+            .exchange(bytes)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
     }
 }
 

@@ -1,1 +1,220 @@
+//! A real server on port 0 or on one end of a pipe, and callers that speak to it byte by byte.
+//!
+//! Time limits are tested on pipes with the clock paused: it then moves only when nothing else can. On sockets it would jump.
 
+mod drain;
+mod framing;
+mod http2;
+mod limits;
+mod peer;
+mod target;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::body::{BodyFault, CallerBody};
+use super::connection::{self, Ending, Session};
+use super::refusal::Refusal;
+use super::stall::Stall;
+use super::{Handler, Listening, slots};
+use crate::config::{ClientCertificateHeader, Limits, Listener, ListenerTls};
+use crate::verify::credential::CredentialLimits;
+use crate::verify::htu::Origin;
+
+/// Limits that no test meets by accident.
+fn limits() -> Limits {
+    Limits {
+        header_bytes: 8 * 1024,
+        credentials: CredentialLimits { token_bytes: 4096, proof_bytes: 4096 },
+        body_bytes: 1024,
+        connections: 100,
+        handshake_timeout: Duration::from_secs(5),
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(60),
+    }
+}
+
+/// A plaintext listener for `https://api.example.com`, as behind a proxy that ends TLS.
+fn plaintext() -> Listener {
+    Listener {
+        name: "test".to_owned(),
+        address: "127.0.0.1:0".parse().expect("an address"),
+        origins: origins(&["https://api.example.com"]),
+        tls: ListenerTls::Plaintext,
+        trusted_proxies: Vec::new(),
+        client_certificate_header: ClientCertificateHeader::None,
+    }
+}
+
+fn origins(urls: &[&str]) -> Vec<Arc<Origin>> {
+    urls.iter().map(|url| Arc::new(Origin::read(url).expect("an origin"))).collect()
+}
+
+fn listening(listener: &Listener, limits: Limits) -> Arc<Listening> {
+    Arc::new(Listening::new(listener, limits, slots(&limits)).expect("usable settings"))
+}
+
+/// What a handler was asked, and whether it lived to answer.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    requests: Vec<String>,
+    refused: Vec<Refusal>,
+    faults: Vec<BodyFault>,
+    dropped: usize,
+}
+
+/// Answers by path: `/hang` when it is released, `/body` after its body with the length or the fault, `/declared` with what its length
+/// is said to be, `/big` with a megabyte that is made as it is read, anything else with its own name and what the session is.
+struct Answers {
+    seen: Mutex<Seen>,
+    release: Semaphore,
+}
+
+impl Answers {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { seen: Mutex::default(), release: Semaphore::new(0) })
+    }
+
+    fn seen(&self) -> Seen {
+        self.seen.lock().expect("no test panics with this lock").clone()
+    }
+}
+
+/// Notes a handler that was dropped before it was done.
+struct Unfinished<'a>(&'a Answers, bool);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.1 {
+            self.0.seen.lock().expect("no test panics with this lock").dropped += 1;
+        }
+    }
+}
+
+impl Handler for Answers {
+    type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyFault>;
+
+    async fn handle(&self, request: Request<CallerBody>, session: Arc<Session>) -> Response<Self::Body> {
+        let mut unfinished = Unfinished(self, false);
+        let line = format!("{} {}", request.method(), request.uri().path());
+        self.seen.lock().expect("no test panics with this lock").requests.push(line);
+        let whole =
+            |text: String| Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
+        let body = match request.uri().path() {
+            "/hang" => {
+                self.release.acquire().await.expect("open").forget();
+                whole("released".to_owned())
+            }
+            "/body" => match request.into_body().collect().await {
+                Ok(collected) => {
+                    assert!(collected.trailers().is_none(), "trailers are dropped");
+                    whole(format!("read {}", collected.to_bytes().len()))
+                }
+                Err(fault) => {
+                    self.seen.lock().expect("no test panics with this lock").faults.push(fault);
+                    whole(format!("{fault:?}"))
+                }
+            },
+            "/declared" => whole(format!("{:?}", request.body().declared())),
+            "/big" => Pieces(64).boxed_unsync(),
+            path => whole(format!(
+                "{path} sni={} certificate={}",
+                session.server_name.as_deref().unwrap_or("-"),
+                session.certificate.map_or_else(|| "-".to_owned(), |digest| digest.to_string()),
+            )),
+        };
+        unfinished.1 = true;
+        Response::new(body)
+    }
+
+    fn refused(&self, refusal: Refusal, _: &Session) {
+        self.seen.lock().expect("no test panics with this lock").refused.push(refusal);
+    }
+}
+
+/// So many pieces of 16 KiB, made when they are asked for.
+struct Pieces(usize);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, BodyFault>>> {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or(0);
+        std::task::Poll::Ready(left.map(|_| Ok(hyper::body::Frame::data(Bytes::from(vec![b'x'; 16 * 1024])))))
+    }
+}
+
+/// An HTTP/1 connection over a pipe that holds `room` bytes each way.
+fn pipe(limits: Limits, answers: &Arc<Answers>, room: usize) -> (DuplexStream, JoinHandle<()>) {
+    let (near, far) = tokio::io::duplex(room);
+    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+    let listener = listening(&plaintext(), limits);
+    let session = Arc::new(Session { peer, server_name: None, certificate: None, tls: false, listener });
+    let ending = Ending { limits, stop: CancellationToken::new(), grace: Duration::from_secs(5) };
+    let stream = Stall::new(far, limits.idle_timeout);
+    (near, tokio::spawn(connection::http1(stream, session, Arc::clone(answers), ending)))
+}
+
+/// A server on a socket.
+struct Running {
+    address: SocketAddr,
+    answers: Arc<Answers>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+async fn start(listener: &Listener, limits: Limits, grace: Duration) -> Running {
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = socket.local_addr().expect("bound");
+    let (answers, stop) = (Answers::new(), CancellationToken::new());
+    let listening = listening(listener, limits);
+    let task = tokio::spawn(super::serve(socket, listening, Arc::clone(&answers), stop.clone(), grace));
+    Running { address, answers, stop, task }
+}
+
+impl Running {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("connected")
+    }
+}
+
+/// Sends `request` and reads whatever comes until the other side closes.
+async fn exchange(
+    stream: &mut (impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin),
+    request: &[u8],
+) -> String {
+    // The other side may close before it has read everything.
+    let _ = stream.write_all(request).await;
+    rest(stream).await
+}
+
+async fn rest(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+    let mut text = Vec::new();
+    let _ = stream.read_to_end(&mut text).await;
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Reads until what was read ends with `end`.
+async fn until(stream: &mut (impl tokio::io::AsyncRead + Unpin), end: &str) -> String {
+    let mut text = String::new();
+    while !text.ends_with(end) {
+        text.push(char::from(stream.read_u8().await.unwrap_or_else(|_| panic!("closed after {text:?}"))));
+    }
+    text
+}

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, advance};
 
 use super::{Running, issuer, key};
+use crate::authority::fetch::MOST_BYTES;
 use crate::config::{Issuer, KeySource};
 use crate::verify::jwks::signing::{ISSUER, claims, key_set};
 use crate::verify::rejection::Rejection;
@@ -214,6 +215,18 @@ async fn the_cache_lives_as_long_as_the_keys() {
     file.write(&key_set(&[key.public(), other.public()]));
     running.ended(3).await;
     assert!(!std::ptr::eq(first.issuer(), running.verify(&token).await.unwrap().issuer()));
+}
+
+/// A file is read to the same size as an answer.
+#[tokio::test(start_paused = true)]
+async fn files_of_any_size() {
+    let keys = key_set(&[key("k").public()]);
+    for (bytes, fits) in [(MOST_BYTES, true), (MOST_BYTES + 1, false)] {
+        let file = KeyFile::new(&format!("{keys}{}", " ".repeat(bytes - keys.len())));
+        let running = Running::new(&[file.issuer()]);
+        running.ended(1).await;
+        assert_eq!(running.tokens.ready(), fits, "{bytes}");
+    }
 }
 
 /// Without its task an issuer has no keys, and a request does not wait for ever.

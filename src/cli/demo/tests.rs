@@ -1,7 +1,6 @@
-//! The demo tells a gateway that does its work from one that does not. A gateway that is none stands in for each mistake, since the real one makes none of
-//! them; that the real one passes is what `holdfast demo --once` shows.
+//! The real gateway passes, and a gateway that does not do its work is found out. One that is none stands in for each mistake, since the real one
+//! makes none of them.
 
-use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +10,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
-use super::{DemoArguments, Ended, SCENES, play};
+use super::{Demo, Ended, GatewayError, SCENES, play};
 use crate::caller::connection;
 use crate::caller::trust::{ServerTrust, client_config};
 use crate::config::{Config, ListenerTls};
@@ -27,19 +26,27 @@ enum Mistake {
     LetsAllIn,
     /// It lets everyone in, and passes the token on.
     PassesTokensOn,
+    /// It lets everyone in, and sends each request twice.
+    ForwardsTwice,
     /// It refuses everyone, without a reason.
     RefusesAll,
     /// It gives the reason of the first scene, but forwards nevertheless.
     RefusesTooLate,
 }
 
-/// Plays the scenes with such a gateway: how they ended, and the lines of those that went as they have to.
+#[tokio::test]
+async fn every_scene_ends_as_it_has_to_with_the_real_gateway() {
+    let mut out = Vec::new();
+    let ended = play(Demo { once: true }, super::gateway, &mut out).await.expect("played");
+    assert_eq!(ended, Ended::AsExpected, "{}", String::from_utf8_lossy(&out));
+}
+
+/// Plays the scenes with such a gateway: how they ended, and which of them went as they have to.
 async fn ended(mistake: Mistake) -> (Ended, Vec<usize>) {
     let mut out = Vec::new();
-    let ended =
-        play(DemoArguments { once: true }, |config, listener| gateway(config, listener, mistake), &mut out)
-            .await
-            .expect("played");
+    let ended = play(Demo { once: true }, |config, listener, _| gateway(config, listener, mistake), &mut out)
+        .await
+        .expect("played");
     let out = String::from_utf8(out).expect("text");
     let marks: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().next()).skip(1).collect();
     assert_eq!(marks.len(), SCENES.len(), "one line each: {out}");
@@ -48,11 +55,7 @@ async fn ended(mistake: Mistake) -> (Ended, Vec<usize>) {
     (ended, went_well)
 }
 
-async fn gateway(
-    config: Config,
-    listener: TcpListener,
-    mistake: Mistake,
-) -> Result<Server, Box<dyn Error + Send + Sync>> {
+async fn gateway(config: Config, listener: TcpListener, mistake: Mistake) -> Result<Server, GatewayError> {
     let ListenerTls::Tls(tls) = &config.listeners[0].tls else { return Err("the demo has TLS".into()) };
     let transport = Transport::Tls(loopback::acceptor(Arc::clone(&tls.certificates[0].key))?);
     let upstream = Arc::new(config.upstreams[0].servers[0].clone());
@@ -66,7 +69,9 @@ async fn answer(request: Request<Incoming>, upstream: &Origin, mistake: Mistake)
     let mut response = Response::new(Full::default());
     *response.status_mut() = match mistake {
         Mistake::RefusesAll => StatusCode::UNAUTHORIZED,
-        Mistake::LetsAllIn | Mistake::PassesTokensOn => forward(request, upstream, mistake).await,
+        Mistake::LetsAllIn | Mistake::PassesTokensOn | Mistake::ForwardsTwice => {
+            forward(request, upstream, mistake).await
+        }
         Mistake::RefusesTooLate => {
             forward(request, upstream, mistake).await;
             let reason = Rejection::TokenUnbound;
@@ -91,6 +96,9 @@ async fn forward(request: Request<Incoming>, upstream: &Origin, mistake: Mistake
         headers.insert(AUTHORIZATION, request.headers()[AUTHORIZATION].clone());
     }
     let tls = client_config(ServerTrust::Anyone, None).expect("a client");
+    if let Mistake::ForwardsTwice = mistake {
+        connection::send(upstream, &tls, outgoing.clone()).await.expect("an answer");
+    }
     connection::send(upstream, &tls, outgoing).await.expect("an answer").status()
 }
 
@@ -103,6 +111,12 @@ async fn a_gateway_that_lets_all_in_is_found_out() {
 #[tokio::test]
 async fn a_gateway_that_passes_tokens_on_is_found_out() {
     assert_eq!(ended(Mistake::PassesTokensOn).await, (Ended::Otherwise, vec![]));
+}
+
+/// RFC 9449 §11.1: one proof, one request.
+#[tokio::test]
+async fn a_gateway_that_forwards_twice_is_found_out() {
+    assert_eq!(ended(Mistake::ForwardsTwice).await, (Ended::Otherwise, vec![]));
 }
 
 #[tokio::test]

@@ -130,8 +130,8 @@ impl CurlError {
 }
 
 /// Sends the request and prints the answer.
-pub(super) async fn run(arguments: CurlArguments) -> ExitCode {
-    match transfer(&arguments, &mut io::stdout()).await {
+pub(super) async fn run(arguments: &CurlArguments) -> ExitCode {
+    match transfer(arguments, &mut io::stdout()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !arguments.silent {

@@ -13,12 +13,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{CurlArguments, CurlError, shown};
-use crate::caller;
 use crate::caller::connection;
 use crate::caller::key::DpopKey;
 use crate::caller::proof::{NotAUrl, ProofRequest};
 use crate::caller::trust::{ClientIdentity, ServerTrust, client_config};
 use crate::cli::dpop::{DpopError, proof_request, read_key, read_text};
+use crate::clock::Clock;
 use crate::verify::credential::DPOP;
 use crate::verify::htu::Origin;
 
@@ -84,7 +84,7 @@ impl Outgoing {
             None => self.proof.clone(),
             Some(nonce) => self.proof.clone().with_nonce(nonce),
         };
-        let proof = proof.sign(&self.key, caller::now()).map_err(DpopError::Randomness)?;
+        let proof = proof.sign(&self.key, Clock::system().now()).map_err(DpopError::Randomness)?;
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();

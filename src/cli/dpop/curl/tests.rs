@@ -10,8 +10,8 @@ use http_body_util::{BodyExt as _, Full};
 use tempfile::TempDir;
 
 use super::{CurlArguments, CurlError, transfer};
-use crate::caller;
 use crate::caller::key::DpopKey;
+use crate::clock::Clock;
 use crate::demo::loopback::{self, Server, Transport};
 use crate::demo::pki::{Authority, Validity};
 use crate::verify::jws::{self, Compact};
@@ -31,8 +31,8 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let files = tempfile::tempdir().expect("a directory");
-        let authority =
-            Authority::new("test CA", Validity { now: caller::now(), days: 1 }).expect("an authority");
+        let authority = Authority::new("test CA", Validity { now: Clock::system().now(), days: 1 })
+            .expect("an authority");
         fs::write(files.path().join("ca.pem"), authority.certificate_pem()).expect("written");
         let key = DpopKey::generate().expect("a key");
         fs::write(files.path().join("key.pem"), &*key.to_pkcs8_pem()).expect("written");
@@ -171,7 +171,8 @@ async fn exit_codes_are_curls() {
     assert_eq!(desk.curl(&["-k", "--fail", &url]).await, Err(22));
     // Not one of the system's roots; a system may have none at all.
     assert!(matches!(desk.curl(&[&url]).await, Err(60 | 77)));
-    let other = Authority::new("another CA", Validity { now: caller::now(), days: 1 }).expect("an authority");
+    let other =
+        Authority::new("another CA", Validity { now: Clock::system().now(), days: 1 }).expect("an authority");
     fs::write(desk.path("other.pem"), other.certificate_pem()).expect("written");
     assert_eq!(desk.curl(&["--cacert", &desk.path("other.pem"), &url]).await, Err(60));
     assert_eq!(desk.curl(&["--cacert", &desk.path("key.pem"), &url]).await, Err(77));
