@@ -220,14 +220,15 @@ impl Gateway {
             course.target.as_ref().filter(|_| denied.rejection == Rejection::MethodUnknown).map(|target| {
                 self.routes.methods_at(target).map(http::Method::as_str).collect::<Vec<_>>().join(", ")
             });
+        let policy = course.route.and_then(Route::policy);
         let refusal = Refusal {
             rejection: denied.rejection,
-            policy: course.route.and_then(Route::policy),
+            policy,
             algorithms: &self.proofs.algorithms,
             used: denied.used,
             nonce: denied.nonce,
             allow: allow.unwrap_or_default(),
-            claim_lifetime: self.proofs.max_age + self.proofs.max_future,
+            claim_lifetime: self.proofs.claim_lifetime(policy.map_or(NonceRule::None, |policy| policy.nonce)),
         };
         respond::refusal(&refusal, &course.request_id)
     }

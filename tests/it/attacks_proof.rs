@@ -4,7 +4,7 @@ use holdfast::verify::digest::{Digest, Key};
 use holdfast::verify::jws::to_base64url;
 use serde_json::json;
 
-use crate::house::House;
+use crate::house::{House, Plan};
 use crate::scene::Scene;
 
 /// Points of small order (RFC 8032 §5.1): with such a key, R and an S of zero are a signature of anything, which no private key made. A token that
@@ -86,4 +86,54 @@ async fn an_empty_scope_is_no_scope() {
     scene.go_to("/scoped");
     scene.proof_claims["jti"] = json!("another");
     assert_eq!(scene.send(&house).await.status, 403);
+}
+
+const NONCES: &str = "dpop: { nonce: required, nonce_lifetime: 100s }
+replay: { memory: { capacity: 1000, per_key: 2, after_restart: accept } }
+";
+
+/// RFC 9449 §8 and §9, T-NON: what a client with a nonce may and may not do.
+#[tokio::test(flavor = "multi_thread")]
+async fn nonces_in_every_state() {
+    let house = House::built(Plan { rules: NONCES, ..Plan::default() }).await;
+    let mut scene = Scene::right(&house);
+    for blank in [json!(null), json!(""), json!(" ")] {
+        scene.proof_claims["nonce"] = blank;
+        let answer = scene.send(&house).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (401, "nonce_missing"));
+        let [challenge] = answer.all("www-authenticate")[..] else { panic!("one challenge: {answer:?}") };
+        assert!(challenge.starts_with("DPoP error=\"use_dpop_nonce\""), "{challenge}");
+        assert_eq!(answer.one("cache-control"), "no-store");
+        scene.proof_claims["nonce"] = json!(answer.one("dpop-nonce"));
+    }
+    let nonce = scene.proof_claims["nonce"].clone();
+    // Another type is a broken proof, told with a nonce (T-NON-04, T-NON-16).
+    for broken in [json!(5), json!({}), json!([nonce.clone()])] {
+        scene.proof_claims["nonce"] = broken;
+        let answer = scene.send(&house).await;
+        assert_eq!(answer.reason(), "proof_claims");
+        assert!(!answer.one("dpop-nonce").is_empty());
+    }
+    // T-NON-17, T-TIM-08: a client whose clock is an hour wrong.
+    scene.proof_claims["nonce"] = nonce.clone();
+    for (jti, wrong) in [("ahead", 3600), ("behind", -3600)] {
+        scene.proof_claims["jti"] = json!(jti);
+        scene.proof_claims["iat"] = json!(house.now() + wrong);
+        assert_eq!(scene.send(&house).await.status, 200, "{jti}");
+        assert_eq!(scene.send(&house).await.reason(), "proof_replayed", "{jti}");
+    }
+    // R-E-06: this key's share is used up until the nonces it used no longer open, and that is what Retry-After says.
+    scene.proof_claims["jti"] = json!("third");
+    let answer = scene.send(&house).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (429, "key_share_exhausted"));
+    assert_eq!(answer.one("retry-after"), "200", "two lifetimes");
+    // Another key cannot use it (T-NON-11), and is given its own.
+    let mut other = Scene::right(&house);
+    other.proof_claims["nonce"] = nonce.clone();
+    let answer = other.send(&house).await;
+    assert_eq!(answer.reason(), "nonce_stale");
+    assert_ne!(json!(answer.one("dpop-nonce")), nonce);
+    // A token that is refused gets none: nobody's key is known (T-NON-15).
+    other.token_claims["aud"] = json!("https://other.example");
+    assert!(other.send(&house).await.all("dpop-nonce").is_empty());
 }
