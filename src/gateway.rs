@@ -19,7 +19,7 @@ use crate::observe::metrics::Metrics;
 use crate::replay::memory::MemoryStore;
 use crate::respond::{self, Body, Refusal, Used};
 use crate::route::{Demand, Route, Routes};
-use crate::verify::credential::Presented;
+use crate::verify::credential::{self, Presented, Scheme};
 use crate::verify::dpop::{DpopRules, Terms};
 use crate::verify::nonce::SealedNonce;
 use crate::verify::policy::{NonceRule, Policy};
@@ -178,12 +178,14 @@ impl Gateway {
     ) -> Result<Permit, Denied> {
         refuse_method_override(facts.target)?;
         let terms = Terms { rules: &self.proofs, nonce: policy.nonce, now };
-        let presented = Presented::read(facts, &self.limits.credentials, &terms)?;
-        let used = match &presented {
-            Presented::Dpop { .. } => Used::Dpop,
-            Presented::Bearer { .. } => Used::Bearer,
+        // Also of a token that is not read at all, since it is too large.
+        let used = match credential::scheme(facts.headers) {
+            Some(Scheme::Dpop) => Used::Dpop,
+            Some(Scheme::Bearer) => Used::Bearer,
+            None => Used::None,
         };
         let denied = |rejection| Denied { rejection, used, nonce: None };
+        let presented = Presented::read(facts, &self.limits.credentials, &terms).map_err(denied)?;
         if used == Used::Dpop && !policy.binding.offers_dpop() {
             // No proof can succeed here, so none is looked at.
             return Err(denied(Rejection::BindingInsufficient));

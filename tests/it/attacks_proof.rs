@@ -88,6 +88,26 @@ async fn an_empty_scope_is_no_scope() {
     assert_eq!(scene.send(&house).await.status, 403);
 }
 
+/// RFC 9449 Figure 18: the error stands on the challenge of the scheme that was used, and on no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_error_is_on_the_challenge_of_the_scheme() {
+    let house = House::usual().await;
+    let errors = |answer: &crate::wire::Answer| {
+        answer.all("www-authenticate").iter().map(|line| line.contains("error=")).collect::<Vec<_>>()
+    };
+    let mut scene = Scene::right(&house);
+    scene.token_claims["more"] = json!("x".repeat(17_000));
+    let answer = scene.send(&house).await;
+    assert_eq!((answer.reason().as_str(), errors(&answer)), ("token_too_large", vec![true, false]));
+    scene.scheme = "Bearer".into();
+    let answer = scene.send(&house).await;
+    assert_eq!((answer.reason().as_str(), errors(&answer)), ("token_too_large", vec![false, true]));
+    let mut scene = Scene::right(&house);
+    scene.credentials = Some(vec![("authorization".into(), "DPoP a b".into())]);
+    let answer = scene.send(&house).await;
+    assert_eq!(errors(&answer), [true, true]);
+}
+
 const NONCES: &str = "dpop: { nonce: required, nonce_lifetime: 100s }
 replay: { memory: { capacity: 1000, per_key: 2, after_restart: accept } }
 ";
