@@ -112,7 +112,7 @@ impl Handler for Gateway {
 impl Gateway {
     async fn answer(&self, request: Request<CallerBody>, session: Arc<Session>) -> Response<Body> {
         let mut course = Course::new(self, &request, session.peer.ip());
-        let response = match self.pass_on(request, &session, &mut course).await {
+        match self.pass_on(request, &session, &mut course).await {
             Ok(response) => {
                 course.ends(Decision::Forwarded, None, response.status());
                 response.map(Body::Upstream)
@@ -127,8 +127,7 @@ impl Gateway {
                 course.ends(Decision::Failed, Some(fault.label()), fault.status());
                 respond::fault(fault, &course.request_id)
             }
-        };
-        response
+        }
     }
 
     /// The table of contents: what a request goes through, in the order of cost.
