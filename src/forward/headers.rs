@@ -6,10 +6,11 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::Body;
 
 use super::fault::Fault;
 use super::{Pass, identity};
@@ -25,8 +26,9 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Names a caller has no say in, with `-` for `_`, which some servers take for the same (R-L-01).
-const REFUSED: [&str; 13] = [
+/// Names a caller has no say in, with `-` for `_`, which some servers take for the same (R-L-01), and for whatever else is no letter and no digit, of
+/// which others make a `_` (RFC 3875 §4.1.18 leaves it to them).
+const REFUSED: [&str; 11] = [
     // Another method than the one the proof is for (R-A-13).
     "x-http-method-override",
     "x-http-method",
@@ -37,25 +39,32 @@ const REFUSED: [&str; 13] = [
     "x-original-uri",
     "x-rewrite-url",
     "x-original-method",
-    // A certificate, or an address, that only a proxy may report (RFC 9440 §2.4).
-    "client-cert",
-    "client-cert-chain",
-    "x-client-cert",
+    // An address, or a certificate, that only a proxy may report.
     "x-real-ip",
     "forwarded",
+    "x-arr-clientcert",
 ];
 
-/// The same, by how they start.
-const REFUSED_PREFIXES: [&str; 4] = [identity::PREFIX, "x-forwarded-", "x-ssl-", "ssl-client-"];
+/// The same, by how they start: `Client-Cert` and `Client-Cert-Chain` (RFC 9440 §2.4), and what other proxies call the certificate of a caller.
+const REFUSED_PREFIXES: [&str; 8] = [
+    identity::PREFIX,
+    "x-forwarded-",
+    "client-cert",
+    "x-client-cert",
+    "x-ssl-",
+    "ssl-client-",
+    "x-tls-client-",
+    "x-amzn-mtls-",
+];
 
-/// Names that are removed or set by their one spelling; only their underscore twins are refused with the others.
+/// Names that are removed or set by their one spelling; only their twins are refused with the others.
 const HANDLED: [HeaderName; 9] = [
     AUTHORIZATION,
     DPOP,
     HOST,
     CONNECTION,
     TRANSFER_ENCODING,
-    http::header::CONTENT_LENGTH,
+    CONTENT_LENGTH,
     PROXY_AUTHORIZATION,
     REQUEST_ID,
     VIA,
@@ -77,6 +86,7 @@ pub(super) fn for_upstream(
     // The server side answers an expectation itself, when the body is first read.
     headers.remove(EXPECT);
     remove_what_callers_may_not_say(headers);
+    join_cookies(headers);
     if !forward.keep_credentials {
         // R-B-13: whoever is behind us is not who the token was made for.
         headers.remove(AUTHORIZATION);
@@ -93,6 +103,41 @@ pub(super) fn for_upstream(
     match pass {
         Pass::Bound(permit) if forward.identity_headers => identity::set(headers, permit),
         Pass::Bound(_) | Pass::Public(_) => Ok(()),
+    }
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 splits a cookie into crumbs, which are one line in HTTP/1, joined with `; `. An upstream that reads the first
+/// line alone would miss a session; one that joins them with commas would see another.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Values joined by visible characters are a value, so this never leaves the crumbs as they were.
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Says where the body ends, as the body itself has it and never as the caller wrote it.
+///
+/// HTTP/2 frames a body by itself, so `Content-Length` may come twice there, or empty, and nothing is wrong; to an HTTP/1 upstream it is where
+/// requests are told apart (RFC 9112 §6.3, R-L-06). And hyper takes a body of unknown length for none when the method is GET or
+/// HEAD, so the upstream would be asked something else than the caller asked.
+pub(super) fn frame(headers: &mut HeaderMap, body: &impl Body) {
+    let declared = headers.remove(CONTENT_LENGTH).is_some();
+    match body.size_hint().exact() {
+        // Most requests have no body and say nothing of it.
+        _ if body.is_end_stream() && !declared => {}
+        _ if body.is_end_stream() => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        Some(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        None => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
     }
 }
 
@@ -168,9 +213,10 @@ fn remove_what_callers_may_not_say(headers: &mut HeaderMap) {
 
 /// Whether a caller may not say this. Names arrive in lower case.
 fn is_refused(name: &str) -> bool {
-    // Most names have no underscore and are compared as they are.
-    if name.contains('_') {
-        let twin = name.replace('_', "-");
+    // Most names have letters, digits and `-` alone and are compared as they are.
+    let has_twin = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+    if name.contains(has_twin) {
+        let twin = name.replace(has_twin, "-");
         // The twin of a name that is handled by its one spelling below, such as `Transfer_Encoding`, goes as well.
         return is_refused(&twin) || HANDLED.iter().any(|handled| handled.as_str() == twin);
     }
@@ -233,10 +279,14 @@ mod tests {
             "transfer_encoding",
             "content_length",
             "x_request_id",
+            "x.auth.subject",
+            "x~auth-subject",
+            "client.cert",
+            "content+length",
         ] {
             assert!(is_refused(name), "{name}");
         }
-        for name in ["accept", "x-authentic", "content-type", "x_trace", "cookie"] {
+        for name in ["accept", "x-authentic", "content-type", "x_trace", "x.trace", "cookie"] {
             assert!(!is_refused(name), "{name}");
         }
     }

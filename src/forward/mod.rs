@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -87,10 +87,16 @@ where
     ) -> Result<Response<Incoming>, Fault> {
         let (mut parts, body) = request.into_parts();
         headers::for_upstream(&mut parts.headers, &pass, route.forward, target, caller, request_id)?;
+        headers::frame(&mut parts.headers, &body);
         let upstream = self.0.get(route.upstream).ok_or(Fault::Unreachable)?;
         parts.uri = upstream.uri(target).ok_or(Fault::Unreachable)?;
         parts.version = Version::HTTP_11;
         let mut response = upstream.exchange(Request::from_parts(parts, body)).await?;
+        // RFC 9110 §15.2.2: it answers an Upgrade, and none is ever passed on. Handed to the caller, it would end the connection without
+        // an answer, or be taken for a tunnel (T-PXY-08).
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Fault::Broken);
+        }
         headers::for_caller(response.headers_mut(), &pass, route.forward, request_id);
         Ok(response)
     }

@@ -1,0 +1,72 @@
+//! Upstreams that do what a test says, byte for byte: slow ones, broken ones, and ones that must not be believed.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// An upstream that talks like this on every connection.
+pub async fn upstream<F, Fut>(talk: F) -> SocketAddr
+where
+    F: Fn(TcpStream) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is free");
+    let address = socket.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = socket.accept().await {
+            tokio::spawn(talk(stream));
+        }
+    });
+    address
+}
+
+/// An upstream that reads a head, answers with these bytes and keeps the connection open.
+pub async fn answering(answer: &'static [u8]) -> SocketAddr {
+    upstream(move |mut stream| async move {
+        while !read_until(&mut stream, b"\r\n\r\n").await.is_empty() {
+            if stream.write_all(answer).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await
+}
+
+/// An upstream that takes everything, remembers the bytes and never answers.
+pub async fn silent() -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
+    let heard = Arc::<Mutex<Vec<u8>>>::default();
+    let remembered = Arc::clone(&heard);
+    let address = upstream(move |mut stream| {
+        let heard = Arc::clone(&remembered);
+        async move {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                heard.lock().expect("no one panicked").extend_from_slice(&buffer[..count]);
+            }
+        }
+    })
+    .await;
+    (address, heard)
+}
+
+/// An address where nobody listens.
+pub async fn nobody() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is free");
+    socket.local_addr().expect("an address")
+}
+
+/// What came up to `end` and with it; nothing when the other side closed before.
+pub async fn read_until(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
+    let mut read = Vec::new();
+    while !read.ends_with(end) {
+        let mut byte = [0];
+        if !matches!(stream.read(&mut byte).await, Ok(1)) {
+            return Vec::new();
+        }
+        read.push(byte[0]);
+    }
+    read
+}
