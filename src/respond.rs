@@ -52,7 +52,7 @@ pub struct Refusal<'r> {
     pub nonce: Option<SealedNonce>,
     /// For a 405: the methods the path takes, comma-separated.
     pub allow: String,
-    /// How long, in seconds, a claim may live at most: when a key's share has room again.
+    /// How long, in seconds, a claim of this route may live at most: when a key's share has room again.
     pub claim_lifetime: i64,
 }
 

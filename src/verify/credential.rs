@@ -131,15 +131,31 @@ impl<'r> Presented<'r> {
     }
 }
 
-enum Scheme {
+/// The authentication schemes we speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `DPoP` (RFC 9449 §7.1)
     Dpop,
+    /// `Bearer` (RFC 6750 §2.1)
     Bearer,
+}
+
+/// The scheme of the only `Authorization` line, whatever follows it: a refusal's error goes on the challenge of the scheme that was used (RFC 9449
+/// Figure 18). `None` where there is no such line, several, or another scheme.
+pub fn scheme(headers: &HeaderMap) -> Option<Scheme> {
+    read_scheme(headers).ok().map(|(scheme, _)| scheme)
 }
 
 fn read_authorization<'r>(
     headers: &'r HeaderMap,
     limits: &CredentialLimits,
 ) -> Result<(Scheme, RawToken<'r>), Rejection> {
+    let (scheme, token) = read_scheme(headers)?;
+    Ok((scheme, read_token(token, limits)?))
+}
+
+/// The scheme and the text behind it.
+fn read_scheme(headers: &HeaderMap) -> Result<(Scheme, &str), Rejection> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let Some(line) = lines.next() else { return Err(Rejection::CredentialsMissing) };
     // RFC 9449 §7.2 Figure 19: more than one is an error, two identical ones too.
@@ -155,7 +171,7 @@ fn read_authorization<'r>(
     } else {
         return Err(Rejection::CredentialsMissing);
     };
-    Ok((scheme, read_token(rest, limits)?))
+    Ok((scheme, rest))
 }
 
 /// The scheme and what follows its spaces. An empty header is no credential; bytes outside ASCII are malformed ones.
