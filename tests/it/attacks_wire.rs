@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Version};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
@@ -97,4 +97,36 @@ async fn an_identity_has_no_second_spelling() {
     let seen = house.seen();
     let twins: Vec<_> = seen[0].headers.iter().filter(|(_, value)| *value == "admin").collect();
     assert!(twins.is_empty(), "{twins:?}");
+}
+
+/// `limits.idle_timeout` is for the upstream's body as well, or one silent answer holds a connection for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_answer_ends() {
+    let upstream = scripted::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").await;
+    let more = "limits: { idle_timeout: 300ms }\n";
+    let house = House::built(Plan { upstream: Some(upstream), more, ..Plan::default() }).await;
+    let request = format!("GET /public HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+    let broken = house.connect(HOST, None).await.exchange(request.as_bytes()).await.expect_err("broken off");
+    assert_eq!(broken.kind(), std::io::ErrorKind::UnexpectedEof);
+    let request = Request::get(format!("https://{HOST}/public")).body(Full::default()).expect("a request");
+    let answer = http2(&house).await.send_request(request).await.expect("a head");
+    assert!(answer.into_body().collect().await.is_err());
+}
+
+/// An answer with two framings: the length that does not count is not passed on, nor is a field that comes behind the body.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_framing_reaches_the_caller() {
+    let upstream = scripted::answering(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\ntrailer: dpop-nonce\r\n\r\n5\r\nhello\r\n0\r\ndpop-nonce: x\r\n\r\n",
+    )
+    .await;
+    let house = House::built(Plan { upstream: Some(upstream), ..Plan::default() }).await;
+    let request = format!("GET /public HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+    let answer = house.connect(HOST, None).await.exchange(request.as_bytes()).await.expect("an answer");
+    assert_eq!((answer.text().as_str(), answer.all("content-length").len()), ("hello", 0));
+    let request = Request::get(format!("https://{HOST}/public")).body(Full::default()).expect("a request");
+    let answer = http2(&house).await.send_request(request).await.expect("a head");
+    let whole = answer.into_body().collect().await.expect("a body");
+    assert!(whole.trailers().is_none());
+    assert_eq!(whole.to_bytes(), "hello");
 }
