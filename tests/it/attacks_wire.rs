@@ -1,12 +1,15 @@
 //! What was tried from the wire: requests that two readers could understand differently, and peers that never finish.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::house::{HOST, House, Plan};
 use crate::scene::Scene;
@@ -129,4 +132,20 @@ async fn one_framing_reaches_the_caller() {
     let whole = answer.into_body().collect().await.expect("a body");
     assert!(whole.trailers().is_none());
     assert_eq!(whole.to_bytes(), "hello");
+}
+
+/// Whoever asks for numbers and never reads them may not keep the probes out: the process would be taken for dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_listener_outlives_those_who_do_not_read() {
+    let house = House::usual().await;
+    let requests = "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n".repeat(30_000);
+    let mut kept = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(house.admin).await.expect("a connection");
+        // Written until nothing more is taken; what the gateway says to it is never read.
+        let writing = tokio::time::timeout(Duration::from_millis(50), stream.write_all(requests.as_bytes()));
+        drop(writing.await);
+        kept.push(stream);
+    }
+    assert_eq!(house.ask_admin("/livez").await.0, 200);
 }
