@@ -149,3 +149,29 @@ async fn the_admin_listener_outlives_those_who_do_not_read() {
     }
     assert_eq!(house.ask_admin("/livez").await.0, 200);
 }
+
+/// An upstream decodes `%3A`, and a servlet container cuts off `;x`: neither may lead to a route that asks for less.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_has_no_second_spelling() {
+    let routes = "  - { name: commit, match: { path: \"/public/docs:commit\" }, upstream: echo }
+  - { name: inner, match: { path_prefix: /public/inner }, upstream: echo }\n";
+    let house = House::built(Plan { routes, ..Plan::default() }).await;
+    for (path, reason) in [
+        ("/public/docs:commit", "credentials_missing"),
+        ("/public/inner", "credentials_missing"),
+        ("/public/docs%3Acommit", "path_ambiguous"),
+        ("/public/docs%3acommit", "path_ambiguous"),
+        ("/public/docs:commit;x", "path_ambiguous"),
+        ("/public/inner;x=1", "path_ambiguous"),
+        ("/public/inner;x=1/y", "path_ambiguous"),
+        ("/public;a/inner", "path_ambiguous"),
+        ("/public/;x/inner", "path_ambiguous"),
+        ("/;x/public/inner", "path_ambiguous"),
+    ] {
+        let mut scene = Scene::at(&house, path);
+        scene.credentials = Some(Vec::new());
+        let answer = scene.send(&house).await;
+        assert_eq!(answer.reason(), reason, "{path}: {answer:?}");
+        assert!(house.seen().is_empty(), "{path}");
+    }
+}
