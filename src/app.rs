@@ -193,7 +193,7 @@ fn gateway(config: &mut Config, fence: Option<UnixTime>, clock: Clock) -> Result
             fence,
         },
         replay: MemoryStore::new(&config.replay),
-        upstreams: Upstreams::new(&config.upstreams)?,
+        upstreams: Upstreams::new(&config.upstreams, config.limits.idle_timeout)?,
         limits: config.limits,
         clock,
         access_log: if config.log.access { AccessLog::to(io::stdout())? } else { AccessLog::none() },

@@ -13,7 +13,7 @@ use crate::accept::{Handler, peer, target};
 use crate::authority::Tokens;
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::forward::{Fault, Pass, Upstreams};
+use crate::forward::{Download, Fault, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
 use crate::replay::memory::MemoryStore;
@@ -136,7 +136,7 @@ impl Gateway {
         request: Request<CallerBody>,
         session: &Session,
         course: &mut Course<'g>,
-    ) -> Result<Response<hyper::body::Incoming>, Ending> {
+    ) -> Result<Response<Download>, Ending> {
         let now = self.clock.now();
         let target = &*course.target.insert(target::target(&request, session)?);
         let caller = peer::caller(request.headers(), session)?;

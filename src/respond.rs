@@ -12,9 +12,8 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTI
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
-use crate::forward::Fault;
+use crate::forward::{Download, Fault};
 use crate::verify::algorithm::Algorithms;
 use crate::verify::nonce::SealedNonce;
 use crate::verify::policy::Policy;
@@ -204,7 +203,7 @@ fn problem(
 #[derive(Debug)]
 pub enum Body {
     /// The upstream's.
-    Upstream(Incoming),
+    Upstream(Download),
     /// Ours.
     Text(Full<Bytes>),
 }
@@ -217,12 +216,9 @@ impl From<String> for Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Fault;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match self.get_mut() {
             Body::Upstream(body) => Pin::new(body).poll_frame(cx),
             Body::Text(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),

@@ -22,8 +22,8 @@ use crate::gateway::Gateway;
 
 /// Connections at a time; a probe and a scraper need two.
 const CONNECTIONS: usize = 64;
-/// From the first byte to the end of a request's head, and between requests.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// For one connection, which carries one request: whoever neither asks nor reads may not keep a probe waiting for longer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the admin listener tells about.
 pub struct Admin {
@@ -41,11 +41,13 @@ pub async fn serve(socket: TcpListener, admin: Arc<Admin>, stop: CancellationTok
         tokio::time::sleep(grace).await;
     });
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let stream = tokio::select! {
+        let taken = async { (Arc::clone(&slots).acquire_owned().await, socket.accept().await) };
+        let (slot, stream) = tokio::select! {
             () = &mut ended => return,
-            accepted = socket.accept() => accepted,
+            taken = taken => taken,
         };
+        // Nobody closes the semaphore.
+        let Ok(slot) = slot else { return };
         // Out of file descriptors: wait a moment rather than spin.
         let Ok((stream, _)) = stream else {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -65,13 +67,14 @@ impl Admin {
             service_fn(
                 |request: Request<Incoming>| async move { Ok::<_, Infallible>(self.answer(&request)) },
             );
-        // A probe that breaks off is nobody's trouble.
-        let _ = http1::Builder::new()
+        let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
+            .header_read_timeout(CONNECTION_TIMEOUT)
+            .keep_alive(false)
             .max_buf_size(16 * 1024)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+            .serve_connection(TokioIo::new(stream), service);
+        // A probe that breaks off is nobody's trouble.
+        let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {

@@ -143,6 +143,10 @@ pub(super) fn frame(headers: &mut HeaderMap, body: &impl Body) {
 
 /// Rewrites an answer's headers for the caller.
 pub(super) fn for_caller(headers: &mut HeaderMap, pass: &Pass, forward: Forward, request_id: &HeaderValue) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // RFC 9112 §6.3: the length beside it is not the body's, and once the other is gone the caller would believe it.
+        headers.remove(CONTENT_LENGTH);
+    }
     remove_hop_by_hop(headers);
     match pass {
         Pass::Public(_) => {}

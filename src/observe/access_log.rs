@@ -16,6 +16,9 @@ use crate::verify::digest::{Certificate, Digest, Key};
 /// Lines that may wait.
 const QUEUE: usize = 8192;
 
+/// The longest method and path that are written whole, in bytes. A head may have a megabyte of either, and thousands of lines may wait.
+const LONGEST: usize = 1024;
+
 /// One request.
 #[derive(Debug, Serialize)]
 pub struct Entry<'e> {
@@ -34,12 +37,14 @@ pub struct Entry<'e> {
     /// The route's name; absent when none was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<&'e str>,
-    /// The method.
+    /// The method; one that is too long ends with `…`.
+    #[serde(serialize_with = "shortened")]
     pub method: &'e str,
     /// The public host it was made to; absent when it is not ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<&'e str>,
-    /// The path without its query, which may hold secrets.
+    /// The path without its query, which may hold secrets; one that is too long ends with `…`.
+    #[serde(serialize_with = "shortened")]
     pub path: &'e str,
     /// The caller's address.
     pub peer: std::net::IpAddr,
@@ -79,6 +84,13 @@ pub enum Decision {
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
+
+fn shortened<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    if text.len() <= LONGEST {
+        return serializer.serialize_str(text);
+    }
+    serializer.collect_str(&format_args!("{}…", &text[..text.floor_char_boundary(LONGEST)]))
 }
 
 fn thumbprint<S: Serializer, Of>(digest: &Option<Digest<Of>>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -151,6 +163,15 @@ fn write_lines(lines: &Receiver<Vec<u8>>, out: impl Write) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_path_is_cut_between_characters() {
+        let path = format!("/{}", "é".repeat(LONGEST));
+        let mut line = Vec::new();
+        shortened(&path, &mut serde_json::Serializer::new(&mut line)).expect("serialises");
+        let line = String::from_utf8(line).expect("whole characters");
+        assert!(line.ends_with("é…\"") && line.len() < LONGEST + 8, "{}", line.len());
+    }
 
     #[test]
     fn a_line_holds_what_a_caller_sent_as_a_string() {

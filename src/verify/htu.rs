@@ -190,7 +190,7 @@ impl Path {
         &self.text
     }
 
-    /// Whether it has `//`: refused unless the route allows it.
+    /// Whether it has `//`, or `/;x/`: refused unless the route allows it.
     pub const fn has_empty_segment(&self) -> bool {
         self.empty_segment
     }
