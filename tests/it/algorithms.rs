@@ -12,8 +12,30 @@ use crate::table::{Row, hear, play};
 
 /// Every name that anyone might try: the registered signatures and MACs (RFC 7518, 8037, 8812, 9864, 9964), and `none`.
 const NAMES: [&str; 24] = [
-    "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "EdDSA", "Ed25519", "Ed448", "ES256K",
-    "ESP256", "ESB256", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87", "HS256", "HS384", "HS512", "RS1", "none", "dir",
+    "ES256",
+    "ES384",
+    "ES512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "RS256",
+    "RS384",
+    "RS512",
+    "EdDSA",
+    "Ed25519",
+    "Ed448",
+    "ES256K",
+    "ESP256",
+    "ESB256",
+    "ML-DSA-44",
+    "ML-DSA-65",
+    "ML-DSA-87",
+    "HS256",
+    "HS384",
+    "HS512",
+    "RS1",
+    "none",
+    "dir",
 ];
 
 const ROWS: &[Row] = &[
@@ -38,7 +60,9 @@ const ROWS: &[Row] = &[
     ("T-ALG-10", "PS256 with an EC key", Refused(ProofKey), |s, _| s.proof_header["alg"] = json!("PS256")),
     ("T-ALG-10", "EdDSA with an EC key", Refused(ProofKey), |s, _| s.proof_header["alg"] = json!("EdDSA")),
     ("T-ALG-10", "RS256 with an EC key", Refused(ProofAlg), |s, _| s.proof_header["alg"] = json!("RS256")),
-    ("T-ALG-11 R-A-06", "ES384 with a P-256 key", Refused(ProofKey), |s, _| s.proof_header["alg"] = json!("ES384")),
+    ("T-ALG-11 R-A-06", "ES384 with a P-256 key", Refused(ProofKey), |s, _| {
+        s.proof_header["alg"] = json!("ES384")
+    }),
     ("T-ALG-11", "ES256 with a P-384 key", Refused(ProofKey), |s, _| as_if(s, "ES384", "ES256")),
     ("T-ALG-11", "ES256 with a P-521 key", Refused(ProofKey), |s, _| as_if(s, "ES512", "ES256")),
     ("T-ALG-10", "ES256 with an Ed25519 key", Refused(ProofKey), |s, _| as_if(s, "EdDSA", "ES256")),
@@ -46,7 +70,9 @@ const ROWS: &[Row] = &[
     ("T-ALG-10", "PS256 with an Ed25519 key", Refused(ProofKey), |s, _| as_if(s, "EdDSA", "PS256")),
     ("T-ALG-10", "EdDSA with an RSA key", Refused(ProofKey), |s, _| as_if(s, "PS256", "EdDSA")),
     ("T-ALG-10", "a PKCS#1 signature as PS256", Refused(ProofSignature), |s, _| as_if(s, "RS256", "PS256")),
-    ("T-ALG-10", "a PSS signature of another hash as PS256", Refused(ProofSignature), |s, _| as_if(s, "PS384", "PS256")),
+    ("T-ALG-10", "a PSS signature of another hash as PS256", Refused(ProofSignature), |s, _| {
+        as_if(s, "PS384", "PS256")
+    }),
     ("T-ALG-14 R-H-06", "EdDSA with an Ed448 key", Refused(ProofKey), |s, _| as_if(s, "Ed448", "EdDSA")),
     ("T-ALG-14", "Ed448", Refused(ProofAlg), |s, _| as_if(s, "Ed448", "Ed448")),
     ("R-A-06", "an X25519 key", Refused(ProofKey), |s, _| {
@@ -120,12 +146,15 @@ async fn names_and_keys_that_do_not_fit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn macs_with_a_public_secret() {
     let house = House::usual().await;
-    let algorithms = [("HS256", hmac::HMAC_SHA256), ("HS384", hmac::HMAC_SHA384), ("HS512", hmac::HMAC_SHA512)];
+    let algorithms =
+        [("HS256", hmac::HMAC_SHA256), ("HS384", hmac::HMAC_SHA384), ("HS512", hmac::HMAC_SHA512)];
     for (name, algorithm) in algorithms {
         let mut scene = Scene::right(&house);
         let jwk = scene.proof_header["jwk"].to_string();
         scene.proof_header["alg"] = json!(name);
-        for secret in [jwk.clone().into_bytes(), Vec::new(), b"secret".to_vec(), crate::signer::decoded("AAAA")] {
+        for secret in
+            [jwk.clone().into_bytes(), Vec::new(), b"secret".to_vec(), crate::signer::decoded("AAAA")]
+        {
             scene.edit_proof = Box::new(move |proof| mac(&proof, algorithm, &secret));
             hear(&house, &scene, name, Refused(ProofAlg)).await;
         }
@@ -137,7 +166,9 @@ async fn macs_with_a_public_secret() {
 async fn ed25519_under_both_names() {
     let house = House::usual().await;
     let key = Signer::new("EdDSA");
-    for (name, member) in [("EdDSA", None), ("Ed25519", None), ("EdDSA", Some("Ed25519")), ("Ed25519", Some("EdDSA"))] {
+    for (name, member) in
+        [("EdDSA", None), ("Ed25519", None), ("EdDSA", Some("Ed25519")), ("Ed25519", Some("EdDSA"))]
+    {
         let mut scene = Scene::right(&house);
         hold(&mut scene, &key.renamed(name));
         assert_eq!(scene.token_claims["cnf"]["jkt"], key.jkt());
@@ -160,11 +191,16 @@ async fn the_challenge_lists_what_is_accepted() {
     ];
     for (rules, expected) in lists {
         let house = House::built(Plan { rules, ..Plan::default() }).await;
+        // Past the second of the start, whose proofs are refused.
+        house.pass_time(1);
         let mut bare = Scene::right(&house);
         bare.credentials = Some(Vec::new());
         let answer = hear(&house, &bare, "bare", Refused(CredentialsMissing)).await;
         let challenge = answer.all("www-authenticate")[0].to_owned();
-        let algs = challenge.strip_prefix("DPoP algs=\"").and_then(|rest| rest.strip_suffix('"')).expect("algs alone");
+        let algs = challenge
+            .strip_prefix("DPoP algs=\"")
+            .and_then(|rest| rest.strip_suffix('"'))
+            .expect("algs alone");
         assert_eq!(algs, expected);
         for name in NAMES {
             let listed = algs.split(' ').any(|alg| alg == name);
@@ -174,9 +210,12 @@ async fn the_challenge_lists_what_is_accepted() {
                 "Ed448" => as_if(&mut scene, "Ed448", name),
                 "ML-DSA-44" | "ML-DSA-65" | "ML-DSA-87" => {
                     scene.proof_header["alg"] = json!(name);
-                    scene.proof_header["jwk"] = json!({"kty": "AKP", "alg": name, "pub": encoded(&[7; 1312])});
+                    scene.proof_header["jwk"] =
+                        json!({"kty": "AKP", "alg": name, "pub": encoded(&[7; 1312])});
                 }
-                "HS256" | "HS384" | "HS512" | "RS1" | "none" | "dir" => scene.proof_header["alg"] = json!(name),
+                "HS256" | "HS384" | "HS512" | "RS1" | "none" | "dir" => {
+                    scene.proof_header["alg"] = json!(name)
+                }
                 _ => hold_new(&mut scene, name),
             }
             hear(&house, &scene, name, if listed { Passed } else { Refused(ProofAlg) }).await;
