@@ -19,7 +19,7 @@ use crate::observe::metrics::Metrics;
 use crate::replay::memory::MemoryStore;
 use crate::respond::{self, Body, Refusal, Used};
 use crate::route::{Demand, Route, Routes};
-use crate::verify::credential::Presented;
+use crate::verify::credential::{self, Presented, Scheme};
 use crate::verify::dpop::{DpopRules, Terms};
 use crate::verify::nonce::SealedNonce;
 use crate::verify::policy::{NonceRule, Policy};
@@ -112,7 +112,7 @@ impl Handler for Gateway {
 impl Gateway {
     async fn answer(&self, request: Request<CallerBody>, session: Arc<Session>) -> Response<Body> {
         let mut course = Course::new(self, &request, session.peer.ip());
-        let response = match self.pass_on(request, &session, &mut course).await {
+        match self.pass_on(request, &session, &mut course).await {
             Ok(response) => {
                 course.ends(Decision::Forwarded, None, response.status());
                 response.map(Body::Upstream)
@@ -127,8 +127,7 @@ impl Gateway {
                 course.ends(Decision::Failed, Some(fault.label()), fault.status());
                 respond::fault(fault, &course.request_id)
             }
-        };
-        response
+        }
     }
 
     /// The table of contents: what a request goes through, in the order of cost.
@@ -178,12 +177,14 @@ impl Gateway {
     ) -> Result<Permit, Denied> {
         refuse_method_override(facts.target)?;
         let terms = Terms { rules: &self.proofs, nonce: policy.nonce, now };
-        let presented = Presented::read(facts, &self.limits.credentials, &terms)?;
-        let used = match &presented {
-            Presented::Dpop { .. } => Used::Dpop,
-            Presented::Bearer { .. } => Used::Bearer,
+        // Also of a token that is not read at all, since it is too large.
+        let used = match credential::scheme(facts.headers) {
+            Some(Scheme::Dpop) => Used::Dpop,
+            Some(Scheme::Bearer) => Used::Bearer,
+            None => Used::None,
         };
         let denied = |rejection| Denied { rejection, used, nonce: None };
+        let presented = Presented::read(facts, &self.limits.credentials, &terms).map_err(denied)?;
         if used == Used::Dpop && !policy.binding.offers_dpop() {
             // No proof can succeed here, so none is looked at.
             return Err(denied(Rejection::BindingInsufficient));
@@ -220,14 +221,15 @@ impl Gateway {
             course.target.as_ref().filter(|_| denied.rejection == Rejection::MethodUnknown).map(|target| {
                 self.routes.methods_at(target).map(http::Method::as_str).collect::<Vec<_>>().join(", ")
             });
+        let policy = course.route.and_then(Route::policy);
         let refusal = Refusal {
             rejection: denied.rejection,
-            policy: course.route.and_then(Route::policy),
+            policy,
             algorithms: &self.proofs.algorithms,
             used: denied.used,
             nonce: denied.nonce,
             allow: allow.unwrap_or_default(),
-            claim_lifetime: self.proofs.max_age + self.proofs.max_future,
+            claim_lifetime: self.proofs.claim_lifetime(policy.map_or(NonceRule::None, |policy| policy.nonce)),
         };
         respond::refusal(&refusal, &course.request_id)
     }
@@ -236,7 +238,5 @@ impl Gateway {
 /// Some frameworks take `_method` from the query for the method. The proof is for the method on the request line (R-A-13), so on a route that asks for
 /// proof the two may not differ.
 fn refuse_method_override(target: &Target) -> Result<(), Rejection> {
-    let overrides =
-        |query: &str| query.split(['&', ';']).any(|pair| pair.split('=').next() == Some("_method"));
-    if target.query.as_deref().is_some_and(overrides) { Err(Rejection::MethodOverridden) } else { Ok(()) }
+    if target.has_parameter("_method") { Err(Rejection::MethodOverridden) } else { Ok(()) }
 }

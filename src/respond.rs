@@ -51,7 +51,7 @@ pub struct Refusal<'r> {
     pub nonce: Option<SealedNonce>,
     /// For a 405: the methods the path takes, comma-separated.
     pub allow: String,
-    /// How long, in seconds, a claim may live at most: when a key's share has room again.
+    /// How long, in seconds, a claim of this route may live at most: when a key's share has room again.
     pub claim_lifetime: i64,
 }
 
@@ -182,8 +182,10 @@ fn problem(
     sentence: &str,
     request_id: &HeaderValue,
 ) -> Response<Body> {
+    // RFC 6750 §3.1 has a word for a request that is wrong before anyone's token matters; the rest have their reason alone.
+    let otherwise = if status == StatusCode::BAD_REQUEST { "invalid_request" } else { reason };
     let body = serde_json::json!({
-        "error": error.unwrap_or(reason),
+        "error": error.unwrap_or(otherwise),
         "error_description": format!("{reason}: {sentence}"),
         "reason": reason,
         "request_id": request_id.to_str().unwrap_or_default(),

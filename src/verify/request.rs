@@ -21,6 +21,19 @@ pub struct Target {
     pub query: Option<String>,
 }
 
+impl Target {
+    /// Whether the query has a parameter of this name, with a value or without. Names are compared as a form decoder reads them: what is
+    /// refused under one spelling must not pass under another (`%5Fmethod`).
+    pub fn has_parameter(&self, name: &str) -> bool {
+        self.query.as_deref().is_some_and(|query| {
+            query.split(['&', ';']).any(|pair| {
+                let written = pair.split_once('=').map_or(pair, |(name, _)| name);
+                decoded(written.as_bytes()).eq(name.bytes())
+            })
+        })
+    }
+}
+
 /// The facts of one request. All of them come from the connection or the request line; none from a header that anyone may set,
 /// except `Authorization` and `DPoP` in `headers`, which are what is to be judged.
 pub struct RequestFacts<'r> {
@@ -41,5 +54,58 @@ impl fmt::Debug for RequestFacts<'_> {
             .field("method", self.method)
             .field("target", self.target)
             .finish_non_exhaustive()
+    }
+}
+
+/// The bytes that percent-encoded `text` stands for; a `%` that encodes nothing stands for itself.
+fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let byte = *text.get(at)?;
+        if byte == b'%'
+            && let Some(hex) = text.get(at + 1..at + 3)
+            && let Ok(hex) = std::str::from_utf8(hex)
+            && let Ok(value) = u8::from_str_radix(hex, 16)
+        {
+            at += 3;
+            return Some(value);
+        }
+        at += 1;
+        Some(byte)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Origin, Path, Target};
+
+    fn has(query: &str, name: &str) -> bool {
+        let target = Target {
+            origin: Arc::new(Origin::read("https://api.example.com").expect("an origin")),
+            path: Path::read("/").expect("a path"),
+            query: Some(query.to_owned()),
+        };
+        target.has_parameter(name)
+    }
+
+    /// T-REQ-34, R-A-13 and their percent-encoded spellings.
+    #[test]
+    fn parameters_are_found_in_any_spelling() {
+        for query in
+            ["access_token=x", "a=b&access_token=x", "access%5Ftoken=x", "%61ccess_token", "a;access_token=x"]
+        {
+            assert!(has(query, "access_token"), "{query}");
+        }
+        for query in ["", "access_token_hint=x", "a=access_token", "%access_token=x"] {
+            assert!(!has(query, "access_token"), "{query}");
+        }
+        for query in ["_method=PUT", "_method", "a=b;%5fm%65thod=PUT", "_method=a=b"] {
+            assert!(has(query, "_method"), "{query}");
+        }
+        for query in ["__method=PUT", "method=PUT", "a=_method", "%255Fmethod"] {
+            assert!(!has(query, "_method"), "{query}");
+        }
     }
 }
