@@ -600,7 +600,8 @@ async fn dates_that_are_none() {
         ("Infinity", ProofMalformed),
         ("0x10", ProofMalformed),
         ("01", ProofMalformed),
-        ("9007199254740992", ProofInFuture),
+        ("9007199254740991", ProofInFuture),
+        ("9007199254740993", ProofClaims),
         ("0", ProofTooOld),
         ("1.5", ProofTooOld),
     ]
