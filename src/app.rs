@@ -5,7 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::rand;
 use tokio::net::TcpListener;
@@ -18,7 +18,7 @@ use crate::accept::{self, Listening};
 use crate::admin::{self, Admin};
 use crate::authority::{Tokens, Unusable};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::forward::Upstreams;
 use crate::gateway::{Gateway, RequestIds};
 use crate::observe::access_log::AccessLog;
@@ -28,13 +28,14 @@ use crate::replay::memory::MemoryStore;
 use crate::route::Routes;
 use crate::verify::dpop::DpopRules;
 use crate::verify::nonce::NonceRing;
+use crate::verify::time::UnixTime;
 
 /// How often expired claims are forgotten when no request does it in passing.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How many of them at a time.
-const SWEEP_BUDGET: usize = 50_000;
+/// How many of them at a time: about a millisecond's worth.
+const SWEEP_BUDGET: usize = 4096;
 /// About how much memory verified tokens may take.
-const TOKEN_CACHE_BYTES: u64 = 64 * 1024 * 1024;
+const TOKEN_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// How long connections may still be taken after the stop signal, so that whoever asks `/readyz` can turn away first.
 const CLOSE_CONNECTIONS_AFTER: Duration = Duration::from_millis(200);
 
@@ -99,11 +100,10 @@ impl Sockets {
 }
 
 /// A gateway that runs.
-#[derive(Debug)]
 pub struct Running {
     public: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
-    tokens: Arc<Tokens>,
+    gateway: Arc<Gateway>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -121,12 +121,12 @@ impl Running {
 
     /// Whether every issuer was tried and one has keys, and nobody has said stop.
     pub fn is_ready(&self) -> bool {
-        self.tokens.ready() && !self.stop.is_cancelled()
+        self.gateway.tokens.ready() && !self.stop.is_cancelled()
     }
 
     /// Waits until every issuer was asked for its keys once, whatever came of it.
     pub async fn tried(&self) {
-        self.tokens.tried().await;
+        self.gateway.tokens.tried().await;
     }
 
     /// Begins to stop: readiness turns 503, then no connection is taken any more, and what is in flight may end.
@@ -148,92 +148,80 @@ impl Running {
 /// # Errors
 /// [`StartError`]; nothing is left running then.
 pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result<Running, StartError> {
-    let started = clock.precise();
-    let since_epoch = started.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = clock.precise().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let fence = fence::fence(since_epoch, config.replay.after_restart);
-    let access_log = if config.log.access { AccessLog::to(io::stdout())? } else { AccessLog::none() };
-    let metrics = Arc::new(Metrics::new());
-    let tokens = Arc::new(Tokens::new(&config.issuers, TOKEN_CACHE_BYTES)?);
-    let replay = Arc::new(MemoryStore::new(&config.replay));
-    let proofs = DpopRules {
-        nonces: nonce_ring(&config)?,
-        algorithms: config.dpop.algorithms.clone(),
-        max_age: config.dpop.max_age,
-        max_future: config.dpop.max_future,
-        fence,
-    };
-    let gateway = Arc::new(Gateway {
-        proofs,
-        tokens: Arc::clone(&tokens),
-        replay: Arc::clone(&replay),
-        upstreams: Upstreams::new(&config.upstreams)?,
-        limits: config.limits,
-        clock: clock.clone(),
-        access_log: access_log.clone(),
-        metrics: Arc::clone(&metrics),
-        request_ids: RequestIds::new(u64::from_be_bytes(random()?)),
-        routes: Routes::new(&mut config),
-    });
+    let listeners = listening(&config, sockets.public)?;
+    let admin_address = sockets.admin.as_ref().map(TcpListener::local_addr).transpose()?;
+    let gateway = Arc::new(gateway(&mut config, fence, clock)?);
 
+    // Nothing can fail from here on, so that a start that failed leaves nothing running.
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let drained = CancellationToken::new();
-    tokens.spawn(&tasks, &stop);
-    tasks.spawn(sweep(Arc::clone(&replay), clock.clone(), stop.clone()));
-    let admin = match sockets.admin {
-        Some(socket) => {
-            let address = socket.local_addr()?;
-            info!(%address, "listening for operators");
-            let admin =
-                Admin { tokens: Arc::clone(&tokens), replay, metrics, access_log, stop: stop.clone() };
-            tasks.spawn(admin::serve(socket, Arc::new(admin), drained.clone()));
-            Some(address)
-        }
-        None => None,
-    };
+    gateway.tokens.spawn(&tasks, &stop);
+    tasks.spawn(sweep(Arc::clone(&gateway), stop.clone()));
+    // Before the admin listener answers: `/readyz` invites callers, and a proof made before the fence opens would be refused.
     if let Some(fence) = fence {
         let opens = Duration::from_secs(u64::try_from(fence.seconds()).unwrap_or_default());
         tokio::time::sleep(opens.saturating_sub(since_epoch)).await;
     }
-    let public = serve_listeners(&config, sockets.public, gateway, &stop, drained, &tasks)?;
+    if let (Some(socket), Some(address)) = (sockets.admin, admin_address) {
+        info!(%address, "admin listening");
+        let admin = Arc::new(Admin { gateway: Arc::clone(&gateway), stop: stop.clone() });
+        // Not among the tasks that are waited for: it answers during the drain, and must not lengthen it.
+        tokio::spawn(admin::serve(socket, admin, stop.clone(), config.shutdown_grace));
+    }
+    let closing = CancellationToken::new();
+    tasks.spawn(close_after_notice(stop.clone(), closing.clone()));
+    let mut public = Vec::with_capacity(listeners.len());
+    for (address, socket, listening) in listeners {
+        info!(listener = listening.name, %address, "listening");
+        public.push(address);
+        let gateway = Arc::clone(&gateway);
+        tasks.spawn(accept::serve(socket, listening, gateway, closing.clone(), config.shutdown_grace));
+    }
     tasks.close();
-    Ok(Running { public, admin, tokens, stop, tasks })
+    Ok(Running { public, admin: admin_address, gateway, stop, tasks })
 }
 
-/// `drained` is cancelled when the last connection of the last listener has ended, which `grace` bounds.
-fn serve_listeners(
+/// What a request meets, from the configuration.
+fn gateway(config: &mut Config, fence: Option<UnixTime>, clock: Clock) -> Result<Gateway, StartError> {
+    Ok(Gateway {
+        tokens: Tokens::new(&config.issuers, TOKEN_CACHE_BYTES)?,
+        proofs: DpopRules {
+            nonces: nonce_ring(config)?,
+            algorithms: config.dpop.algorithms.clone(),
+            max_age: config.dpop.max_age,
+            max_future: config.dpop.max_future,
+            fence,
+        },
+        replay: MemoryStore::new(&config.replay),
+        upstreams: Upstreams::new(&config.upstreams, config.limits.idle_timeout)?,
+        limits: config.limits,
+        clock,
+        access_log: if config.log.access { AccessLog::to(io::stdout())? } else { AccessLog::none() },
+        metrics: Metrics::new(),
+        request_ids: RequestIds::new(u64::from_be_bytes(random()?)),
+        routes: Routes::new(config),
+    })
+}
+
+/// Each socket with its address and its settings.
+fn listening(
     config: &Config,
     sockets: Vec<TcpListener>,
-    gateway: Arc<Gateway>,
-    stop: &CancellationToken,
-    drained: CancellationToken,
-    tasks: &TaskTracker,
-) -> Result<Vec<SocketAddr>, StartError> {
+) -> Result<Vec<(SocketAddr, TcpListener, Arc<Listening>)>, StartError> {
     let slots = accept::slots(&config.limits);
-    let mut addresses = Vec::with_capacity(sockets.len());
-    let (closing, serving) = (CancellationToken::new(), TaskTracker::new());
-    for (socket, listener) in sockets.into_iter().zip(&config.listeners) {
+    let of = |(socket, listener): (TcpListener, &config::Listener)| {
         let listening = Listening::new(listener, config.limits, Arc::clone(&slots))?;
-        let address = socket.local_addr()?;
-        info!(listener = listener.name, %address, "listening for callers");
-        addresses.push(address);
-        serving.spawn(accept::serve(
-            socket,
-            Arc::new(listening),
-            Arc::clone(&gateway),
-            closing.clone(),
-            config.shutdown_grace,
-        ));
-    }
-    let stop = stop.clone();
-    tasks.spawn(async move {
-        stop.cancelled().await;
-        tokio::time::sleep(CLOSE_CONNECTIONS_AFTER).await;
-        closing.cancel();
-        serving.close();
-        serving.wait().await;
-        drained.cancel();
-    });
-    Ok(addresses)
+        Ok((socket.local_addr()?, socket, Arc::new(listening)))
+    };
+    sockets.into_iter().zip(&config.listeners).map(of).collect()
+}
+
+/// Closes the listeners a moment after readiness has turned.
+async fn close_after_notice(stop: CancellationToken, closing: CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(CLOSE_CONNECTIONS_AFTER).await;
+    closing.cancel();
 }
 
 /// The configured nonce keys, or one made now: then a restart makes every nonce stale, which costs each client one round trip.
@@ -250,11 +238,14 @@ fn random<const N: usize>() -> Result<[u8; N], StartError> {
     Ok(bytes)
 }
 
-async fn sweep(replay: Arc<MemoryStore>, clock: Clock, stop: CancellationToken) {
+async fn sweep(gateway: Arc<Gateway>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        replay.sweep(clock.now(), SWEEP_BUDGET);
+        // A whole nonce period may end in one second; requests get their turn between the parts.
+        while gateway.replay.sweep(gateway.clock.now(), SWEEP_BUDGET) == SWEEP_BUDGET {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

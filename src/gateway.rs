@@ -2,26 +2,24 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 
 use crate::accept::body::{BodyFault, CallerBody};
 use crate::accept::connection::Session;
-use crate::accept::refusal::Refusal as Unheard;
+use crate::accept::refusal::Refusal as NoRequest;
 use crate::accept::{Handler, peer, target};
 use crate::authority::Tokens;
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::forward::{Fault, Pass, Upstreams};
-use crate::observe::access_log::{AccessLog, Decision, Entry};
+use crate::forward::{Download, Fault, Pass, Upstreams};
+use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
 use crate::replay::memory::MemoryStore;
 use crate::respond::{self, Body, Refusal, Used};
 use crate::route::{Demand, Route, Routes};
-use crate::verify::credential::Presented;
-use crate::verify::digest::{Certificate, Digest, Key};
+use crate::verify::credential::{self, Presented, Scheme};
 use crate::verify::dpop::{DpopRules, Terms};
 use crate::verify::nonce::SealedNonce;
 use crate::verify::policy::{NonceRule, Policy};
@@ -31,16 +29,21 @@ use crate::verify::replay::Permit;
 use crate::verify::request::{RequestFacts, Target};
 use crate::verify::time::UnixTime;
 
+mod course;
+
+pub use course::RequestIds;
+use course::{Course, Holder};
+
 /// Everything a request meets. Built once by `app`, immutable, shared by all connections.
 pub struct Gateway {
     /// Which route.
     pub routes: Routes,
     /// Whose tokens.
-    pub tokens: Arc<Tokens>,
+    pub tokens: Tokens,
     /// Which proofs.
     pub proofs: DpopRules,
     /// Which proofs were used.
-    pub replay: Arc<MemoryStore>,
+    pub replay: MemoryStore,
     /// Where to.
     pub upstreams: Upstreams<CallerBody>,
     /// How large.
@@ -50,48 +53,9 @@ pub struct Gateway {
     /// One line a request.
     pub access_log: AccessLog,
     /// Numbers.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Metrics,
     /// Makes request ids.
     pub request_ids: RequestIds,
-}
-
-/// Names requests: a random part of the process and a counter, so that ids do not repeat across restarts and replicas.
-#[derive(Debug)]
-pub struct RequestIds {
-    process: u64,
-    next: AtomicU64,
-}
-
-impl RequestIds {
-    /// Ids of the process with this random number.
-    pub const fn new(process: u64) -> Self {
-        Self { process, next: AtomicU64::new(1) }
-    }
-
-    fn next(&self) -> HeaderValue {
-        let id = format!("{:016x}-{:x}", self.process, self.next.fetch_add(1, Ordering::Relaxed));
-        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("0"))
-    }
-}
-
-/// What is known of a request while it is decided, for its log line.
-struct Course<'g> {
-    request_id: HeaderValue,
-    arrived: (SystemTime, Instant),
-    target: Option<Target>,
-    route: Option<&'g Route>,
-    peer: std::net::IpAddr,
-    verified: Option<Instant>,
-    holder: Holder,
-}
-
-/// What is known of the caller, for the log line: filled in as it is verified.
-#[derive(Default)]
-struct Holder {
-    client: Option<String>,
-    binding: Option<&'static str>,
-    jkt: Option<Digest<Key>>,
-    certificate: Option<Digest<Certificate>>,
 }
 
 /// Why a request got no permit, and what goes into the refusal beside the reason.
@@ -140,38 +104,30 @@ impl Handler for Gateway {
         self.answer(request, session)
     }
 
-    fn refused(&self, refusal: Unheard, session: &Session) {
-        self.metrics.count(None, refusal.label());
-        tracing::debug!(peer = %session.peer, reason = refusal.label(), "refused before it was a request");
+    fn refused(&self, refusal: NoRequest, session: &Session) {
+        Course::never_began(self, refusal, session.peer.ip());
     }
 }
 
 impl Gateway {
     async fn answer(&self, request: Request<CallerBody>, session: Arc<Session>) -> Response<Body> {
-        let mut course = Course {
-            request_id: self.request_ids.next(),
-            arrived: (SystemTime::now(), Instant::now()),
-            target: None,
-            route: None,
-            peer: session.peer.ip(),
-            verified: None,
-            holder: Holder::default(),
-        };
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let outcome = self.pass_on(request, &session, &mut course).await;
-        let (response, decision, reason) = match outcome {
-            Ok(response) => (response.map(Body::Upstream), Decision::Forwarded, None),
+        let mut course = Course::new(self, &request, session.peer.ip());
+        match self.pass_on(request, &session, &mut course).await {
+            Ok(response) => {
+                course.ends(Decision::Forwarded, None, response.status());
+                response.map(Body::Upstream)
+            }
             Err(Ending::Refused(denied)) => {
                 let reason = denied.rejection.label();
-                (self.refuse(denied, &course), Decision::Refused, Some(reason))
+                let response = self.refuse(denied, &course);
+                course.ends(Decision::Refused, Some(reason), response.status());
+                response
             }
             Err(Ending::Failed(fault)) => {
-                (respond::fault(fault, &course.request_id), Decision::Failed, Some(fault.label()))
+                course.ends(Decision::Failed, Some(fault.label()), fault.status());
+                respond::fault(fault, &course.request_id)
             }
-        };
-        self.metrics.count(course.route.map(Route::name), reason.unwrap_or("forwarded"));
-        self.log(&course, decision, reason, response.status().as_u16(), method.as_str(), uri.path());
-        response
+        }
     }
 
     /// The table of contents: what a request goes through, in the order of cost.
@@ -180,7 +136,7 @@ impl Gateway {
         request: Request<CallerBody>,
         session: &Session,
         course: &mut Course<'g>,
-    ) -> Result<Response<hyper::body::Incoming>, Ending> {
+    ) -> Result<Response<Download>, Ending> {
         let now = self.clock.now();
         let target = &*course.target.insert(target::target(&request, session)?);
         let caller = peer::caller(request.headers(), session)?;
@@ -199,13 +155,11 @@ impl Gateway {
                 };
                 let permit =
                     self.admit(&facts, policy, now, &mut course.holder).await.map_err(Ending::Refused)?;
-                let binding = permit.binding();
-                course.holder.binding = Some(binding.name());
-                (course.holder.jkt, course.holder.certificate) = (binding.key(), binding.certificate());
+                course.holder.has_proven(permit.binding());
                 Pass::Bound(permit)
             }
         };
-        course.verified = Some(Instant::now());
+        course.decided = Some(Instant::now());
         self.upstreams
             .send(pass, route, target, caller.address, request, &course.request_id)
             .await
@@ -223,12 +177,14 @@ impl Gateway {
     ) -> Result<Permit, Denied> {
         refuse_method_override(facts.target)?;
         let terms = Terms { rules: &self.proofs, nonce: policy.nonce, now };
-        let presented = Presented::read(facts, &self.limits.credentials, &terms)?;
-        let used = match &presented {
-            Presented::Dpop { .. } => Used::Dpop,
-            Presented::Bearer { .. } => Used::Bearer,
+        // Also of a token that is not read at all, since it is too large.
+        let used = match credential::scheme(facts.headers) {
+            Some(Scheme::Dpop) => Used::Dpop,
+            Some(Scheme::Bearer) => Used::Bearer,
+            None => Used::None,
         };
         let denied = |rejection| Denied { rejection, used, nonce: None };
+        let presented = Presented::read(facts, &self.limits.credentials, &terms).map_err(denied)?;
         if used == Used::Dpop && !policy.binding.offers_dpop() {
             // No proof can succeed here, so none is looked at.
             return Err(denied(Rejection::BindingInsufficient));
@@ -242,12 +198,12 @@ impl Gateway {
             Ok(token) => token,
             Err(rejection) => return Err(denied(broken.unwrap_or(rejection))),
         };
-        holder.client = token.client_id().map(str::to_owned);
+        holder.presents(&token);
         let key = token.confirmation().key();
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms)?;
             let granted = policy.grant(proven)?;
-            granted.claim(&*self.replay, now).await
+            granted.claim(&self.replay, now).await
         };
         decided.await.map_err(|rejection| Denied {
             rejection,
@@ -265,47 +221,17 @@ impl Gateway {
             course.target.as_ref().filter(|_| denied.rejection == Rejection::MethodUnknown).map(|target| {
                 self.routes.methods_at(target).map(http::Method::as_str).collect::<Vec<_>>().join(", ")
             });
+        let policy = course.route.and_then(Route::policy);
         let refusal = Refusal {
             rejection: denied.rejection,
-            policy: course.route.and_then(Route::policy),
+            policy,
             algorithms: &self.proofs.algorithms,
             used: denied.used,
             nonce: denied.nonce,
             allow: allow.unwrap_or_default(),
-            claim_lifetime: self.proofs.max_age + self.proofs.max_future,
+            claim_lifetime: self.proofs.claim_lifetime(policy.map_or(NonceRule::None, |policy| policy.nonce)),
         };
         respond::refusal(&refusal, &course.request_id)
-    }
-
-    fn log(
-        &self,
-        course: &Course<'_>,
-        decision: Decision,
-        reason: Option<&'static str>,
-        status: u16,
-        method: &str,
-        path: &str,
-    ) {
-        let (time, arrived) = course.arrived;
-        let total_ms = arrived.elapsed();
-        self.access_log.write(&Entry {
-            time,
-            request_id: course.request_id.to_str().unwrap_or_default(),
-            decision,
-            reason,
-            status,
-            route: course.route.map(|route| &**route.name()),
-            method,
-            host: course.target.as_ref().map(|target| target.origin.host()),
-            path: course.target.as_ref().map_or(path, |target| target.path.as_str()),
-            peer: course.peer,
-            client: course.holder.client.as_deref(),
-            binding: course.holder.binding,
-            jkt: course.holder.jkt,
-            certificate: course.holder.certificate,
-            verify_ms: course.verified.map_or(total_ms, |verified| verified - arrived),
-            total_ms,
-        });
     }
 }
 

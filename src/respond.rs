@@ -12,9 +12,8 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTI
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
-use crate::forward::Fault;
+use crate::forward::{Download, Fault};
 use crate::verify::algorithm::Algorithms;
 use crate::verify::nonce::SealedNonce;
 use crate::verify::policy::Policy;
@@ -52,7 +51,7 @@ pub struct Refusal<'r> {
     pub nonce: Option<SealedNonce>,
     /// For a 405: the methods the path takes, comma-separated.
     pub allow: String,
-    /// How long, in seconds, a claim may live at most: when a key's share has room again.
+    /// How long, in seconds, a claim of this route may live at most: when a key's share has room again.
     pub claim_lifetime: i64,
 }
 
@@ -183,8 +182,10 @@ fn problem(
     sentence: &str,
     request_id: &HeaderValue,
 ) -> Response<Body> {
+    // RFC 6750 §3.1 has a word for a request that is wrong before anyone's token matters; the rest have their reason alone.
+    let otherwise = if status == StatusCode::BAD_REQUEST { "invalid_request" } else { reason };
     let body = serde_json::json!({
-        "error": error.unwrap_or(reason),
+        "error": error.unwrap_or(otherwise),
         "error_description": format!("{reason}: {sentence}"),
         "reason": reason,
         "request_id": request_id.to_str().unwrap_or_default(),
@@ -202,7 +203,7 @@ fn problem(
 #[derive(Debug)]
 pub enum Body {
     /// The upstream's.
-    Upstream(Incoming),
+    Upstream(Download),
     /// Ours.
     Text(Full<Bytes>),
 }
@@ -215,12 +216,9 @@ impl From<String> for Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Fault;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match self.get_mut() {
             Body::Upstream(body) => Pin::new(body).poll_frame(cx),
             Body::Text(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),

@@ -91,9 +91,16 @@ impl Routes {
     ///
     /// # Errors
     /// [`Rejection::RouteUnknown`], [`Rejection::MethodUnknown`], or [`Rejection::PathAmbiguous`] where the path has an empty segment or
-    /// an encoded slash that the route does not allow; without a route, such a path is ambiguous too.
+    /// an encoded slash that the route does not allow; without a route, such a path is ambiguous too. So is one that an upstream could
+    /// take for a path of another route (see `lenient`).
     pub fn find(&self, target: &Target, method: &Method) -> Result<&Route, Rejection> {
         let same_path = self.at_path(target);
+        // Such a path is rare, so the second look costs others nothing.
+        if target.path.as_str().contains([';', '%'])
+            && !std::ptr::eq(same_path, self.at(target, |text, segment| lenient(text) == lenient(segment)))
+        {
+            return Err(Rejection::PathAmbiguous);
+        }
         let allows = |matches: &RouteMatch| {
             (matches.allow_empty_segments || !target.path.has_empty_segment())
                 && (matches.allow_encoded_slash || !target.path.has_encoded_slash())
@@ -118,7 +125,14 @@ impl Routes {
 
     /// The routes of the most specific host and path that match; they differ by their methods only.
     fn at_path(&self, target: &Target) -> &[Route] {
-        let Some(start) = self.0.iter().position(|route| matches(&route.matches, target)) else { return &[] };
+        self.at(target, |text, segment| text == segment)
+    }
+
+    /// The same, where `is` says whether a literal of a pattern is a segment.
+    fn at(&self, target: &Target, is: fn(&str, &str) -> bool) -> &[Route] {
+        let Some(start) = self.0.iter().position(|route| matches(&route.matches, target, is)) else {
+            return &[];
+        };
         let first = &self.0[start].matches;
         let count =
             self.0[start..].iter().take_while(|r| specificity(&r.matches, first) == Ordering::Equal).count();
@@ -126,7 +140,7 @@ impl Routes {
     }
 }
 
-fn matches(route: &RouteMatch, target: &Target) -> bool {
+fn matches(route: &RouteMatch, target: &Target, is: fn(&str, &str) -> bool) -> bool {
     if route.host.as_deref().is_some_and(|host| host != target.origin.host()) {
         return false;
     }
@@ -138,7 +152,7 @@ fn matches(route: &RouteMatch, target: &Target) -> bool {
     for expected in pattern {
         let Some(segment) = segments.next() else { return false };
         let fits = match expected {
-            Segment::Literal(text) => text == segment,
+            Segment::Literal(text) => is(text, segment),
             Segment::Any => !segment.is_empty(),
         };
         if !fits {
@@ -146,6 +160,32 @@ fn matches(route: &RouteMatch, target: &Target) -> bool {
         }
     }
     !exact || segments.next().is_none()
+}
+
+/// A segment as lenient upstreams read it: parameters cut off, as servlet containers do with `;x`, and decoded, as nearly all do with `%3A`.
+///
+/// It chooses no route and is never forwarded. But a caller who can spell the path of one route so that it belongs to another, `/admin;x` or
+/// `/docs%3Acommit`, would have the upstream serve the first on the terms of the second (R-L-05). `%2F` stays: a route that allows
+/// it has an upstream that tells it from `/`.
+fn lenient(segment: &str) -> String {
+    let name = segment.split(';').next().unwrap_or(segment);
+    let mut parts = name.split('%');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // A path in normal form has two hex digits behind each `%`.
+        let octet = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match octet {
+            Some(octet) if octet.is_ascii_graphic() && !matches!(octet, b'/' | b'%') => {
+                text.push(char::from(octet));
+                text.push_str(&part[2..]);
+            }
+            Some(_) | None => {
+                text.push('%');
+                text.push_str(part);
+            }
+        }
+    }
+    text
 }
 
 /// Orders by specificity, the most specific first: a host before none; then, segment by segment, a literal before `{name}`
@@ -212,6 +252,7 @@ mod tests {
             route("accounts-rest", None, prefix("/accounts"), &[Method::PUT]),
             route("account", None, exact("/accounts/{id}"), &[]),
             route("mine", None, exact("/accounts/mine"), &[]),
+            route("home", None, exact("/accounts/me@home"), &[]),
             route("root", None, exact("/"), &[]),
             route("lax", None, prefix("/files"), &[]),
             route("other-host", Some("b.example"), prefix("/"), &[]),
@@ -239,7 +280,9 @@ mod tests {
             ("a.example/accounts/7", "account"),
             ("a.example/accounts/7/x", "accounts"),
             ("a.example/accountsx", "all"),
-            ("a.example/accounts;v=1", "all"),
+            ("a.example/accounts/7;v=1", "account"),
+            ("a.example/other;v=1/%3A", "all"),
+            ("a.example/files/a%3Ab;c", "lax"),
             ("b.example/accounts", "other-host"),
             ("a.example/files/a%2Fb//c", "lax"),
         ] {
@@ -256,7 +299,18 @@ mod tests {
 
     #[test]
     fn ambiguous_paths_pass_only_where_allowed() {
-        for url in ["a.example//x", "a.example/accounts%2F7", "a.example/accounts//7", "b.example/a//"] {
+        for url in [
+            "a.example//x",
+            "a.example/accounts%2F7",
+            "a.example/accounts//7",
+            "b.example/a//",
+            "a.example/accounts;v=1",
+            "a.example/accounts;/7",
+            "a.example/accounts/mine;v=1",
+            "a.example/;x/accounts",
+            "a.example/accounts/me%40home",
+            "a.example/;files/a",
+        ] {
             assert_eq!(find(url, Method::GET), Err(Rejection::PathAmbiguous), "{url}");
         }
     }

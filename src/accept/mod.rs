@@ -40,8 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::body::CallerBody;
-use self::connection::LINGER;
-pub use self::connection::Session;
+use self::connection::{LINGER, Session};
 use self::refusal::Refusal;
 use self::tls::TlsFault;
 use crate::config::{ClientCertificateHeader, Limits, Listener, ListenerTls};

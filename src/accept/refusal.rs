@@ -57,13 +57,15 @@ impl Refusal {
 
     /// The whole answer as it goes on the wire. The connection ends behind it, since where the next request begins is not known.
     pub(super) fn answer(self, now: SystemTime) -> String {
-        let (status, label) = (self.status(), self.label());
+        let status = self.status();
+        // The members that every refusal has; there is no request yet that could have an id.
+        let body = format!(r#"{{"error":"invalid_request","reason":"{}"}}"#, self.label());
         format!(
-            "HTTP/1.1 {} {}\r\nDate: {}\r\nCache-Control: no-store\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{label}\n",
+            "HTTP/1.1 {} {}\r\nDate: {}\r\nCache-Control: no-store\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             status.as_u16(),
             status.canonical_reason().unwrap_or("Refused"),
             httpdate::fmt_http_date(now),
-            label.len() + 1,
+            body.len(),
         )
     }
 }

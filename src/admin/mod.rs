@@ -1,6 +1,7 @@
 //! Health, readiness and numbers, on a listener of their own that is never public (R-L-09).
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,49 +16,45 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::authority::Tokens;
-use crate::observe::access_log::AccessLog;
-use crate::observe::metrics::Metrics;
-use crate::replay::memory::MemoryStore;
+use crate::gateway::Gateway;
 
 /// Connections at a time; a probe and a scraper need two.
 const CONNECTIONS: usize = 64;
-/// From the first byte to the end of a request's head, and between requests.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// For one connection, which carries one request: whoever neither asks nor reads may not keep a probe waiting for longer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the admin listener tells about.
-#[derive(Debug)]
 pub struct Admin {
-    /// For readiness.
-    pub tokens: Arc<Tokens>,
-    /// For the number of live claims.
-    pub replay: Arc<MemoryStore>,
-    /// For the number of requests.
-    pub metrics: Arc<Metrics>,
-    /// For the number of lost lines.
-    pub access_log: AccessLog,
+    /// For readiness and for the numbers.
+    pub gateway: Arc<Gateway>,
     /// Readiness ends when this is cancelled.
     pub stop: CancellationToken,
 }
 
-/// Serves until `drained` is cancelled: while requests still end, a probe hears 503 and not a refused connection; after that, nobody has to
-/// wait for it.
-pub async fn serve(socket: TcpListener, admin: Arc<Admin>, drained: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    let next = async || (Arc::clone(&slots).acquire_owned().await, socket.accept().await);
+/// Serves until `grace` after `stop`, so that a probe during the drain hears 503 and not a refused connection.
+pub async fn serve(socket: TcpListener, admin: Arc<Admin>, stop: CancellationToken, grace: Duration) {
+    let (slots, connections) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
+    let mut ended = pin!(async {
+        stop.cancelled().await;
+        tokio::time::sleep(grace).await;
+    });
     loop {
+        let taken = async { (Arc::clone(&slots).acquire_owned().await, socket.accept().await) };
         let (slot, stream) = tokio::select! {
-            () = drained.cancelled() => return,
-            next = next() => next,
+            () = &mut ended => return,
+            taken = taken => taken,
         };
+        // Nobody closes the semaphore.
+        let Ok(slot) = slot else { return };
         // Out of file descriptors: wait a moment rather than spin.
         let Ok((stream, _)) = stream else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let admin = Arc::clone(&admin);
-        tokio::spawn(async move {
+        connections.spawn(async move {
             admin.connection(stream).await;
             drop(slot);
         });
@@ -70,19 +67,21 @@ impl Admin {
             service_fn(
                 |request: Request<Incoming>| async move { Ok::<_, Infallible>(self.answer(&request)) },
             );
-        // A probe that breaks off is nobody's trouble.
-        let _ = http1::Builder::new()
+        let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
+            .header_read_timeout(CONNECTION_TIMEOUT)
+            .keep_alive(false)
             .max_buf_size(16 * 1024)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+            .serve_connection(TokioIo::new(stream), service);
+        // A probe that breaks off is nobody's trouble.
+        let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut response =
                 text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET and HEAD only\n".into());
+            // RFC 9110 §15.5.6.
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
@@ -91,27 +90,29 @@ impl Admin {
             "/readyz" if self.stop.is_cancelled() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".into())
             }
-            "/readyz" if self.tokens.ready() => text(StatusCode::OK, "text/plain", "ready\n".into()),
+            "/readyz" if self.gateway.tokens.ready() => text(StatusCode::OK, "text/plain", "ready\n".into()),
             "/readyz" => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "waiting for the issuers' keys\n".into())
             }
             "/metrics" => text(
                 StatusCode::OK,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                self.metrics.encode(&self.numbers()),
+                self.gateway.metrics.encode(&self.numbers()),
             ),
             _ => text(StatusCode::NOT_FOUND, "text/plain", "/livez, /readyz, /metrics\n".into()),
         }
     }
 
-    fn numbers(&self) -> [(&'static str, &'static str, u64); 2] {
-        [
-            ("replay_live_claims", "Proofs that are remembered", self.replay.live() as u64),
-            (
-                "access_log_dropped_lines",
-                "Access log lines lost because the log was too slow",
-                self.access_log.dropped(),
-            ),
+    /// What others count: name, meaning, value.
+    fn numbers(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let Gateway { tokens, replay, access_log, .. } = &*self.gateway;
+        let issuers = || tokens.issuers();
+        vec![
+            ("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
+            ("tokens_cached", "Verified tokens that are remembered", tokens.cached() as u64),
+            ("key_fetches", "Fetches of issuers' keys", issuers().map(|issuer| issuer.fetches()).sum()),
+            ("key_fetch_failures", "Those that failed", issuers().map(|issuer| issuer.failures()).sum()),
+            ("access_log_dropped_lines", "Lines lost because the log was too slow", access_log.dropped()),
         ]
     }
 }

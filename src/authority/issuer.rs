@@ -55,6 +55,8 @@ struct InUse {
 struct Progress {
     /// How many attempts have ended.
     ended: u64,
+    /// What came of the last one.
+    last: Result<(), ()>,
     /// Whether another may begin.
     now: Stage,
 }
@@ -80,7 +82,7 @@ impl IssuerKeys {
             refresh: issuer.refresh.min(LONGEST),
             keep_stale: issuer.keep_stale.min(LONGEST),
             in_use: ArcSwap::default(),
-            progress: watch::Sender::new(Progress { ended: 0, now: Stage::Fetching }),
+            progress: watch::Sender::new(Progress { ended: 0, last: Ok(()), now: Stage::Fetching }),
             demand: Notify::new(),
             attempts: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -136,7 +138,8 @@ impl IssuerKeys {
     /// Verifies a token of this issuer, after one fetch if no key fits and one is allowed now. Tells by which set of keys.
     ///
     /// # Errors
-    /// The token's rejection; [`Rejection::IssuerUnavailable`] when there are no keys at all.
+    /// The token's rejection; [`Rejection::IssuerUnavailable`] when there are no keys at all, or none that fit and the last fetch failed: the key
+    /// may be one that we could not hear of, and its token must not be thrown away for that.
     pub(super) async fn verify(
         &self,
         token: &Unverified<'_>,
@@ -152,7 +155,9 @@ impl IssuerKeys {
         self.refetch().await;
         let newer = self.in_use.load_full();
         match self.judge(token, &newer, now) {
-            Err(TokenError::KeyUnknown) if newer.keys.is_empty() => Err(Rejection::IssuerUnavailable),
+            Err(TokenError::KeyUnknown) if newer.keys.is_empty() || self.progress.borrow().last.is_err() => {
+                Err(Rejection::IssuerUnavailable)
+            }
             Err(TokenError::KeyUnknown) => Err(Rejection::TokenKeyUnknown),
             Err(TokenError::Rejected(rejection)) => Err(rejection),
             Ok(verified) => Ok(verified),
@@ -171,7 +176,7 @@ impl IssuerKeys {
     /// Returns after the fetch under way, or after one of its own if it is allowed now, or at once if it is not. Any number of callers
     /// wait for the same one, none longer than one may take.
     async fn refetch(&self) {
-        let Progress { ended, now } = *self.progress.borrow();
+        let Progress { ended, now, .. } = *self.progress.borrow();
         match now {
             Stage::Fetching => {}
             Stage::Resting(until) if Instant::now() < until => return,
@@ -198,16 +203,16 @@ impl IssuerKeys {
             };
             // After a failure the last good keys stay for a bounded time (R-H-14). While fetches work, they are renewed in time.
             let stale = last_good.filter(|_| outcome.is_err()).map(|good| good + self.keep_stale);
-            self.rest(rested, due, stale).await;
+            self.rest(outcome, rested, due, stale).await;
         }
     }
 
     /// Waits until `due`, or until someone wants a fetch after `rested`. The keys are dropped at `stale` meanwhile.
-    async fn rest(&self, rested: Instant, due: Instant, stale: Option<Instant>) {
+    async fn rest(&self, last: Result<(), ()>, rested: Instant, due: Instant, stale: Option<Instant>) {
         // Who asked while the fetch was under way has been served by it: that must not cause another.
         tokio::select! { biased; () = self.demand.notified() => {}, () = std::future::ready(()) => {} }
         self.progress.send_modify(|progress| {
-            *progress = Progress { ended: progress.ended + 1, now: Stage::Resting(rested) };
+            *progress = Progress { ended: progress.ended + 1, last, now: Stage::Resting(rested) };
         });
         let wanted = async {
             // Requests do not ask before this either; one that decided to a moment too early must wait all the same.

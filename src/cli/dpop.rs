@@ -16,7 +16,7 @@ use crate::clock::Clock;
 
 pub mod curl;
 
-/// The most that is read of a key or token file. A larger one is none.
+/// The most that is read of a file with a key, a token or a body. A larger one is refused.
 const FILE_BYTES: u64 = 64 << 10;
 
 /// What to do as a DPoP caller.
@@ -177,10 +177,14 @@ impl TokenArguments {
 fn read_text(path: &Path) -> Result<String, DpopError> {
     let read = || {
         let mut text = String::new();
+        // One byte more than is allowed tells a file that is too large from one that just fits: half a body must not be sent as a whole one.
         if path.as_os_str() == "-" {
-            io::stdin().lock().take(FILE_BYTES).read_to_string(&mut text)?;
+            io::stdin().lock().take(FILE_BYTES + 1).read_to_string(&mut text)?;
         } else {
-            fs::File::open(path)?.take(FILE_BYTES).read_to_string(&mut text)?;
+            fs::File::open(path)?.take(FILE_BYTES + 1).read_to_string(&mut text)?;
+        }
+        if text.len() as u64 > FILE_BYTES {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 64 KiB"));
         }
         Ok(text)
     };

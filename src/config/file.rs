@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::complaint::{Complaints, quoted};
+use super::complaint::Complaints;
 use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
+use super::either::{ClientTrust, Secret, Tls};
 use super::table::settings;
 use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
 use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, ProxyProtocol};
@@ -72,31 +73,6 @@ settings! {
     }
 }
 
-/// `tls` of a listener.
-#[derive(Clone, Debug)]
-pub(super) enum Tls {
-    Plaintext,
-    Settings(Box<TlsSettings>),
-}
-
-impl Decode for Tls {
-    fn decode(node: &Node, complaints: &mut Complaints) -> Option<Self> {
-        match &node.value {
-            Value::Scalar(scalar) if scalar.text == "plaintext" => Some(Tls::Plaintext),
-            Value::Scalar(scalar) => {
-                let message = format!("{} is no way to listen", quoted(&scalar.text));
-                complaints.add_with(node.span, message, "a mapping with `certificates`, or `plaintext`");
-                None
-            }
-            _ => TlsSettings::decode(node, complaints).map(|settings| Tls::Settings(Box::new(settings))),
-        }
-    }
-
-    fn describe(path: &str, into: &mut Vec<Described>) {
-        TlsSettings::describe(path, into);
-    }
-}
-
 settings! {
     /// `tls` of a listener that is not `plaintext`.
     TlsSettings {
@@ -126,31 +102,6 @@ settings! {
         request: CertificateRequest => default "optional";
         /// `any` (RFC 8705 self-signed use), or the CA that must have issued it
         trust: ClientTrust => required;
-    }
-}
-
-/// `trust` of `client_certificates`.
-#[derive(Clone, Debug)]
-pub(super) enum ClientTrust {
-    Any,
-    Ca(CaTrust),
-}
-
-impl Decode for ClientTrust {
-    fn decode(node: &Node, complaints: &mut Complaints) -> Option<Self> {
-        match &node.value {
-            Value::Scalar(scalar) if scalar.text == "any" => Some(ClientTrust::Any),
-            Value::Scalar(scalar) => {
-                let message = format!("{} is nothing to trust", quoted(&scalar.text));
-                complaints.add_with(node.span, message, "`any`, or `{ ca: FILE }`");
-                None
-            }
-            _ => CaTrust::decode(node, complaints).map(ClientTrust::Ca),
-        }
-    }
-
-    fn describe(path: &str, into: &mut Vec<Described>) {
-        CaTrust::describe(path, into);
     }
 }
 
@@ -217,37 +168,6 @@ settings! {
         nonce_lifetime: Seconds<10, 3600> => default "5m";
         /// one key a line, 32 bytes in base64url: the first seals, all open; left out, made at start
         nonce_keys: Secret => optional;
-    }
-}
-
-/// Where a secret is: never in the configuration itself.
-#[derive(Clone, Debug)]
-pub(super) enum Secret {
-    File(FilePath),
-    Environment(Name),
-}
-
-impl Decode for Secret {
-    fn decode(node: &Node, complaints: &mut Complaints) -> Option<Self> {
-        const MEND: &str = "`{ file: PATH }` or `{ env: NAME }`";
-        if !matches!(node.value, Value::Mapping(_) | Value::Refused) {
-            complaints.hide(node.span);
-            complaints.add_with(node.span, "a secret is never written into the configuration", MEND);
-            return None;
-        }
-        let place = SecretPlace::decode(node, complaints)?;
-        match (place.file, place.env) {
-            (Some(file), None) => Some(Secret::File(file.value)),
-            (None, Some(name)) => Some(Secret::Environment(name.value)),
-            (Some(_), Some(name)) => {
-                complaints.add_with(name.span, "two places for one secret", MEND);
-                None
-            }
-            (None, None) => {
-                complaints.add_with(node.span, "no place for the secret", MEND);
-                None
-            }
-        }
     }
 }
 

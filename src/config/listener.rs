@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv6Net};
 
 use super::complaint::Complaints;
 use super::decode::{List, Setting};
+use super::either;
 use super::file;
 use super::material::Surroundings;
 use super::words::{CertificateRequest, MinVersion, ProxyProtocol};
@@ -73,8 +74,8 @@ fn build(
         );
     }
     let tls = written.tls.as_ref().and_then(|tls| match &tls.value {
-        file::Tls::Plaintext => Some(ListenerTls::Plaintext),
-        file::Tls::Settings(settings) => {
+        either::Tls::Plaintext => Some(ListenerTls::Plaintext),
+        either::Tls::Settings(settings) => {
             tls_settings(settings, surroundings, complaints).map(ListenerTls::Tls)
         }
     });
@@ -88,13 +89,13 @@ fn build(
     })
 }
 
-fn judge_origins(urls: &List<Origin, 1>, tls: &file::Tls, complaints: &mut Complaints) {
+fn judge_origins(urls: &List<Origin, 1>, tls: &either::Tls, complaints: &mut Complaints) {
     for (position, url) in urls.items.iter().enumerate() {
         if urls.items[..position].iter().any(|before| before.value == url.value) {
             complaints.add(url.span, format!("`{}` stands here twice", url.value));
         }
         // The other way round is right: behind a proxy that ends TLS, callers see https and the listener does not.
-        if url.scheme() == Scheme::Http && matches!(tls, file::Tls::Settings(_)) {
+        if url.scheme() == Scheme::Http && matches!(tls, either::Tls::Settings(_)) {
             complaints.add_with(
                 url.span,
                 format!("`{}` is not what callers of a TLS listener see", url.value),
@@ -139,8 +140,8 @@ fn tls_settings(
         Some(asked) => ClientCertificates::Asked {
             required: asked.request.value == CertificateRequest::Required,
             trust: match &asked.trust.as_ref()?.value {
-                file::ClientTrust::Any => ClientTrust::Any,
-                file::ClientTrust::Ca(ca) => ClientTrust::Ca(surroundings.roots(ca, complaints)?),
+                either::ClientTrust::Any => ClientTrust::Any,
+                either::ClientTrust::Ca(ca) => ClientTrust::Ca(surroundings.roots(ca, complaints)?),
             },
         },
     };

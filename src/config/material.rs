@@ -16,8 +16,9 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::complaint::{Complaints, Span, quoted};
 use super::decode::Setting;
+use super::either::Secret;
 use super::environment::Environment;
-use super::file::{CaTrust, Certificate, Secret};
+use super::file::{CaTrust, Certificate};
 use super::values::FilePath;
 use super::{NonceKeys, ServerCertificate};
 use crate::verify::time::UnixTime;

@@ -7,6 +7,7 @@
 mod complaint;
 mod decode;
 mod document;
+mod either;
 mod environment;
 mod file;
 mod issuer;
@@ -27,6 +28,8 @@ mod yaml;
 mod answered;
 #[cfg(test)]
 mod broken;
+#[cfg(test)]
+mod broken_routes;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

@@ -44,6 +44,13 @@ fn segments(text: &str, allowed: Allowed) -> Result<Vec<Segment>, Wrong> {
     if plain.iter().any(|segment| segment.contains(['{', '}', '*'])) {
         return Err(Wrong::new("is no pattern", "`{name}` stands for one whole segment; there is no `*`"));
     }
+    if text.contains(';') {
+        // Routing refuses a path whose parameters would choose its route, so nothing could reach this one.
+        return Err(Wrong::new(
+            "has `;`, and path parameters choose no route",
+            "write the segment without them",
+        ));
+    }
     let path = Path::read(&format!("/{}", plain.join("/"))).map_err(|rejection| {
         if rejection == Rejection::PathAmbiguous {
             Wrong::new(
@@ -126,6 +133,7 @@ mod tests {
             "/a%2Fb",
             "/a\\b",
             "/%",
+            "/a;v=1",
         ] {
             assert!(exact(text, STRICT).is_err(), "{text}");
         }

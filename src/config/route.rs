@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::complaint::{Complaints, Span, did_you_mean, one_of, quoted};
 use super::decode::{List, Named, Setting, Wrong};
+use super::either;
 use super::file;
 use super::pattern::{self, Allowed};
 use super::values::Text;
@@ -129,8 +130,8 @@ fn judge_access(route: &file::Route, around: Around<'_>, complaints: &mut Compla
 /// Whether a caller's certificate can become known on this listener. What could not be read counts as yes.
 fn may_have_certificate(listener: &file::Listener) -> bool {
     let asked = listener.tls.as_ref().is_none_or(|tls| match &tls.value {
-        file::Tls::Plaintext => false,
-        file::Tls::Settings(settings) => settings.client_certificates.is_some(),
+        either::Tls::Plaintext => false,
+        either::Tls::Settings(settings) => settings.client_certificates.is_some(),
     });
     asked || listener.client_certificate_header.value != ClientCertificateHeader::None
 }

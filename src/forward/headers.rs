@@ -6,10 +6,11 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http_body::Body;
 
 use super::fault::Fault;
 use super::{Pass, identity};
@@ -25,7 +26,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Names a caller has no say in, with `-` for `_`, which some servers take for the same (R-L-01).
+/// Names a caller has no say in, with `-` for `_`, which some servers take for the same (R-L-01), and for whatever else is no letter and no digit, of
+/// which others make a `_` (RFC 3875 §4.1.18 leaves it to them).
 const REFUSED: [&str; 11] = [
     // Another method than the one the proof is for (R-A-13).
     "x-http-method-override",
@@ -55,20 +57,20 @@ const REFUSED_PREFIXES: [&str; 8] = [
     "x-amzn-mtls-",
 ];
 
-/// Names that are removed or set by their one spelling; only their underscore twins are refused with the others.
+/// Names that are removed or set by their one spelling; only their twins are refused with the others.
 const HANDLED: [HeaderName; 9] = [
     AUTHORIZATION,
     DPOP,
     HOST,
     CONNECTION,
     TRANSFER_ENCODING,
-    http::header::CONTENT_LENGTH,
+    CONTENT_LENGTH,
     PROXY_AUTHORIZATION,
     REQUEST_ID,
     VIA,
 ];
 
-/// Rewrites a request's headers for the upstream. `version` is that of the caller's request, `caller` is the address of the connection, or as a trusted proxy reported it.
+/// Rewrites a request's headers for the upstream. `caller` is the address of the connection, or as a trusted proxy reported it.
 ///
 /// # Errors
 /// [`Fault::IdentityUnfit`]
@@ -110,8 +112,47 @@ pub(super) fn for_upstream(
     }
 }
 
+/// RFC 9113 §8.2.3: HTTP/2 splits a cookie into crumbs, which are one line in HTTP/1, joined with `; `. An upstream that reads the first
+/// line alone would miss a session; one that joins them with commas would see another.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Values joined by visible characters are a value, so this never leaves the crumbs as they were.
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Says where the body ends, as the body itself has it and never as the caller wrote it.
+///
+/// HTTP/2 frames a body by itself, so `Content-Length` may come twice there, or empty, and nothing is wrong; to an HTTP/1 upstream it is where
+/// requests are told apart (RFC 9112 §6.3, R-L-06). And hyper takes a body of unknown length for none when the method is GET or
+/// HEAD, so the upstream would be asked something else than the caller asked.
+pub(super) fn frame(headers: &mut HeaderMap, body: &impl Body) {
+    let declared = headers.remove(CONTENT_LENGTH).is_some();
+    match body.size_hint().exact() {
+        // Most requests have no body and say nothing of it.
+        _ if body.is_end_stream() && !declared => {}
+        _ if body.is_end_stream() => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        Some(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        None => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+}
+
 /// Rewrites an answer's headers for the caller.
 pub(super) fn for_caller(headers: &mut HeaderMap, pass: &Pass, forward: Forward, request_id: &HeaderValue) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // RFC 9112 §6.3: the length beside it is not the body's, and once the other is gone the caller would believe it.
+        headers.remove(CONTENT_LENGTH);
+    }
     remove_hop_by_hop(headers);
     match pass {
         Pass::Public(_) => {}
@@ -173,18 +214,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// RFC 9113 §8.2.3: HTTP/2 sends cookies in as many lines as it likes, an HTTP/1 server reads one; the rest would be lost, a session with it.
-fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(COOKIE).iter().nth(1).is_none() {
-        return;
-    }
-    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    // Each line is a value, so what joins them is one too.
-    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
-        headers.insert(COOKIE, joined);
-    }
-}
-
 fn remove_what_callers_may_not_say(headers: &mut HeaderMap) {
     let refused: Vec<HeaderName> = headers.keys().filter(|name| is_refused(name.as_str())).cloned().collect();
     for name in refused {
@@ -194,9 +223,10 @@ fn remove_what_callers_may_not_say(headers: &mut HeaderMap) {
 
 /// Whether a caller may not say this. Names arrive in lower case.
 fn is_refused(name: &str) -> bool {
-    // Most names have no underscore and are compared as they are.
-    if name.contains('_') {
-        let twin = name.replace('_', "-");
+    // Most names have letters, digits and `-` alone and are compared as they are.
+    let has_twin = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+    if name.contains(has_twin) {
+        let twin = name.replace(has_twin, "-");
         // The twin of a name that is handled by its one spelling below, such as `Transfer_Encoding`, goes as well.
         return is_refused(&twin) || HANDLED.iter().any(|handled| handled.as_str() == twin);
     }
@@ -259,10 +289,14 @@ mod tests {
             "transfer_encoding",
             "content_length",
             "x_request_id",
+            "x.auth.subject",
+            "x~auth-subject",
+            "client.cert",
+            "content+length",
         ] {
             assert!(is_refused(name), "{name}");
         }
-        for name in ["accept", "x-authentic", "content-type", "x_trace", "cookie"] {
+        for name in ["accept", "x-authentic", "content-type", "x_trace", "x.trace", "cookie"] {
             assert!(!is_refused(name), "{name}");
         }
     }

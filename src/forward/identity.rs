@@ -38,7 +38,8 @@ pub(super) fn set(headers: &mut HeaderMap, permit: &Permit) -> Result<(), Fault>
         (ISSUER, Some(token.issuer())),
     ];
     for (name, value) in claims {
-        if let Some(value) = value {
+        // An empty value says as little as none: authorization servers write `scope: ""` for a token without scopes.
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
             headers.insert(name, exactly(value)?);
         }
     }

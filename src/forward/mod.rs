@@ -3,6 +3,7 @@
 //! [`Upstreams::send`] takes a [`Pass`] by value: a permit, which only a spent proof or a proven certificate makes, or the
 //! operator's word that the route is public. An unchecked request has nothing to call it with.
 
+mod download;
 mod fault;
 mod headers;
 mod identity;
@@ -17,7 +18,6 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -30,6 +30,7 @@ use crate::verify::htu::{Origin, Scheme};
 use crate::verify::replay::Permit;
 use crate::verify::request::Target;
 
+pub use download::Download;
 pub use fault::Fault;
 use upload::Upload;
 
@@ -47,7 +48,10 @@ pub enum Pass {
 }
 
 /// Every upstream, with its pool of connections. `B` is the body of a caller's request.
-pub struct Upstreams<B>(Vec<Upstream<B>>);
+pub struct Upstreams<B> {
+    all: Vec<Upstream<B>>,
+    idle_timeout: Duration,
+}
 
 struct Upstream<B> {
     servers: Vec<Origin>,
@@ -61,12 +65,13 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Fault> + std::error::Error + Send + Sync,
 {
-    /// Makes the pools; connects to nothing yet.
+    /// Makes the pools; connects to nothing yet. `idle_timeout` is how long the body of an answer may be silent.
     ///
     /// # Errors
     /// When an upstream without a `trust` of its own needs the system's roots and they cannot be had.
-    pub fn new(upstreams: &[config::Upstream]) -> Result<Self, rustls::Error> {
-        upstreams.iter().map(Upstream::new).collect::<Result<_, _>>().map(Self)
+    pub fn new(upstreams: &[config::Upstream], idle_timeout: Duration) -> Result<Self, rustls::Error> {
+        let all = upstreams.iter().map(Upstream::new).collect::<Result<_, _>>()?;
+        Ok(Self { all, idle_timeout })
     }
 
     /// Sends a request to the route's upstream and returns the head of its answer; the bodies stream both ways.
@@ -84,7 +89,7 @@ where
         caller: IpAddr,
         request: Request<B>,
         request_id: &HeaderValue,
-    ) -> Result<Response<Incoming>, Fault> {
+    ) -> Result<Response<Download>, Fault> {
         let (mut parts, body) = request.into_parts();
         headers::for_upstream(
             &mut parts.headers,
@@ -95,7 +100,8 @@ where
             caller,
             request_id,
         )?;
-        let upstream = self.0.get(route.upstream).ok_or(Fault::Unreachable)?;
+        headers::frame(&mut parts.headers, &body);
+        let upstream = self.all.get(route.upstream).ok_or(Fault::Unreachable)?;
         parts.uri = upstream.uri(target).ok_or(Fault::Unreachable)?;
         parts.version = Version::HTTP_11;
         let mut response = upstream.exchange(Request::from_parts(parts, body)).await?;
@@ -105,7 +111,7 @@ where
             return Err(Fault::Broken);
         }
         headers::for_caller(response.headers_mut(), &pass, route.forward, request_id);
-        Ok(response)
+        Ok(response.map(|body| Download::new(body, self.idle_timeout)))
     }
 }
 
@@ -152,7 +158,7 @@ where
             .ok()
     }
 
-    async fn exchange(&self, request: Request<B>) -> Result<Response<Incoming>, Fault> {
+    async fn exchange(&self, request: Request<B>) -> Result<Response<hyper::body::Incoming>, Fault> {
         let (parts, body) = request.into_parts();
         let (body, progress) = Upload::new(body);
         let answer = self.client.request(Request::from_parts(parts, body));

@@ -16,15 +16,18 @@ use crate::verify::digest::{Certificate, Digest, Key};
 /// Lines that may wait.
 const QUEUE: usize = 8192;
 
+/// The longest method and path that are written whole, in bytes. A head may have a megabyte of either, and thousands of lines may wait.
+const LONGEST: usize = 1024;
+
 /// One request.
 #[derive(Debug, Serialize)]
 pub struct Entry<'e> {
     /// When it arrived: RFC 3339, UTC, milliseconds.
     #[serde(serialize_with = "rfc3339")]
     pub time: SystemTime,
-    /// Its id, as in `X-Request-Id`.
+    /// Its id, as in `X-Request-Id`; empty, like the method and the path, for what was refused before it was a request.
     pub request_id: &'e str,
-    /// `forwarded`, `refused`, or `failed` when the upstream could not answer.
+    /// `forwarded`, `refused`, `failed` when the upstream could not answer, or `abandoned` when the caller went away.
     pub decision: Decision,
     /// The label of the rejection or fault.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,12 +37,14 @@ pub struct Entry<'e> {
     /// The route's name; absent when none was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<&'e str>,
-    /// The method.
+    /// The method; one that is too long ends with `…`.
+    #[serde(serialize_with = "shortened")]
     pub method: &'e str,
     /// The public host it was made to; absent when it is not ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<&'e str>,
-    /// The path without its query, which may hold secrets.
+    /// The path without its query, which may hold secrets; one that is too long ends with `…`.
+    #[serde(serialize_with = "shortened")]
     pub path: &'e str,
     /// The caller's address.
     pub peer: std::net::IpAddr,
@@ -73,10 +78,19 @@ pub enum Decision {
     Refused,
     /// It was let through, and then the upstream or the caller's body failed.
     Failed,
+    /// The caller went away before there was an answer.
+    Abandoned,
 }
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
+
+fn shortened<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    if text.len() <= LONGEST {
+        return serializer.serialize_str(text);
+    }
+    serializer.collect_str(&format_args!("{}…", &text[..text.floor_char_boundary(LONGEST)]))
 }
 
 fn thumbprint<S: Serializer, Of>(digest: &Option<Digest<Of>>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -149,6 +163,15 @@ fn write_lines(lines: &Receiver<Vec<u8>>, out: impl Write) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_path_is_cut_between_characters() {
+        let path = format!("/{}", "é".repeat(LONGEST));
+        let mut line = Vec::new();
+        shortened(&path, &mut serde_json::Serializer::new(&mut line)).expect("serialises");
+        let line = String::from_utf8(line).expect("whole characters");
+        assert!(line.ends_with("é…\"") && line.len() < LONGEST + 8, "{}", line.len());
+    }
 
     #[test]
     fn a_line_holds_what_a_caller_sent_as_a_string() {

@@ -27,7 +27,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing counted yet. `gauges` are read when someone asks for the numbers.
+    /// Nothing counted yet.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("holdfast");
         let requests = Family::default();

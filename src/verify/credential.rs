@@ -67,6 +67,10 @@ impl fmt::Debug for RawProof<'_> {
 /// The credentials of a request. The scheme says how they were presented, never what they are worth: that is the token's `cnf`.
 #[derive(Debug)]
 #[must_use]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a request, on the stack; a box would cost every proof an allocation"
+)]
 pub enum Presented<'r> {
     /// `Authorization: DPoP`. What is wrong with the proof is kept beside the token instead of ending the reading, because a
     /// route that requires a nonce sends one along with the refusal, and only a token says for which key (T-NON-16).
@@ -127,15 +131,31 @@ impl<'r> Presented<'r> {
     }
 }
 
-enum Scheme {
+/// The authentication schemes we speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `DPoP` (RFC 9449 §7.1)
     Dpop,
+    /// `Bearer` (RFC 6750 §2.1)
     Bearer,
+}
+
+/// The scheme of the only `Authorization` line, whatever follows it: a refusal's error goes on the challenge of the scheme that was used (RFC 9449
+/// Figure 18). `None` where there is no such line, several, or another scheme.
+pub fn scheme(headers: &HeaderMap) -> Option<Scheme> {
+    read_scheme(headers).ok().map(|(scheme, _)| scheme)
 }
 
 fn read_authorization<'r>(
     headers: &'r HeaderMap,
     limits: &CredentialLimits,
 ) -> Result<(Scheme, RawToken<'r>), Rejection> {
+    let (scheme, token) = read_scheme(headers)?;
+    Ok((scheme, read_token(token, limits)?))
+}
+
+/// The scheme and the text behind it.
+fn read_scheme(headers: &HeaderMap) -> Result<(Scheme, &str), Rejection> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let Some(line) = lines.next() else { return Err(Rejection::CredentialsMissing) };
     // RFC 9449 §7.2 Figure 19: more than one is an error, two identical ones too.
@@ -151,7 +171,7 @@ fn read_authorization<'r>(
     } else {
         return Err(Rejection::CredentialsMissing);
     };
-    Ok((scheme, read_token(rest, limits)?))
+    Ok((scheme, rest))
 }
 
 /// The scheme and what follows its spaces. An empty header is no credential; bytes outside ASCII are malformed ones.
@@ -169,7 +189,10 @@ fn split_scheme(line: &HeaderValue) -> Result<(&str, &str), Rejection> {
 }
 
 fn read_token<'r>(text: &'r str, limits: &CredentialLimits) -> Result<RawToken<'r>, Rejection> {
-    if text.contains(',') && text.contains(' ') {
+    if text.is_empty() {
+        return Err(Rejection::CredentialsMalformed);
+    }
+    if text.split_once(',').is_some_and(|(token, rest)| is_token68(token.trim_end()) && rest.contains(' ')) {
         // `DPoP a, Bearer b`: two credentials in one line.
         return Err(Rejection::CredentialsRepeated);
     }
@@ -177,7 +200,8 @@ fn read_token<'r>(text: &'r str, limits: &CredentialLimits) -> Result<RawToken<'
         return Err(Rejection::TokenTooLarge);
     }
     if !is_token68(text) {
-        return Err(Rejection::CredentialsMalformed);
+        // RFC 6750 §3.1 calls a token that is malformed an invalid one: a JSON serialisation, say (T-JWT-26).
+        return Err(Rejection::TokenMalformed);
     }
     Ok(RawToken { text, digest: Digest::of(text.as_bytes()) })
 }
@@ -247,23 +271,24 @@ mod tests {
         assert_eq!(rejection(&[]), Rejection::CredentialsMissing);
         assert_eq!(rejection(&[("authorization", b"")]), Rejection::CredentialsMissing);
         assert_eq!(rejection(&[("authorization", b"Basic eDp5")]), Rejection::CredentialsMissing);
+        for line in ["DPoP", "DPoP ", "Bearer", "DPoP\tabc"] {
+            assert_eq!(
+                rejection(&[("authorization", line.as_bytes())]),
+                Rejection::CredentialsMalformed,
+                "{line}"
+            );
+        }
         for line in [
-            "DPoP",
-            "DPoP ",
-            "Bearer",
-            "DPoP\tabc",
             "DPoP \"x\"",
             "DPoP a b",
             "DPoP a;b",
             "Bearer a,b",
             "DPoP =",
             "DPoP a=b",
+            "DPoP \ta",
+            "DPoP {\"payload\": \"e30\", \"signature\": \"AA\"}",
         ] {
-            assert_eq!(
-                rejection(&[("authorization", line.as_bytes())]),
-                Rejection::CredentialsMalformed,
-                "{line}"
-            );
+            assert_eq!(rejection(&[("authorization", line.as_bytes())]), Rejection::TokenMalformed, "{line}");
         }
         assert_eq!(rejection(&[("authorization", b"DPoP \xc3\xa9")]), Rejection::CredentialsMalformed);
         assert_eq!(rejection(&[("authorization", b"DPoP a, Bearer b")]), Rejection::CredentialsRepeated);

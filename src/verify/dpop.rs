@@ -42,6 +42,16 @@ pub struct DpopRules {
     pub nonces: NonceRing,
 }
 
+impl DpopRules {
+    /// How long, in seconds, a claim lives at most: from when its proof may first pass to when it may no longer.
+    pub const fn claim_lifetime(&self, nonce: NonceRule) -> i64 {
+        match nonce {
+            NonceRule::None => self.max_age + self.max_future,
+            NonceRule::Required => self.nonces.longest(),
+        }
+    }
+}
+
 /// The rules together with the route's and the moment's.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'t> {

@@ -179,8 +179,8 @@ impl Path {
             if name == "." || name == ".." {
                 return Err(Rejection::PathAmbiguous);
             }
-            // An empty last segment is a trailing slash, which is a path of its own.
-            empty_segment |= segment.is_empty() && segments.peek().is_some();
+            // An empty last segment is a trailing slash, which is a path of its own. One of parameters alone is empty to those servers.
+            empty_segment |= name.is_empty() && segments.peek().is_some();
         }
         Ok(Self { text, empty_segment, encoded_slash })
     }
@@ -190,7 +190,7 @@ impl Path {
         &self.text
     }
 
-    /// Whether it has `//`: refused unless the route allows it.
+    /// Whether it has `//`, or `/;x/`: refused unless the route allows it.
     pub const fn has_empty_segment(&self) -> bool {
         self.empty_segment
     }
@@ -419,6 +419,7 @@ mod tests {
         }
         assert_eq!(path("/%61ccounts/%e4%bd%a0").as_str(), "/accounts/%E4%BD%A0");
         assert!(path("//x").has_empty_segment() && path("/a//").has_empty_segment());
+        assert!(path("/;x/a").has_empty_segment() && !path("/a;/b").has_empty_segment());
         assert!(!path("/a/").has_empty_segment() && !path("/").has_empty_segment());
         assert!(path("/a%2fb").has_encoded_slash());
         assert_eq!(path("/...").as_str(), "/...");

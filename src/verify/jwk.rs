@@ -10,6 +10,8 @@ use super::digest::{Digest, Key};
 use super::json::Object;
 use super::jws;
 
+mod ed25519;
+
 /// RSA keys must have at least this many bits (RFC 8725 §3.5, RFC 7518 §3.3) …
 const RSA_BITS_LEAST: usize = 2048;
 /// … and at most this many: the cost of verifying grows with the square, and the caller chooses.
@@ -91,7 +93,7 @@ impl PublicKey {
             ("EC", Algorithm::Es384) => read_ec(jwk, Curve::P384),
             ("EC", Algorithm::Es512) => read_ec(jwk, Curve::P521),
             ("OKP", Algorithm::EdDsa | Algorithm::Ed25519) if jws::string(jwk, "crv") == Some("Ed25519") => {
-                Some(PublicKey::Ed25519(bytes("x")?.try_into().ok()?))
+                bytes("x")?.try_into().ok().filter(ed25519::is_a_key).map(PublicKey::Ed25519)
             }
             (
                 "RSA",

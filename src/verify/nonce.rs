@@ -102,6 +102,11 @@ impl NonceRing {
         }
     }
 
+    /// For how long, in seconds, a nonce opens at most: the rest of its period and the next.
+    pub const fn longest(&self) -> i64 {
+        2 * self.lifetime
+    }
+
     fn period(&self, time: UnixTime) -> i64 {
         time.seconds().div_euclid(self.lifetime)
     }

@@ -10,7 +10,7 @@ pub enum BindingRule {
     Any,
     /// To a DPoP key, or to both.
     Dpop,
-    /// To a certificate, or to both.
+    /// To a certificate alone: a key beside it would need the DPoP scheme, which is not offered here (T-REQ-33).
     Mtls,
     /// To a DPoP key and a certificate.
     Both,

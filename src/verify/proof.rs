@@ -55,9 +55,7 @@ impl Binding {
             Binding::Certificate(_) => None,
         }
     }
-}
 
-impl Binding {
     /// `dpop`, `mtls` or `both`, as `X-Auth-Binding` and the access log have it.
     pub const fn name(&self) -> &'static str {
         match self {

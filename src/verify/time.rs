@@ -9,8 +9,8 @@
 pub struct UnixTime(i64);
 
 impl UnixTime {
-    /// The largest date we take: 2^53, beyond which a JSON number is no longer exact.
-    const LATEST: f64 = 9_007_199_254_740_992.0;
+    /// Dates lie below 2^53, from which on a JSON number is no longer exact: 2^53 itself may have been written as 2^53 + 1.
+    const END: f64 = 9_007_199_254_740_992.0;
 
     /// A time from whole seconds.
     pub const fn from_seconds(seconds: i64) -> Self {
@@ -38,10 +38,10 @@ impl UnixTime {
     }
 
     /// A `NumericDate` (RFC 7519 §2). A fraction is cut, never rounded up, so that `exp` is never later than the
-    /// issuer said. Negative, infinite, NaN and anything above 2^53 is no date.
+    /// issuer said. Negative, infinite, NaN and anything from 2^53 on is no date.
     pub fn from_numeric_date(value: f64) -> Option<Self> {
         // The comparison is also what refuses NaN: no comparison with it holds.
-        if (0.0..=Self::LATEST).contains(&value) { Some(Self(value as i64)) } else { None }
+        if (0.0..Self::END).contains(&value) { Some(Self(value as i64)) } else { None }
     }
 }
 
@@ -53,7 +53,7 @@ mod tests {
     fn numeric_dates_cut_fractions_and_refuse_what_is_no_date() {
         assert_eq!(UnixTime::from_numeric_date(1.9), Some(UnixTime::from_seconds(1)));
         assert_eq!(UnixTime::from_numeric_date(0.0), Some(UnixTime::from_seconds(0)));
-        for no_date in [-1.0, -0.1, f64::NAN, f64::INFINITY, 1e300, 9_007_199_254_740_994.0] {
+        for no_date in [-1.0, -0.1, f64::NAN, f64::INFINITY, 1e300, 9_007_199_254_740_993_u64 as f64] {
             assert_eq!(UnixTime::from_numeric_date(no_date), None, "{no_date}");
         }
     }

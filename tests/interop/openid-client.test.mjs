@@ -36,8 +36,11 @@ test('the same token without its key is a challenge that the library understands
   const url = new URL('/accounts', scene.gateway.url);
   await assert.rejects(client.fetchProtectedResource(config, access_token, url, 'GET'), (error) => {
     assert.ok(error instanceof client.WWWAuthenticateChallengeError);
-    assert.equal(error.cause[0].scheme, 'dpop');
-    assert.equal(error.cause[0].parameters.error, 'invalid_token');
+    // RFC 9449 Figure 18: what serves comes first, and the scheme that was tried carries the error.
+    const [first, second] = error.cause;
+    assert.equal(first.scheme, 'dpop');
+    assert.match(first.parameters.algs, /ES256/);
+    assert.deepEqual([second.scheme, second.parameters.error], ['bearer', 'invalid_token']);
     return true;
   });
   assert.equal(scene.upstream.requests.length, 0);

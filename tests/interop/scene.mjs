@@ -16,8 +16,17 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 /** Everything up and ready. `close` ends it all in the reverse order and removes the folder; so does a start that fails. */
 export async function openScene() {
   const closers = [];
+  // What does not close must not keep the rest open: a server left listening would hold the test run for ever.
   const close = async () => {
-    for (const closer of closers.splice(0).reverse()) await closer();
+    const failures = [];
+    for (const closer of closers.splice(0).reverse()) {
+      try {
+        await closer();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   };
   const opened = (part) => {
     closers.push(() => part.close());
@@ -39,12 +48,13 @@ export async function openScene() {
     const fetchWith = (certificate) => {
       const connect = { ca: readFileSync(ca.certificate) };
       if (certificate) Object.assign(connect, { cert: readFileSync(certificate.certificate), key: readFileSync(certificate.key) });
-      const dispatcher = opened(new Agent({ connect, headersTimeout: 20_000, bodyTimeout: 20_000 }));
+      const dispatcher = new Agent({ connect, headersTimeout: 20_000, bodyTimeout: 20_000 });
+      closers.push(() => dispatcher.destroy());
       return (url, init) => fetch(url, { ...init, dispatcher });
     };
     return { folder, ca, issue, authority, upstream, gateway, fetchWith, fetch: fetchWith(), close };
   } catch (error) {
-    await close();
+    await close().catch(() => {}); // what failed first is what the reader wants to know
     throw error;
   }
 }

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::wire::Client;
+use crate::wire::{Client, H2Client};
 
 /// The name callers know the gateway by.
 pub const HOST: &str = "api.example.com";
@@ -70,7 +70,7 @@ pub struct Plan {
     pub upstream: Option<SocketAddr>,
     /// Goes into the upstream.
     pub timeouts: &'static str,
-    /// More files beside the configuration.
+    /// Files beside the configuration: name and text. They take the place of the house's own.
     pub files: Vec<(&'static str, String)>,
 }
 
@@ -105,8 +105,24 @@ impl House {
 
     /// One built otherwise.
     pub async fn built(plan: Plan) -> Self {
-        let directory = TempDir::new().expect("a directory");
         let issuer = DpopKey::generate().expect("a key");
+        let certificates = (0..2).map(|_| certificate()).collect();
+        Self::of(plan, issuer, certificates, Arc::new(AtomicI64::new(0))).await
+    }
+
+    /// Another gateway for the same issuer's tokens and the same callers, at the same time: a replica, or this one after a restart.
+    pub async fn twin(&self, plan: Plan) -> Self {
+        let issuer = DpopKey::from_pem(&self.issuer.to_pkcs8_pem()).expect("its own PEM");
+        Self::of(plan, issuer, self.certificates.clone(), Arc::clone(&self.ahead)).await
+    }
+
+    async fn of(
+        plan: Plan,
+        issuer: DpopKey,
+        certificates: Vec<(Vec<u8>, Vec<u8>)>,
+        ahead: Arc<AtomicI64>,
+    ) -> Self {
+        let directory = TempDir::new().expect("a directory");
         write_files(directory.path(), &issuer);
         for (name, text) in &plan.files {
             std::fs::write(directory.path().join(name), text).expect("the file is written");
@@ -122,7 +138,6 @@ impl House {
         let config =
             config::load(&file, &|_| None).unwrap_or_else(|complaints| panic!("{complaints}\n{text}"));
         let sockets = Sockets::bind(&config).await.expect("port 0 is free");
-        let ahead = Arc::new(AtomicI64::new(0));
         let gateway =
             app::start(config, sockets, clock(Arc::clone(&ahead))).await.expect("the gateway starts");
         while !gateway.is_ready() && !plan.issuer.contains("unreachable") {
@@ -130,7 +145,6 @@ impl House {
         }
         let address = gateway.addresses()[0];
         let admin = gateway.admin_address().expect("an admin listener");
-        let certificates = (0..2).map(|_| certificate()).collect();
         Self { gateway, address, admin, issuer, certificates, seen, ahead, directory }
     }
 
@@ -138,6 +152,12 @@ impl House {
     pub async fn connect(&self, sni: &str, certificate: Option<usize>) -> Client {
         let certificate = certificate.map(|index| self.certificates[index].clone());
         Client::connect(self.address, sni, certificate).await.expect("the handshake")
+    }
+
+    /// The same, in HTTP/2.
+    pub async fn connect_h2(&self, certificate: Option<usize>) -> H2Client {
+        let certificate = certificate.map(|index| self.certificates[index].clone());
+        H2Client::connect(self.address, HOST, certificate).await.expect("the handshake")
     }
 
     /// Everything that reached the upstream since the last time this was asked.

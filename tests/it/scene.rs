@@ -1,5 +1,8 @@
 //! A request that is right in everything, to be broken in one thing.
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 use holdfast::caller::key::{DpopKey, random_base64url};
@@ -150,6 +153,16 @@ impl Scene {
         request.push_str("\r\n");
         request.push_str(&self.body);
         request.into_bytes()
+    }
+
+    /// The request with these credentials, for HTTP/2.
+    pub fn request_with(&self, credentials: &[(String, String)]) -> Request<Full<Bytes>> {
+        let uri = format!("https://{}{}", self.host, self.target);
+        let mut request = Request::builder().method(self.method.as_str()).uri(uri);
+        for (name, value) in credentials.iter().chain(&self.headers) {
+            request = request.header(name, value);
+        }
+        request.body(Full::from(self.body.clone())).expect("a request")
     }
 
     /// Sends it over a connection of its own.

@@ -5,6 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -22,7 +27,13 @@ pub struct Client {
     stream: Box<dyn Stream>,
     /// Read, but not yet part of an answer.
     rest: Vec<u8>,
+    /// The last request was HEAD, so its answer has no body whatever its fields say.
+    head: bool,
 }
+
+/// One HTTP/2 connection. Clones share it.
+#[derive(Clone)]
+pub struct H2Client(http2::SendRequest<Full<Bytes>>);
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -83,16 +94,17 @@ impl Client {
 
     /// A connection that is there already.
     pub fn over(stream: TlsStream<TcpStream>) -> Self {
-        Self { stream: Box::new(stream), rest: Vec::new() }
+        Self { stream: Box::new(stream), rest: Vec::new(), head: false }
     }
 
     /// Connects without TLS.
     pub async fn plain(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { stream: Box::new(TcpStream::connect(address).await?), rest: Vec::new() })
+        Ok(Self { stream: Box::new(TcpStream::connect(address).await?), rest: Vec::new(), head: false })
     }
 
     /// Sends bytes as they are.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.head = bytes.starts_with(b"HEAD ");
         self.stream.write_all(bytes).await?;
         self.stream.flush().await
     }
@@ -167,7 +179,7 @@ impl Client {
     }
 
     async fn read_body(&mut self, answer: &Answer) -> io::Result<Vec<u8>> {
-        if answer.status == 204 || answer.status == 304 {
+        if self.head || answer.status == 204 || answer.status == 304 {
             return Ok(Vec::new());
         }
         if let [length] = answer.all("content-length")[..] {
@@ -249,6 +261,38 @@ pub async fn tls(
 ) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(sni.to_owned()).map_err(io::Error::other)?;
     TlsConnector::from(settings).connect(name, TcpStream::connect(address).await?).await
+}
+
+impl H2Client {
+    /// Connects over TLS with `h2`.
+    pub async fn connect(
+        address: SocketAddr,
+        sni: &str,
+        certificate: Option<(Vec<u8>, Vec<u8>)>,
+    ) -> io::Result<Self> {
+        let mut settings = settings(rustls::ALL_VERSIONS, certificate.map(|(der, key)| (vec![der], key)));
+        settings.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = tls(address, sni, Arc::new(settings)).await?;
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        Ok(Self(sender))
+    }
+
+    /// Sends a request on a stream of its own and reads the answer.
+    pub async fn exchange(&self, request: Request<Full<Bytes>>) -> io::Result<Answer> {
+        let mut sender = self.0.clone();
+        let answer = async {
+            sender.ready().await?;
+            let (parts, body) = sender.send_request(request).await?.into_parts();
+            let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let headers =
+                parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+            let body = body.collect().await?.to_bytes().to_vec();
+            Ok::<_, hyper::Error>(Answer { status: parts.status.as_u16(), headers, body })
+        };
+        tokio::time::timeout(PATIENCE, answer).await.map_err(io::Error::other)?.map_err(io::Error::other)
+    }
 }
 
 /// Takes any server certificate: these tests are about the caller's side.

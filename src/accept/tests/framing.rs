@@ -1,7 +1,11 @@
 //! R-L-06: what two readers could understand differently is refused, and no handler hears of it.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
+
+use super::super::chunked::{Checked, ChunkReader};
 use super::super::head::{Body, Head, HeadReader};
 use super::super::refusal::Refusal;
 use super::{Answers, exchange, limits, pipe, rest, until};
@@ -134,8 +138,14 @@ async fn a_refusal_waits_for_the_answers_before_it() {
     let (mut reading, _writing) = tokio::io::split(caller);
     let text = tokio::spawn(async move { rest(&mut reading).await });
     tokio::task::yield_now().await;
+    let since = Instant::now();
     answers.release.add_permits(1);
     let text = text.await.expect("no panic");
+    assert!(
+        since.elapsed() < Duration::from_secs(3),
+        "at once, not when some timer looks: {:?}",
+        since.elapsed()
+    );
     let (good, bad) = text.split_once("released").expect("the first answer");
     assert!(good.starts_with("HTTP/1.1 200 OK"), "{text}");
     assert!(bad.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
@@ -156,6 +166,7 @@ async fn a_broken_body_fails_and_ends_the_connection() {
         "+3\r\nabc\r\n0\r\n\r\n",
         "3\r\nabcd\r\n0\r\n\r\n",
         "3\r\nabc\n0\r\n\r\n",
+        "3\r\nabcde0\r\n\r\n",
         "3\r\nab\r\n0\r\n\r\n",
         "ffffffffffffffff\r\nabc",
         "10000000000000003\r\nabc\r\n0\r\n\r\n",
@@ -164,6 +175,7 @@ async fn a_broken_body_fails_and_ends_the_connection() {
         "3\r\nabc\r\n0\r\nX: y\n\r\n",
         "3\r\nabc\r\n0\r\n\n",
     ] {
+        assert!(is_broken(body.as_bytes()), "{body:?}: hyper would find it, but the rule is ours");
         let answers = Answers::new();
         let (mut caller, _served) = pipe(limits(), &answers, 8192);
         let request = format!(
@@ -181,6 +193,18 @@ async fn a_broken_body_fails_and_ends_the_connection() {
         let head = "POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         exchange(&mut caller, format!("{head}{endless}").as_bytes()).await;
         assert_eq!(answers.seen().faults, [BodyFault::Broken], "{endless}");
+    }
+}
+
+/// Whether a chunked body that starts with `bytes` is found broken without hyper's help.
+fn is_broken(mut bytes: &[u8]) -> bool {
+    let mut reader = ChunkReader::new();
+    loop {
+        match reader.read(bytes) {
+            Err(_) => return true,
+            Ok(Checked::Part(0) | Checked::End(_)) => return false,
+            Ok(Checked::Part(checked)) => bytes = &bytes[checked..],
+        }
     }
 }
 

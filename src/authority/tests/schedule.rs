@@ -147,6 +147,27 @@ async fn a_start_without_keys() {
     }
 }
 
+/// T-JWK-05 with T-JWK-01: a token of a key that was published while its issuer could not be heard is not the caller's fault.
+#[tokio::test(start_paused = true)]
+async fn a_new_key_that_could_not_be_heard_of() {
+    let (old, new) = (key("old"), key("new"));
+    let file = KeyFile::new(&key_set(&[old.public()]));
+    let running = Running::new(&[file.issuer()]);
+    running.ended(1).await;
+    assert_eq!(running.rejection(&new.token(&claims())).await, Rejection::TokenKeyUnknown);
+    file.write("<html>");
+    advance(COOLDOWN).await;
+    for _ in 0..100 {
+        assert_eq!(running.rejection(&new.token(&claims())).await, Rejection::IssuerUnavailable);
+        assert!(running.verify(&old.token(&claims())).await.is_ok());
+    }
+    assert_eq!(running.counted(), (2, 1), "one fetch a cooldown all the same");
+    file.write(&key_set(&[new.public()]));
+    running.ended(3).await;
+    assert!(running.verify(&new.token(&claims())).await.is_ok());
+    assert_eq!(running.rejection(&old.token(&claims())).await, Rejection::TokenKeyUnknown);
+}
+
 /// T-JWK-05, R-H-14: garbage and empty sets change nothing for a while, then the keys are dropped, and cached tokens with them.
 #[tokio::test(start_paused = true)]
 async fn the_last_good_keys_are_kept_for_a_time() {

@@ -4,7 +4,7 @@ use std::fs;
 
 use clap::Parser;
 
-use super::{DpopCommand, DpopError, key, proof};
+use super::{DpopCommand, DpopError, key, proof, read_text};
 use crate::caller::key::DpopKey;
 use crate::verify::digest::{AccessToken, Digest};
 use crate::verify::jws::{self, Compact};
@@ -88,4 +88,16 @@ fn what_cannot_be_sent_is_refused() {
     let both = ["dpop", "proof", "--key", key, "--url", url, "--token", "a", "--token-file", "b"];
     assert!(Line::try_parse_from(both).is_err(), "one token, from one place");
     assert!(!format!("{:?}", Line::try_parse_from(&both[..8]).expect("arguments")).contains("\"a\""));
+}
+
+/// A file that is cut would be another token, or half a body, and nobody would say so.
+#[test]
+fn a_file_is_read_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("file");
+    for (bytes, fits) in [(65_536, true), (65_537, false), (200_000, false)] {
+        fs::write(&path, "x".repeat(bytes)).expect("written");
+        let read = read_text(&path);
+        assert_eq!(read.is_ok_and(|text| text.len() == bytes), fits, "{bytes}");
+    }
 }

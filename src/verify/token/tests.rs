@@ -297,10 +297,11 @@ fn times() {
         (json!({"exp": 0}), Some(Rejection::TokenExpired)),
         // A fraction is cut, so the token ends a little sooner, never later.
         (json!({"exp": (now - LEEWAY) as f64 + 0.9}), Some(Rejection::TokenExpired)),
-        (json!({"exp": 9_007_199_254_740_992_u64}), None),
+        (json!({"exp": 9_007_199_254_740_991_u64}), None),
         (json!({"nbf": now + LEEWAY}), None),
         (json!({"nbf": now + LEEWAY + 1}), Some(Rejection::TokenNotYetValid)),
-        (json!({"nbf": 9_007_199_254_740_992_u64}), Some(Rejection::TokenNotYetValid)),
+        (json!({"nbf": 9_007_199_254_740_991_u64}), Some(Rejection::TokenNotYetValid)),
+        (json!({"exp": 9_007_199_254_740_993_u64}), Some(Rejection::TokenMalformed)),
         (json!({"iat": now + LEEWAY + 60}), None),
         (json!({"iat": now + LEEWAY + 61}), Some(Rejection::TokenNotYetValid)),
         (json!({"iat": 0}), None),

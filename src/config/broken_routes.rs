@@ -1,0 +1,98 @@
+//! Broken routes, and what routes rely on, each with everything that is said of it and where: see `broken.rs`.
+
+use super::broken::judge;
+use super::fixture::{EXAMPLE, REFERENCE};
+
+#[test]
+fn routes_and_what_they_rely_on() {
+    judge(
+        EXAMPLE,
+        &[
+            (
+                "name: health",
+                "name: accounts",
+                "accounts\n    match: { path: /healthz",
+                "the route on line 65 has this name too",
+            ),
+            (
+                "    upstream: accounts\n    require",
+                "    upstream: acounts\n    require",
+                "acounts",
+                "there is no upstream `acounts`",
+            ),
+            (
+                "{ path: /healthz }",
+                "{ path_prefix: /accounts }",
+                "{ path_prefix: /accounts }  ",
+                "the match on line 66 is for the same requests",
+            ),
+            (
+                "{ path: /healthz }",
+                "{ path: /healthz, path_prefix: /h }",
+                "/h }",
+                "both `path` and `path_prefix`",
+            ),
+            (
+                "{ path: /healthz }",
+                "{ methods: [GET] }",
+                "{ methods: [GET] }",
+                "neither `path` nor `path_prefix`",
+            ),
+            ("{ path: /healthz }", "{ path: /a/../b }", "/a/../b", "`/a/../b` has dots"),
+            ("{ path: /healthz }", "{ path: \"/a{b}\" }", "\"/a{b}\"", "`/a{b}` is no pattern"),
+            ("{ path: /healthz }", "{ path: /a//b }", "/a//b", "`/a//b` has an empty segment"),
+            ("{ path: /healthz }", "{ path_prefix: /a/ }", "/a/ }", "`/a/` ends with a slash"),
+            (
+                "{ path: /healthz }",
+                "{ path: /healthz, host: apj.example.com }",
+                "apj",
+                "no listener has the host `apj.example.com`",
+            ),
+            (
+                "public: true ",
+                "public: true\n    require: { scopes: [a] } ",
+                "{ scopes: [a] }",
+                "a public route requires nothing",
+            ),
+            (
+                "public: true ",
+                "public: true\n    forward: { identity: headers } ",
+                "headers }",
+                "a public route knows no identity",
+            ),
+            ("# nonce_lifetime: 5m", "nonce_lifetime: 5m", "5m", "no route asks for a nonce"),
+            (
+                "# nonce_keys: { file: /run/secrets/nonce-keys }",
+                "nonce_keys: { file: secrets/nonce-keys }",
+                "{ file: secrets",
+                "no route asks for a nonce",
+            ),
+            (
+                "binding: any ",
+                "binding: mtls\n      nonce: required ",
+                "required  ",
+                "a nonce is in a DPoP proof",
+            ),
+        ],
+    );
+    let without_certificates = EXAMPLE
+        .replace("      client_certificates:  ", "      # ")
+        .replace("        request: optional", "#")
+        .replace("        trust: any ", "# ");
+    judge(
+        &without_certificates,
+        &[
+            ("binding: any ", "binding: mtls ", "mtls  ", "this route wants a client certificate"),
+            ("binding: any ", "binding: both ", "both  ", "this route wants a client certificate"),
+        ],
+    );
+    judge(
+        REFERENCE,
+        &[(
+            "\"/accounts/{id}\" }",
+            "\"/accounts/{id}\" }\n    upstream: accounts\n  - name: again\n    match: { path: \"/%61ccounts/{other}\" }",
+            "{ path: \"/%61",
+            "the match on line 139 is for the same requests",
+        )],
+    );
+}

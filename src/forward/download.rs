@@ -1,0 +1,74 @@
+//! An upstream's answer on its way to the caller: ended when it stalls, and without trailers.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::fault::Fault;
+
+/// The body of an answer. It ends with [`Fault::TimedOut`] when the upstream sends nothing for `limits.idle_timeout` while the caller waits for
+/// more, or one silent answer would hold a connection of the caller's and one of the upstream's for ever.
+#[derive(Debug)]
+pub struct Download {
+    incoming: Incoming,
+    idle_timeout: Duration,
+    /// Made when the upstream first keeps us waiting; most answers come in one piece.
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl Download {
+    pub(super) const fn new(incoming: Incoming, idle_timeout: Duration) -> Self {
+        Self { incoming, idle_timeout, timer: None, waiting: false }
+    }
+
+    /// Whether the upstream has kept the caller waiting for too long.
+    fn has_stalled(&mut self, cx: &mut Context<'_>) -> bool {
+        let deadline = Instant::now() + self.idle_timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if !self.waiting {
+            self.waiting = true;
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        loop {
+            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Pending if self.has_stalled(cx) => return Poll::Ready(Some(Err(Fault::TimedOut))),
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Fault::Broken))),
+                Poll::Ready(Some(Ok(frame))) => frame,
+            };
+            self.waiting = false;
+            // RFC 9110 §6.5.1: what may not stand in the head could come behind the body, a second `DPoP-Nonce` for one. Nobody
+            // asked for trailers, since `TE` is never passed on.
+            if frame.is_data() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
