@@ -163,7 +163,8 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
         let opens = Duration::from_secs(u64::try_from(fence.seconds()).unwrap_or_default());
         tokio::time::sleep(opens.saturating_sub(since_epoch)).await;
     }
-    if let Some(socket) = sockets.admin {
+    if let (Some(socket), Some(address)) = (sockets.admin, admin_address) {
+        info!(%address, "listening for operators");
         let admin = Arc::new(Admin { gateway: Arc::clone(&gateway), stop: stop.clone() });
         // Not among the tasks that are waited for: it answers during the drain, and must not lengthen it.
         tokio::spawn(admin::serve(socket, admin, stop.clone(), config.shutdown_grace));

@@ -9,7 +9,7 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use http_body::Body;
 
 use super::fault::Fault;
@@ -70,12 +70,13 @@ const HANDLED: [HeaderName; 9] = [
     VIA,
 ];
 
-/// Rewrites a request's headers for the upstream. `caller` is the address of the connection, or as a trusted proxy reported it.
+/// Rewrites a request's headers for the upstream. `version` is that of the caller's request, `caller` is the address of the connection, or as a trusted proxy reported it.
 ///
 /// # Errors
 /// [`Fault::IdentityUnfit`]
 pub(super) fn for_upstream(
     headers: &mut HeaderMap,
+    version: Version,
     pass: &Pass,
     forward: Forward,
     target: &Target,
@@ -98,8 +99,13 @@ pub(super) fn for_upstream(
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(target.origin.scheme().name()));
     headers.insert(FORWARDED_FOR, text(&caller.to_string())?);
     headers.insert(REQUEST_ID, request_id.clone());
-    // RFC 9110 §7.6.3.
-    headers.append(VIA, HeaderValue::from_static("1.1 holdfast"));
+    // RFC 9110 §7.6.3: the version that the message was received in.
+    let via = match version {
+        Version::HTTP_2 => "2 holdfast",
+        Version::HTTP_10 => "1.0 holdfast",
+        _ => "1.1 holdfast",
+    };
+    headers.append(VIA, HeaderValue::from_static(via));
     match pass {
         Pass::Bound(permit) if forward.identity_headers => identity::set(headers, permit),
         Pass::Bound(_) | Pass::Public(_) => Ok(()),

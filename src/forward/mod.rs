@@ -91,7 +91,15 @@ where
         request_id: &HeaderValue,
     ) -> Result<Response<Download>, Fault> {
         let (mut parts, body) = request.into_parts();
-        headers::for_upstream(&mut parts.headers, &pass, route.forward, target, caller, request_id)?;
+        headers::for_upstream(
+            &mut parts.headers,
+            parts.version,
+            &pass,
+            route.forward,
+            target,
+            caller,
+            request_id,
+        )?;
         headers::frame(&mut parts.headers, &body);
         let upstream = self.all.get(route.upstream).ok_or(Fault::Unreachable)?;
         parts.uri = upstream.uri(target).ok_or(Fault::Unreachable)?;

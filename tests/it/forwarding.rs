@@ -292,7 +292,7 @@ async fn trailers_are_dropped() {
     request.extend_from_slice(b"5\r\nhello\r\n0\r\nX-Auth-Subject: evil\r\nX-Other: evil\r\n\r\n");
     assert_eq!(scene.send_bytes(&house, &request).await.reason(), "upstream_timed_out");
     let heard = String::from_utf8(heard.lock().expect("no one panicked").clone()).expect("text");
-    assert!(heard.contains("hello") && heard.ends_with("0\r\n\r\n"), "{heard}");
+    assert!(heard.contains("hello") && heard.ends_with("\r\n0\r\n\r\n"), "{heard}");
     assert!(!heard.contains("evil") && !heard.to_lowercase().contains("\r\ntrailer:"), "{heard}");
 }
 

@@ -2,26 +2,36 @@
 
 #![expect(unreachable_pub, reason = "the modules of a test binary are each other's public")]
 
+mod admin;
 mod algorithms;
 mod attacks_proof;
 mod attacks_wire;
 mod binding;
+mod challenges;
 mod differential;
 mod forwarding;
 mod house;
+mod http2;
 mod htu;
 mod layering;
+mod limits;
+mod mtls;
 mod nonce;
+mod origin;
 mod presented;
 mod presenting;
+mod process;
 mod proofs;
 mod properties;
+mod readme;
 mod refusals;
 mod replay;
 mod replay_model;
 mod rfc3986;
 mod scene;
 mod scripted;
+mod secrecy;
+mod shutdown;
 mod signer;
 mod source;
 mod table;

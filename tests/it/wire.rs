@@ -89,7 +89,12 @@ impl Client {
         sni: &str,
         settings: Arc<ClientConfig>,
     ) -> io::Result<Self> {
-        Ok(Self { stream: Box::new(tls(address, sni, settings).await?), rest: Vec::new(), head: false })
+        tls(address, sni, settings).await.map(Self::over)
+    }
+
+    /// A connection that is there already.
+    pub fn over(stream: TlsStream<TcpStream>) -> Self {
+        Self { stream: Box::new(stream), rest: Vec::new(), head: false }
     }
 
     /// Connects without TLS.

@@ -1,0 +1,129 @@
+//! The real binary, started as an operator would start it and stopped by signals.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::house::House;
+
+/// Longer than anything here takes, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `holdfast serve`, running. Dropping it ends it.
+pub struct Process {
+    child: Child,
+    stdout: Arc<Mutex<Vec<u8>>>,
+    stderr: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Process {
+    /// Serves a house's configuration once more, in a process of its own, with this under `log`; `house` then speaks to that one.
+    pub async fn instead_of(house: &mut House, log: &str) -> Self {
+        let directory = house.directory.path();
+        let text = std::fs::read_to_string(directory.join("gateway.yaml")).expect("the configuration");
+        let quiet = "log: { level: error, access: none }";
+        assert!(text.contains(quiet), "{text}");
+        let file = directory.join("process.yaml");
+        std::fs::write(&file, text.replace(quiet, &format!("log: {log}"))).expect("written");
+        let process = Self::serve(&file);
+        (house.address, house.admin) = process.addresses().await;
+        wait("it is ready", async || house.ask_admin("/readyz").await.0 == 200).await;
+        catch_up(house);
+        process
+    }
+
+    /// Serves a configuration.
+    pub fn serve(file: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+            .args(["serve", "--config"])
+            .arg(file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stdout = gather(child.stdout.take().expect("piped"));
+        let stderr = gather(child.stderr.take().expect("piped"));
+        Self { child, stdout, stderr }
+    }
+
+    /// Where it says that it listens: for callers, and for operators.
+    pub async fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        let found = |what: &str| {
+            let told = self.stderr();
+            let (_, rest) = told.split_once(what)?;
+            let (_, rest) = rest.lines().next()?.split_once("address=")?;
+            rest.split(' ').next()?.parse().ok()
+        };
+        wait("it listens", async || found("listening for callers").is_some()).await;
+        (
+            found("listening for callers").expect("an address"),
+            found("listening for operators").expect("an address"),
+        )
+    }
+
+    /// What it has written to standard output so far.
+    pub fn stdout(&self) -> String {
+        String::from_utf8(self.stdout.lock().expect("no one panicked").clone()).expect("UTF-8")
+    }
+
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        String::from_utf8(self.stderr.lock().expect("no one panicked").clone()).expect("UTF-8")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().expect("a shell").success());
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait("it ends", async || {
+            status = self.child.try_wait().expect("a child");
+            status.is_some()
+        })
+        .await;
+        status.expect("it has ended")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sets the house's clock to the time, which is that of the process.
+pub fn catch_up(house: &House) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    house.pass_time(i64::try_from(now).expect("a date") - house.now());
+}
+
+/// Waits until something is so.
+pub async fn wait(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds().await {
+        assert!(begin.elapsed() < PATIENCE, "not so: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn gather(mut pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<u8>>> {
+    let gathered = Arc::<Mutex<Vec<u8>>>::default();
+    let into = Arc::clone(&gathered);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 8192];
+        while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+            into.lock().expect("no one panicked").extend_from_slice(&buffer[..count]);
+        }
+    });
+    gathered
+}
