@@ -35,7 +35,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How many of them at a time: about a millisecond's worth.
 const SWEEP_BUDGET: usize = 4096;
 /// About how much memory verified tokens may take.
-const TOKEN_CACHE_BYTES: u64 = 64 * 1024 * 1024;
+const TOKEN_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// How long connections may still be taken after the stop signal, so that whoever asks `/readyz` can turn away first.
 const CLOSE_CONNECTIONS_AFTER: Duration = Duration::from_millis(200);
 

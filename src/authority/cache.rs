@@ -14,8 +14,8 @@ use crate::verify::token::VerifiedToken;
 
 /// What one entry takes beside its token's claims: the key, the entry, and the cache's own table.
 const ENTRY_BYTES: u64 = 160;
-/// What an entry takes in all, for the table's first size: a token of RFC 9068 has some 300 bytes of claims.
-const USUAL_BYTES: u64 = 512;
+/// Entries the table has room for at first. It grows with use: made for a full cache at once, it would cost an idle gateway megabytes.
+const FIRST_ENTRIES: usize = 1024;
 
 /// A bounded cache of verified tokens. Losing an entry costs one verification and nothing else.
 pub(super) struct TokenCache(Cache<Digest<AccessToken>, Cached, ByMemory>);
@@ -43,8 +43,7 @@ impl Weighter<Digest<AccessToken>, Cached> for ByMemory {
 impl TokenCache {
     /// A cache of about `bytes` of memory.
     pub(super) fn new(bytes: u64) -> Self {
-        let entries = usize::try_from(bytes / USUAL_BYTES).unwrap_or(usize::MAX);
-        Self(Cache::with_weighter(entries, bytes, ByMemory))
+        Self(Cache::with_weighter(FIRST_ENTRIES, bytes, ByMemory))
     }
 
     /// The entry of this token, for any key set and time.

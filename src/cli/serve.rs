@@ -1,5 +1,6 @@
 //! `holdfast serve`: the gateway, until a signal stops it.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ pub async fn run(path: &Path) -> ExitCode {
     // Standard output is for the access log; what the gateway says of itself goes to standard error.
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(LevelFilter::from_level(config.log.level))
         .with_target(false)
         .init();

@@ -189,7 +189,10 @@ fn split_scheme(line: &HeaderValue) -> Result<(&str, &str), Rejection> {
 }
 
 fn read_token<'r>(text: &'r str, limits: &CredentialLimits) -> Result<RawToken<'r>, Rejection> {
-    if text.contains(',') && text.contains(' ') {
+    if text.is_empty() {
+        return Err(Rejection::CredentialsMalformed);
+    }
+    if text.split_once(',').is_some_and(|(token, rest)| is_token68(token.trim_end()) && rest.contains(' ')) {
         // `DPoP a, Bearer b`: two credentials in one line.
         return Err(Rejection::CredentialsRepeated);
     }
@@ -197,7 +200,8 @@ fn read_token<'r>(text: &'r str, limits: &CredentialLimits) -> Result<RawToken<'
         return Err(Rejection::TokenTooLarge);
     }
     if !is_token68(text) {
-        return Err(Rejection::CredentialsMalformed);
+        // RFC 6750 §3.1 calls a token that is malformed an invalid one: a JSON serialisation, say (T-JWT-26).
+        return Err(Rejection::TokenMalformed);
     }
     Ok(RawToken { text, digest: Digest::of(text.as_bytes()) })
 }
@@ -267,23 +271,24 @@ mod tests {
         assert_eq!(rejection(&[]), Rejection::CredentialsMissing);
         assert_eq!(rejection(&[("authorization", b"")]), Rejection::CredentialsMissing);
         assert_eq!(rejection(&[("authorization", b"Basic eDp5")]), Rejection::CredentialsMissing);
+        for line in ["DPoP", "DPoP ", "Bearer", "DPoP\tabc"] {
+            assert_eq!(
+                rejection(&[("authorization", line.as_bytes())]),
+                Rejection::CredentialsMalformed,
+                "{line}"
+            );
+        }
         for line in [
-            "DPoP",
-            "DPoP ",
-            "Bearer",
-            "DPoP\tabc",
             "DPoP \"x\"",
             "DPoP a b",
             "DPoP a;b",
             "Bearer a,b",
             "DPoP =",
             "DPoP a=b",
+            "DPoP \ta",
+            "DPoP {\"payload\": \"e30\", \"signature\": \"AA\"}",
         ] {
-            assert_eq!(
-                rejection(&[("authorization", line.as_bytes())]),
-                Rejection::CredentialsMalformed,
-                "{line}"
-            );
+            assert_eq!(rejection(&[("authorization", line.as_bytes())]), Rejection::TokenMalformed, "{line}");
         }
         assert_eq!(rejection(&[("authorization", b"DPoP \xc3\xa9")]), Rejection::CredentialsMalformed);
         assert_eq!(rejection(&[("authorization", b"DPoP a, Bearer b")]), Rejection::CredentialsRepeated);

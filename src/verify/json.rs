@@ -169,7 +169,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value<'de>, A::Error> {
-        let mut members: Vec<(Cow<'de, str>, Value<'de>)> = Vec::with_capacity(8);
+        let mut members: Vec<(Cow<'de, str>, Value<'de>)> = Vec::new();
         while let Some((Text(name), value)) = access.next_entry::<Text<'de>, Value<'de>>()? {
             if members.len() == MOST_MEMBERS {
                 return Err(de::Error::custom("too many members"));

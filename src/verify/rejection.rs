@@ -104,7 +104,7 @@ rejections! {
     CredentialsMissing: 401 Bare "credentials_missing" "Send an access token in Authorization, with the DPoP or the Bearer scheme.";
     /// More than one Authorization, or several credentials in one.
     CredentialsRepeated: 400 InvalidRequest "credentials_repeated" "Send exactly one Authorization header with one token.";
-    /// A scheme without a token, or a token that is no token68 (RFC 6750 §2.1).
+    /// A scheme without a token, or no space between them (RFC 6750 §2.1, RFC 9449 §7.1).
     CredentialsMalformed: 400 InvalidRequest "credentials_malformed" "Authorization must be a scheme, a space and one token.";
     /// `access_token` in the query (RFC 6750 §2.3, refused by FAPI 2.0 §5.3.4).
     TokenInQuery: 400 InvalidRequest "token_in_query" "Send the token in Authorization, never in the URL, where logs keep it.";
@@ -160,7 +160,7 @@ rejections! {
 
     /// Longer than `limits.token_bytes`.
     TokenTooLarge: 401 InvalidToken "token_too_large" "The access token is longer than this server reads.";
-    /// Not a compact JWS of two JSON objects, or a claim of the wrong type.
+    /// No token68 (RFC 6750 §2.1), not a compact JWS of two JSON objects, or a claim of the wrong type.
     TokenMalformed: 401 InvalidToken "token_malformed" "The access token is not one this server understands.";
     /// `typ` is not `at+jwt`: another kind of JWT (RFC 9068 §4).
     TokenTyp: 401 InvalidToken "token_typ" "This is not an access token: its typ is not at+jwt.";

@@ -62,7 +62,7 @@ const SPELLINGS: &[Row] = &[
     ("T-REQ-08 R-B-01", "a tab", Refused(CredentialsMalformed), |s, house| {
         authorized(s, house, |line| line.replace(' ', "\t"));
     }),
-    ("T-REQ-08", "a space and a tab", Refused(CredentialsMalformed), |s, house| {
+    ("T-REQ-08", "a space and a tab", Refused(TokenMalformed), |s, house| {
         authorized(s, house, |line| line.replace(' ', " \t"));
     }),
     ("R-B-01", "no space", Refused(CredentialsMissing), |s, house| {
@@ -71,13 +71,13 @@ const SPELLINGS: &[Row] = &[
     ("R-B-01", "a colon", Refused(CredentialsMissing), |s, house| {
         authorized(s, house, |line| line.replace(' ', ":"));
     }),
-    ("R-B-01", "a word behind the token", Refused(CredentialsMalformed), |s, house| {
+    ("R-B-01", "a word behind the token", Refused(TokenMalformed), |s, house| {
         authorized(s, house, |line| format!("{line} x"));
     }),
     ("R-B-01", "a parameter behind the token", Refused(CredentialsRepeated), |s, house| {
         authorized(s, house, |line| format!("{line}, realm=x"));
     }),
-    ("R-B-01", "the scheme twice", Refused(CredentialsMalformed), |s, house| {
+    ("R-B-01", "the scheme twice", Refused(TokenMalformed), |s, house| {
         authorized(s, house, |line| format!("DPoP {line}"));
     }),
     ("T-REQ-09 R-J-03", "DPoP", Refused(CredentialsMalformed), |s, _| only(s, "authorization", "DPoP")),
@@ -88,22 +88,22 @@ const SPELLINGS: &[Row] = &[
         authorized(s, house, |_| "DPoP".into());
     }),
     ("R-J-03", "Bearer", Refused(CredentialsMalformed), |s, _| only(s, "authorization", "Bearer")),
-    ("T-REQ-12 R-J-02", "a quoted token", Refused(CredentialsMalformed), |s, house| {
+    ("T-REQ-12 R-J-02", "a quoted token", Refused(TokenMalformed), |s, house| {
         authorized(s, house, |line| format!("{}\"", line.replace("DPoP ", "DPoP \"")));
     }),
-    ("T-REQ-12", "a comma behind it", Refused(CredentialsMalformed), |s, house| {
+    ("T-REQ-12", "a comma behind it", Refused(TokenMalformed), |s, house| {
         authorized(s, house, |line| format!("{line},"));
     }),
-    ("T-REQ-12", "a semicolon behind it", Refused(CredentialsMalformed), |s, house| {
+    ("T-REQ-12", "a semicolon behind it", Refused(TokenMalformed), |s, house| {
         authorized(s, house, |line| format!("{line};"));
     }),
     ("T-REQ-12", "UTF-8", Refused(CredentialsMalformed), |s, house| {
         authorized(s, house, |line| format!("{line}é"));
     }),
-    ("T-REQ-12", "a percent sign", Refused(CredentialsMalformed), |s, house| {
+    ("T-REQ-12", "a percent sign", Refused(TokenMalformed), |s, house| {
         authorized(s, house, |line| format!("{line}%20"));
     }),
-    ("T-REQ-12", "= in the middle", Refused(CredentialsMalformed), |s, house| {
+    ("T-REQ-12", "= in the middle", Refused(TokenMalformed), |s, house| {
         authorized(s, house, |line| line.replacen('.', "=.", 1));
     }),
     ("T-REQ-12", "NUL", Unread(400), |s, house| authorized(s, house, |line| format!("{line}\0"))),
