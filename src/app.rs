@@ -164,7 +164,7 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
         tokio::time::sleep(opens.saturating_sub(since_epoch)).await;
     }
     if let (Some(socket), Some(address)) = (sockets.admin, admin_address) {
-        info!(%address, "admin listening");
+        info!(%address, "listening for operators");
         let admin = Arc::new(Admin { gateway: Arc::clone(&gateway), stop: stop.clone() });
         // Not among the tasks that are waited for: it answers during the drain, and must not lengthen it.
         tokio::spawn(admin::serve(socket, admin, stop.clone(), config.shutdown_grace));

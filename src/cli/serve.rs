@@ -24,6 +24,7 @@ pub async fn run(path: &Path) -> ExitCode {
     // Standard output is for the access log; what the gateway says of itself goes to standard error.
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // Colours are for people: in a file or a collector their escapes hide what is searched for.
         .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(LevelFilter::from_level(config.log.level))
         .with_target(false)

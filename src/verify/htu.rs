@@ -174,8 +174,9 @@ impl Path {
         let mut segments = text[1..].split('/').peekable();
         let mut empty_segment = false;
         while let Some(segment) = segments.next() {
-            // Some servers cut path parameters first and resolve dots after, so `..;` is `..` to them.
+            // Some servers cut path parameters first and resolve dots after, so `..;` is `..` to them; `..%3B` too, where they decode first.
             let name = segment.split(';').next().unwrap_or(segment);
+            let name = name.split("%3B").next().unwrap_or(name);
             if name == "." || name == ".." {
                 return Err(Rejection::PathAmbiguous);
             }
@@ -407,6 +408,7 @@ mod tests {
             "/a%00",
             "/a%0d%0a",
             "/..;/x",
+            "/..%3bx/y",
             "/.;a=b/x",
         ] {
             assert_eq!(Path::read(raw), Err(Rejection::PathAmbiguous), "{raw}");

@@ -23,12 +23,17 @@ pub struct Target {
 
 impl Target {
     /// Whether the query has a parameter of this name, with a value or without. Names are compared as a form decoder reads them: what is
-    /// refused under one spelling must not pass under another (`%5Fmethod`).
+    /// refused under one spelling must not pass under another (`%5Fmethod`), those of PHP among them, which makes `_` of ` `, `.` and `[`, and lets a name
+    /// begin behind spaces and end before a NUL (`.method`, `+_method`).
     pub fn has_parameter(&self, name: &str) -> bool {
         self.query.as_deref().is_some_and(|query| {
             query.split(['&', ';']).any(|pair| {
                 let written = pair.split_once('=').map_or(pair, |(name, _)| name);
-                decoded(written.as_bytes()).eq(name.bytes())
+                let read = decoded(written.as_bytes())
+                    .skip_while(|byte| matches!(byte, b' ' | b'+'))
+                    .take_while(|byte| *byte != 0)
+                    .map(|byte| if matches!(byte, b' ' | b'+' | b'.' | b'[') { b'_' } else { byte });
+                read.eq(name.bytes())
             })
         })
     }
@@ -97,6 +102,16 @@ mod tests {
             ["access_token=x", "a=b&access_token=x", "access%5Ftoken=x", "%61ccess_token", "a;access_token=x"]
         {
             assert!(has(query, "access_token"), "{query}");
+        }
+        for query in [
+            ".method=DELETE",
+            "+_method",
+            "%20%5fmethod=x",
+            "[method=x",
+            "_method%00.x=DELETE",
+            "a&.metho%64=x",
+        ] {
+            assert!(has(query, "_method"), "{query}");
         }
         for query in ["", "access_token_hint=x", "a=access_token", "%access_token=x"] {
             assert!(!has(query, "access_token"), "{query}");

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::house::{HOST, House, Plan};
 use crate::scene::Scene;
 use crate::scripted;
-use crate::wire;
+use crate::wire::{self, Client};
 
 /// An HTTP/2 connection.
 async fn http2(house: &House) -> http2::SendRequest<Full<Bytes>> {
@@ -303,18 +303,35 @@ async fn others_are_served(what: &str, hold: Hold) {
         };
         let mut settings = wire::settings(rustls::ALL_VERSIONS, None);
         settings.alpn_protocols = vec![protocol.to_vec()];
-        let mut stream = wire::tls(house.address, HOST, Arc::new(settings)).await.expect("the handshake");
+        let settings = Arc::new(settings);
+        let mut stream = loop {
+            if let Ok(stream) = wire::tls(house.address, HOST, Arc::clone(&settings)).await {
+                break stream;
+            }
+        };
         // Until nothing more is taken, or the gateway has had enough.
         drop(tokio::time::timeout(Duration::from_millis(200), stream.write_all(bytes)).await);
         held.push(Box::new(stream));
     }
-    let right = Scene::right(&house);
-    let served = tokio::time::timeout(Duration::from_secs(20), right.send(&house)).await;
-    assert_eq!(served.unwrap_or_else(|_| panic!("{what}: nobody else is served")).status, 200, "{what}");
+    let served = tokio::time::timeout(Duration::from_secs(60), someone_is_served(&house)).await;
+    assert!(served.is_ok(), "{what}: nobody else is served");
     house.gateway.stop();
     let ended = tokio::time::timeout(Duration::from_secs(20), house.gateway.ended()).await;
     assert!(ended.is_ok(), "{what}: the gateway does not stop");
     drop(held);
+}
+
+/// Half a second is short on a busy machine, so whoever is cut off by these limits comes again, as callers do.
+async fn someone_is_served(house: &House) {
+    loop {
+        let request = Scene::right(house).bytes(house);
+        if let Ok(mut client) = Client::connect(house.address, HOST, None).await
+            && let Ok(answer) = client.exchange(&request).await
+        {
+            assert_eq!(answer.status, 200, "{answer:?}");
+            return;
+        }
+    }
 }
 
 /// What stands behind a request that was refused, or that hyper would read in another way, is never a request of its own.

@@ -58,8 +58,11 @@ impl Process {
             let (_, rest) = rest.lines().next()?.split_once("address=")?;
             rest.split(' ').next()?.parse().ok()
         };
-        wait("it listens", async || found(" listening listener=").is_some()).await;
-        (found(" listening listener=").expect("an address"), found(" admin listening ").expect("an address"))
+        wait("it listens", async || found("listening for callers").is_some()).await;
+        (
+            found("listening for callers").expect("an address"),
+            found("listening for operators").expect("an address"),
+        )
     }
 
     /// What it has written to standard output so far.
