@@ -15,7 +15,7 @@ use crate::verify::token::VerifiedToken;
 /// What one entry takes beside its token's claims: the key, the entry, and the cache's own table.
 const ENTRY_BYTES: u64 = 160;
 /// Entries the table has room for at first. It grows with use: made for a full cache at once, it would cost an idle gateway megabytes.
-const FIRST_ENTRIES: usize = 1024;
+const FIRST_ENTRIES: usize = 64;
 
 /// A bounded cache of verified tokens. Losing an entry costs one verification and nothing else.
 pub(super) struct TokenCache(Cache<Digest<AccessToken>, Cached, ByMemory>);

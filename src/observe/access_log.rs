@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use crate::verify::digest::{Certificate, Digest, Key};
 
 /// Lines that may wait.
-const QUEUE: usize = 8192;
+const QUEUE: usize = 2048;
 
 /// The longest method and path that are written whole, in bytes. A head may have a megabyte of either, and thousands of lines may wait.
 const LONGEST: usize = 1024;
