@@ -173,7 +173,7 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
     tasks.spawn(close_after_notice(stop.clone(), closing.clone()));
     let mut public = Vec::with_capacity(listeners.len());
     for (address, socket, listening) in listeners {
-        info!(listener = listening.name, %address, "listening");
+        info!(listener = listening.name, %address, "listening for callers");
         public.push(address);
         let gateway = Arc::clone(&gateway);
         tasks.spawn(accept::serve(socket, listening, gateway, closing.clone(), config.shutdown_grace));

@@ -70,7 +70,8 @@ const HANDLED: [HeaderName; 9] = [
     VIA,
 ];
 
-/// Rewrites a request's headers for the upstream. `version` is that of the caller's request, `caller` is the address of the connection, or as a trusted proxy reported it.
+/// Rewrites a request's headers for the upstream. `version` is that of the caller's request; `caller` is the address of the connection, or as a
+/// trusted proxy reported it.
 ///
 /// # Errors
 /// [`Fault::IdentityUnfit`]

@@ -246,7 +246,6 @@ async fn every_path_has_one_meaning() {
         ("/open/", Open("/open/")),
         ("/Guarded", Open("/Guarded")),
         ("/guardedx", Open("/guardedx")),
-        ("/guarded;x", Open("/guarded;x")),
         ("/guarded%3Bx", Open("/guarded%3Bx")),
         ("/guarded%20", Open("/guarded%20")),
         ("/guarded.", Open("/guarded.")),
@@ -267,6 +266,8 @@ async fn every_path_has_one_meaning() {
         ("/%67uarded", Guarded("/guarded")),
         ("/%67%75%61%72%64%65%64/x", Guarded("/guarded/x")),
         ("/guarded/..x", Guarded("/guarded/..x")),
+        // What cuts parameters off would serve the guarded one.
+        ("/guarded;x", None),
         ("//guarded", None),
         ("/open//guarded", None),
         ("/guarded//", None),

@@ -194,7 +194,7 @@ async fn everything_is_told_and_nothing_is_given_away() {
         Told { route: Some("dpop"), client: Some("app\",\"decision\":\"x\r\n{}"), ..forwarded(&scene) };
     watch.play(&scene, false, told).await;
 
-    // A head that is no request has no line, and the next one is not confused by it.
+    // A head that is no request has a line without an id, and nothing of what it said.
     let mut client = watch.house.connect(HOST, None).await;
     let answer = client
         .exchange(b"GET / HTTP/1.1\r\nhost: x\r\nauthorization: DPoP s3cret-of-a-head\x01\r\n\r\n")
@@ -203,15 +203,28 @@ async fn everything_is_told_and_nothing_is_given_away() {
     watch.secrets.push("s3cret-of-a-head".into());
     watch.secrets.push("czNjcmV0LW9mLWEtcGFzc3dvcmQ=".into());
 
-    wait("every line is written", async || process.stdout().lines().count() >= watch.told.len()).await;
+    let lines = watch.told.len() + 1;
+    wait("every line is written", async || process.stdout().lines().count() >= lines).await;
     let stdout = process.stdout();
-    assert_eq!(stdout.lines().count(), watch.told.len(), "{stdout}");
+    assert_eq!(stdout.lines().count(), lines, "{stdout}");
     for line in stdout.lines() {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        let id = line["request_id"].as_str().expect("an id");
-        let told =
-            watch.told.remove(id).unwrap_or_else(|| panic!("nobody was told this id, or twice: {line}"));
-        judge(&line, &told);
+        match line["request_id"].as_str().expect("an id") {
+            "" => {
+                assert_eq!(
+                    (&line["decision"], &line["reason"]),
+                    (&json!("refused"), &json!("request_malformed"))
+                );
+                assert_eq!(
+                    (&line["method"], &line["path"], line.get("host")),
+                    (&json!(""), &json!(""), None)
+                );
+            }
+            id => {
+                let told = watch.told.remove(id);
+                judge(&line, &told.unwrap_or_else(|| panic!("nobody was told this id, or twice: {line}")));
+            }
+        }
     }
 
     let metrics = watch.house.ask_admin("/metrics").await.1;
