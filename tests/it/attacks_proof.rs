@@ -106,7 +106,7 @@ async fn the_error_is_on_the_challenge_of_the_scheme() {
     let answer = scene.send(&house).await;
     assert_eq!((answer.reason().as_str(), errors(&answer)), ("token_too_large", vec![false, true]));
     let mut scene = Scene::right(&house);
-    scene.credentials = Some(vec![("authorization".into(), "DPoP a b".into())]);
+    scene.credentials = Some(vec![("authorization".into(), "DPoP".into())]);
     let answer = scene.send(&house).await;
     assert_eq!(errors(&answer), [true, true]);
 }
