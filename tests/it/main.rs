@@ -4,12 +4,14 @@
 
 mod admin;
 mod algorithms;
+mod answers;
 mod attacks_proof;
 mod attacks_wire;
 mod binding;
 mod challenges;
 mod differential;
 mod forwarding;
+mod handshake;
 mod house;
 mod http2;
 mod htu;
@@ -24,6 +26,7 @@ mod process;
 mod proofs;
 mod properties;
 mod readme;
+mod reflection;
 mod refusals;
 mod replay;
 mod replay_model;
