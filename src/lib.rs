@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`verify`] | facts → a permit or a rejection; no IO, no clock, no locks | nothing of ours |
 //! | [`config`] | what the operator wrote, checked and immutable | `verify` |
-//! | [`clock`] | the wall clock, as an argument | `verify` |
+//! | [`clock`], [`patience`] | the wall clock, as an argument; how long one side may keep the other waiting | `verify` |
 //! | [`authority`] | issuers' keys, and the cache of verified tokens | `config`, `verify` |
 //! | [`replay`] | which proofs were used | `config`, `verify` |
 //! | [`observe`] | log lines and numbers | `config`, `verify` |
@@ -47,6 +47,7 @@ pub mod demo;
 pub mod forward;
 pub mod gateway;
 pub mod observe;
+pub mod patience;
 pub mod replay;
 pub mod respond;
 pub mod route;

@@ -3,14 +3,13 @@
 use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
 use crate::config::Limits;
+use crate::patience::Patience;
 use crate::verify::rejection::Rejection;
 
 /// Why a body ended before its end. Whatever was sent on of it must not be taken for a whole one.
@@ -48,10 +47,7 @@ pub struct CallerBody {
     incoming: Incoming,
     /// How many bytes may still come.
     allowance: u64,
-    idle_timeout: Duration,
-    /// Made when a body first keeps us waiting; most do not.
-    timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    patience: Patience,
     fault: Option<BodyFault>,
 }
 
@@ -60,9 +56,7 @@ impl CallerBody {
         Self {
             incoming,
             allowance: limits.body_bytes,
-            idle_timeout: limits.idle_timeout,
-            timer: None,
-            waiting: false,
+            patience: Patience::new(limits.idle_timeout),
             fault: None,
         }
     }
@@ -82,17 +76,6 @@ impl CallerBody {
         self.fault = Some(fault);
         Poll::Ready(Some(Err(fault)))
     }
-
-    /// Whether the caller has kept us waiting for too long.
-    fn has_stalled(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = Instant::now() + self.idle_timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if !self.waiting {
-            self.waiting = true;
-            timer.as_mut().reset(deadline);
-        }
-        timer.as_mut().poll(cx).is_ready()
-    }
 }
 
 impl Body for CallerBody {
@@ -109,13 +92,15 @@ impl Body for CallerBody {
         }
         loop {
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Pending if self.has_stalled(cx) => return self.fail(BodyFault::Stalled),
+                Poll::Pending if self.patience.poll_exhausted(cx).is_ready() => {
+                    return self.fail(BodyFault::Stalled);
+                }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Err(_))) => return self.fail(BodyFault::Broken),
                 Poll::Ready(Some(Ok(frame))) => frame,
             };
-            self.waiting = false;
+            self.patience.restore();
             // R-L-01: trailers are dropped, so no field gets past the rules for headers by coming late.
             let Ok(data) = frame.into_data() else { continue };
             let Some(allowance) = self.allowance.checked_sub(data.len() as u64) else {

@@ -9,37 +9,29 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+
+use crate::patience::Patience;
 
 /// A stream whose writes fail once they have been stuck for `limit`. Reads are not limited here: they are in `connection`, `body`.
 #[derive(Debug)]
 pub(super) struct Stall<S> {
     inner: S,
-    limit: Duration,
-    /// Made at the first stuck write and kept; most connections never have one.
-    timer: Option<Pin<Box<Sleep>>>,
-    stuck: bool,
+    patience: Patience,
 }
 
 impl<S> Stall<S> {
     /// Watches over the writes to `inner`.
     pub(super) const fn new(inner: S, limit: Duration) -> Self {
-        Self { inner, limit, timer: None, stuck: false }
+        Self { inner, patience: Patience::new(limit) }
     }
 
     /// Passes a write's outcome on, unless it has been pending for too long.
     fn watch<T>(&mut self, outcome: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
-            self.stuck = false;
+            self.patience.restore();
             return outcome;
         }
-        let deadline = Instant::now() + self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if !self.stuck {
-            self.stuck = true;
-            timer.as_mut().reset(deadline);
-        }
-        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        self.patience.poll_exhausted(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

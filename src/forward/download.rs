@@ -7,35 +7,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
 use super::fault::Fault;
+use crate::patience::Patience;
 
 /// The body of an answer. It ends with [`Fault::TimedOut`] when the upstream sends nothing for `limits.idle_timeout` while the caller waits for
 /// more, or one silent answer would hold a connection of the caller's and one of the upstream's for ever.
 #[derive(Debug)]
 pub struct Download {
     incoming: Incoming,
-    idle_timeout: Duration,
-    /// Made when the upstream first keeps us waiting; most answers come in one piece.
-    timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    patience: Patience,
 }
 
 impl Download {
     pub(super) const fn new(incoming: Incoming, idle_timeout: Duration) -> Self {
-        Self { incoming, idle_timeout, timer: None, waiting: false }
-    }
-
-    /// Whether the upstream has kept the caller waiting for too long.
-    fn has_stalled(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = Instant::now() + self.idle_timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if !self.waiting {
-            self.waiting = true;
-            timer.as_mut().reset(deadline);
-        }
-        timer.as_mut().poll(cx).is_ready()
+        Self { incoming, patience: Patience::new(idle_timeout) }
     }
 }
 
@@ -49,13 +35,15 @@ impl Body for Download {
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         loop {
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Pending if self.has_stalled(cx) => return Poll::Ready(Some(Err(Fault::TimedOut))),
+                Poll::Pending if self.patience.poll_exhausted(cx).is_ready() => {
+                    return Poll::Ready(Some(Err(Fault::TimedOut)));
+                }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Fault::Broken))),
                 Poll::Ready(Some(Ok(frame))) => frame,
             };
-            self.waiting = false;
+            self.patience.restore();
             // RFC 9110 §6.5.1: what may not stand in the head could come behind the body, a second `DPoP-Nonce` for one. Nobody
             // asked for trailers, since `TE` is never passed on.
             if frame.is_data() {
