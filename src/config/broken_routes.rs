@@ -92,7 +92,7 @@ fn routes_and_what_they_rely_on() {
             "\"/accounts/{id}\" }",
             "\"/accounts/{id}\" }\n    upstream: accounts\n  - name: again\n    match: { path: \"/%61ccounts/{other}\" }",
             "{ path: \"/%61",
-            "the match on line 139 is for the same requests",
+            "the match on line 141 is for the same requests",
         )],
     );
 }
