@@ -8,9 +8,10 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+
+use super::jws::BASE64URL;
 
 /// An access token as it stood on the wire: `ath` (RFC 9449 §4.2) and the key of the verified-token cache.
 #[derive(Debug)]
@@ -53,13 +54,13 @@ impl<Of> Digest<Of> {
             return None;
         }
         let mut bytes = [0; 32];
-        let written = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+        let written = BASE64URL.decode_slice(text, &mut bytes).ok()?;
         (written == 32).then_some(Self { bytes, of: PhantomData })
     }
 
     /// The base64url form, 43 characters.
     pub fn to_base64url(self) -> String {
-        URL_SAFE_NO_PAD.encode(self.bytes)
+        BASE64URL.encode(self.bytes)
     }
 
     /// The 32 bytes.
