@@ -25,9 +25,9 @@ fn place(text: &str, from: usize, needle: &str) -> String {
 }
 
 /// Rows of: what is replaced in the sample, by what, what the complaint points at, how its message begins. Nothing else may be said.
-type Row = (&'static str, &'static str, &'static str, &'static str);
+type Row<'r> = (&'r str, &'r str, &'r str, &'r str);
 
-pub(super) fn judge(sample: &str, rows: &[Row]) {
+pub(super) fn judge(sample: &str, rows: &[Row<'_>]) {
     let fixture = Fixture::new();
     fixture.write("certs/not.pem", b"nothing");
     fixture.write("certs/bad-base64.pem", b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n");

@@ -86,13 +86,16 @@ fn routes_and_what_they_rely_on() {
             ("binding: any ", "binding: both ", "both  ", "this route wants a client certificate"),
         ],
     );
+    // The reference grows with every setting, so the line is looked for rather than written down.
+    let taken = r#"match: { path: "/accounts/{id}" }"#;
+    let line = 1 + REFERENCE.lines().position(|line| line.contains(taken)).expect("the route is there");
     judge(
         REFERENCE,
         &[(
             "\"/accounts/{id}\" }",
             "\"/accounts/{id}\" }\n    upstream: accounts\n  - name: again\n    match: { path: \"/%61ccounts/{other}\" }",
             "{ path: \"/%61",
-            "the match on line 141 is for the same requests",
+            &format!("the match on line {line} is for the same requests"),
         )],
     );
 }
