@@ -12,6 +12,7 @@ mod challenges;
 mod differential;
 mod forwarding;
 mod handshake;
+mod health;
 mod house;
 mod http2;
 mod htu;
