@@ -55,6 +55,9 @@ enum Heard {
     Forwarded,
 }
 
+/// What is asked, at which path, with which lines, and what is heard then.
+type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], Heard);
+
 const METHOD: &str = "access-control-request-method";
 const HEADERS: &str = "access-control-request-headers";
 
@@ -65,7 +68,7 @@ async fn preflights() {
     let pages = "authorization, dpop, x-trace";
     let plain = "authorization, dpop, content-type";
     #[rustfmt::skip]
-    let rows: &[(&str, &str, &[(&str, &str)], Heard)] = &[
+    let rows: &[Row] = &[
         ("as browsers ask", "/pages/1", &[("origin", APP), (METHOD, "PUT"), (HEADERS, "authorization,dpop")], Allowed(APP, "GET, PUT", pages)),
         ("no headers asked for", "/pages", &[("origin", APP), (METHOD, "GET")], Allowed(APP, "GET, PUT", pages)),
         ("headers that are not allowed: the browser sees it", "/pages", &[("origin", APP), (METHOD, "GET"), (HEADERS, "x-evil")], Allowed(APP, "GET, PUT", pages)),
