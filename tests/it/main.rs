@@ -9,6 +9,7 @@ mod attacks_proof;
 mod attacks_wire;
 mod binding;
 mod challenges;
+mod cors;
 mod differential;
 mod forwarding;
 mod handshake;
