@@ -200,7 +200,7 @@ fn gateway(config: &mut Config, fence: Option<UnixTime>, clock: Clock) -> Result
         limits: config.limits,
         clock,
         access_log: if config.log.access { AccessLog::to(io::stdout())? } else { AccessLog::none() },
-        metrics: Metrics::new(),
+        metrics: Arc::new(Metrics::new()),
         request_ids: RequestIds::new(u64::from_be_bytes(random()?)),
         routes: Routes::new(config),
     })

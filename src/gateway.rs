@@ -10,12 +10,12 @@ use crate::accept::body::{BodyFault, CallerBody};
 use crate::accept::connection::Session;
 use crate::accept::refusal::Refusal as NoRequest;
 use crate::accept::site::Sites;
-use crate::accept::{Handler, peer, target};
+use crate::accept::{Handler, Reply, peer, target};
 use crate::authority::Tokens;
-use crate::clock::Clock;
+use crate::clock::{Clock, Deadline};
 use crate::config::Limits;
 use crate::cors::{Allowed, Preflight};
-use crate::forward::{Download, Fault, Pass, Upstreams};
+use crate::forward::{Answer, Fault, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
 use crate::replay::memory::MemoryStore;
@@ -32,9 +32,13 @@ use crate::verify::request::{RequestFacts, Target};
 use crate::verify::time::UnixTime;
 
 mod course;
+mod journey;
+mod record;
 
+use course::Course;
 pub use course::RequestIds;
-use course::{Course, Holder};
+pub use journey::{Cut, Journey};
+use record::{Holder, Record};
 
 /// Everything a request meets. Built once by `app`, immutable, shared by all connections.
 pub struct Gateway {
@@ -57,7 +61,7 @@ pub struct Gateway {
     /// One line a request.
     pub access_log: AccessLog,
     /// Numbers.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Makes request ids.
     pub request_ids: RequestIds,
 }
@@ -80,6 +84,8 @@ enum Ending<'g> {
     Refused(Denied),
     Preflight(Allowed<'g>),
     Failed(Fault),
+    /// The token expired while the upstream was still being asked, on a route where nothing outlives its token.
+    Expired,
 }
 
 impl From<Rejection> for Ending<'_> {
@@ -99,73 +105,75 @@ impl From<BodyFault> for Fault {
 }
 
 impl Handler for Gateway {
-    type Body = Body;
+    type Body = Journey;
 
     fn handle(
         &self,
         request: Request<CallerBody>,
         session: Arc<Session>,
-    ) -> impl Future<Output = Response<Body>> + Send {
+    ) -> impl Future<Output = Reply<Journey>> + Send {
         self.answer(request, session)
     }
 
     fn refused(&self, refusal: NoRequest, session: &Session) {
-        Course::never_began(self, refusal, session.peer.ip());
+        Record::never_began(self, refusal, session.peer.ip());
     }
 }
 
 impl Gateway {
-    async fn answer(&self, request: Request<CallerBody>, session: Arc<Session>) -> Response<Body> {
+    async fn answer(&self, request: Request<CallerBody>, session: Arc<Session>) -> Reply<Journey> {
         let mut course = Course::new(self, &request, session.peer.ip());
-        let mut response = match self.pass_on(request, &session, &mut course).await {
-            Ok(response) => {
-                course.ends(Decision::Forwarded, None, response.status());
-                response.map(Body::Upstream)
-            }
+        let outcome = self.pass_on(request, &session, &mut course).await;
+        let readers = course.readers.take();
+        let mut reply = match outcome {
+            Ok(answer) => course.is_answered(answer),
             Err(Ending::Refused(denied)) => {
                 let reason = denied.rejection.label();
                 let response = self.refuse(denied, &course);
-                course.ends(Decision::Refused, Some(reason), response.status());
-                response
+                course.ends(Decision::Refused, Some(reason), response)
             }
             Err(Ending::Preflight(allowed)) => {
-                let response = respond::preflight(allowed, &course.request_id);
-                course.ends(Decision::Answered, Some("preflight"), response.status());
-                response
+                let response = respond::preflight(allowed, &course.record.request_id);
+                course.ends(Decision::Answered, Some("preflight"), response)
             }
             Err(Ending::Failed(fault)) => {
-                course.ends(Decision::Failed, Some(fault.label()), fault.status());
-                respond::fault(fault, &course.request_id)
+                let response = respond::fault(fault, &course.record.request_id);
+                course.ends(Decision::Failed, Some(fault.label()), response)
+            }
+            Err(Ending::Expired) => {
+                let response = self.refuse(Rejection::TokenExpired.into(), &course);
+                course.ends(Decision::Failed, Some(Rejection::TokenExpired.label()), response)
             }
         };
         // The one place for all of them: a page that cannot read its refusal cannot mend it.
-        if let Some(readers) = course.readers.take() {
-            readers.label(response.headers_mut());
+        if let Some(readers) = readers {
+            readers.label(reply.headers_mut());
         }
-        response
+        reply
     }
 
     /// The table of contents: what a request goes through, in the order of cost.
     async fn pass_on<'g>(
         &'g self,
-        request: Request<CallerBody>,
+        mut request: Request<CallerBody>,
         session: &Session,
         course: &mut Course<'g>,
-    ) -> Result<Response<Download>, Ending<'g>> {
+    ) -> Result<Answer, Ending<'g>> {
         let now = self.clock.now();
         let site = self.sites.of(session)?;
-        let target = &*course.target.insert(target::target(&request, site, session)?);
+        let target = &*course.record.target.insert(target::target(&request, site, session)?);
         let caller = peer::caller(request.headers(), site, session)?;
-        course.peer = caller.address;
+        course.record.peer = caller.address;
         // A browser asks before it sends, without token and proof, so this comes before anyone's credentials.
         if let Some(preflight) = Preflight::read(&request)
             && let Ok(route) = self.routes.find(target, preflight.method())
             && let Some(cross_origin) = route.cross_origin()
         {
-            course.route = Some(route);
+            course.record.route = Some(Arc::clone(route.name()));
             return Err(Ending::Preflight(cross_origin.allow(preflight)?));
         }
         let route = self.routes.find(target, request.method())?;
+        course.record.route = Some(Arc::clone(route.name()));
         course.route = Some(route);
         course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
         request.body().declared()?;
@@ -178,17 +186,28 @@ impl Gateway {
                     headers: request.headers(),
                     certificate: caller.certificate,
                 };
-                let permit =
-                    self.admit(&facts, policy, now, &mut course.holder).await.map_err(Ending::Refused)?;
-                course.holder.has_proven(permit.binding());
+                let holder = &mut course.record.holder;
+                let permit = self.admit(&facts, policy, now, holder).await.map_err(Ending::Refused)?;
+                holder.has_proven(permit.binding());
+                if route.streams.end_at_expiry {
+                    course.deadline = Some(Deadline::new(self.clock.clone(), permit.token().good_until()));
+                }
                 Pass::Bound(permit)
             }
         };
-        course.decided = Some(Instant::now());
-        self.upstreams
-            .send(pass, route, target, caller.address, request, &course.request_id)
-            .await
-            .map_err(Ending::Failed)
+        course.record.decided = Some(Instant::now());
+        if let Some(idle_timeout) = route.streams.idle_timeout {
+            request.body_mut().may_be_silent_for(idle_timeout);
+        }
+        course.record.received = request.body().received();
+        let sent =
+            self.upstreams.send(pass, route, target, caller.address, request, &course.record.request_id);
+        let Some(deadline) = &mut course.deadline else { return sent.await.map_err(Ending::Failed) };
+        tokio::select! {
+            biased;
+            answer = sent => answer.map_err(Ending::Failed),
+            () = deadline.passed() => Err(Ending::Expired),
+        }
     }
 
     /// Facts → a permit or a rejection. The order has reasons: everything cheap before everything dear, and the claim last, so that only
@@ -243,9 +262,11 @@ impl Gateway {
 
     fn refuse(&self, denied: Denied, course: &Course<'_>) -> Response<Body> {
         let allow =
-            course.target.as_ref().filter(|_| denied.rejection == Rejection::MethodUnknown).map(|target| {
-                self.routes.methods_at(target).map(http::Method::as_str).collect::<Vec<_>>().join(", ")
-            });
+            course.record.target.as_ref().filter(|_| denied.rejection == Rejection::MethodUnknown).map(
+                |target| {
+                    self.routes.methods_at(target).map(http::Method::as_str).collect::<Vec<_>>().join(", ")
+                },
+            );
         let policy = course.route.and_then(Route::policy);
         let refusal = Refusal {
             rejection: denied.rejection,
@@ -256,7 +277,7 @@ impl Gateway {
             allow: allow.unwrap_or_default(),
             claim_lifetime: self.proofs.claim_lifetime(policy.map_or(NonceRule::None, |policy| policy.nonce)),
         };
-        respond::refusal(&refusal, &course.request_id)
+        respond::refusal(&refusal, &course.record.request_id)
     }
 }
 

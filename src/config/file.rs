@@ -14,7 +14,7 @@ use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
 use super::table::settings;
-use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
+use super::values::{Bytes, Count, FilePath, Millis, Name, Protocol, Scope, Seconds, Text};
 use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, ProxyProtocol};
 use super::{AfterRestart, ClientCertificateHeader};
 use crate::verify::algorithm::Algorithm;
@@ -276,6 +276,12 @@ settings! {
         credentials: Credentials => default "strip";
         /// whether it is told in headers who is calling
         identity: Identity => default "none";
+        /// the protocols that a connection may switch to, such as `websocket`
+        upgrade: List<Protocol> => default "[]";
+        /// how long a body, or both sides of an upgraded connection, may be silent; left out, `limits.idle_timeout`
+        idle_timeout: Millis<10, DAY> => optional;
+        /// whether what is still streaming ends when the token does
+        end_at_expiry: bool => default "false";
     }
 }
 
@@ -332,6 +338,8 @@ settings! {
         header_timeout: Millis<10, HOUR> => default "10s";
         /// of a connection without a request, or a body without a byte
         idle_timeout: Millis<10, HOUR> => default "60s";
+        /// bytes in a second that whoever sends a body or reads an answer must manage, over 20s of waiting for it
+        least_rate: Bytes<1, MIB> => default "500";
     }
 }
 

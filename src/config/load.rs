@@ -147,5 +147,6 @@ fn limits(written: &file::Limits) -> Limits {
         handshake_timeout: written.handshake_timeout.0,
         header_timeout: written.header_timeout.0,
         idle_timeout: written.idle_timeout.0,
+        least_rate: written.least_rate.0,
     }
 }

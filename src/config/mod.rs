@@ -260,8 +260,10 @@ pub struct Route {
     pub upstream: usize,
     /// `require`, or `public: true`
     pub access: Access,
-    /// `forward`
+    /// `forward`: what the upstream gets
     pub forward: Forward,
+    /// `forward`: how long, and what beyond one answer
+    pub streams: Streams,
     /// `cors`; `None`: the gateway has no part in it
     pub cors: Option<Cors>,
 }
@@ -341,6 +343,17 @@ pub enum CorsOrigins {
     Listed(Vec<Origin>),
 }
 
+/// What of `forward` is about requests that go on for long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Streams {
+    /// `upgrade`: protocols, in lower case
+    pub upgrade: Vec<String>,
+    /// `idle_timeout`; `None` is that of `limits`
+    pub idle_timeout: Option<Duration>,
+    /// `end_at_expiry`; never on a public route
+    pub end_at_expiry: bool,
+}
+
 /// `log`.
 #[derive(Clone, Copy, Debug)]
 pub struct Log {
@@ -374,4 +387,6 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// `idle_timeout`: a connection without a request, or a body without a byte; default 60 s
     pub idle_timeout: Duration,
+    /// `least_rate`: bytes in a second, of a body and of an answer that is read; default 500
+    pub least_rate: u64,
 }

@@ -12,7 +12,7 @@ use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
     Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, PathMatch, ReplayMemory, Route,
-    RouteMatch, Segment, ServerCertificate, TlsSettings, Upstream,
+    RouteMatch, Segment, ServerCertificate, Streams, TlsSettings, Upstream,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
 use crate::verify::credential::CredentialLimits;
@@ -94,6 +94,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
             handshake_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            least_rate: 500,
         },
         shutdown_grace: Duration::from_secs(2),
     })
@@ -137,5 +138,6 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
         }),
         forward: Forward { keep_credentials: false, identity_headers: true },
         cors: None,
+        streams: Streams::default(),
     }
 }

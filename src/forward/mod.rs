@@ -7,6 +7,7 @@ mod download;
 mod fault;
 mod headers;
 mod identity;
+mod upgrade;
 mod upload;
 
 use std::net::IpAddr;
@@ -32,6 +33,8 @@ use crate::verify::request::Target;
 
 pub use download::Download;
 pub use fault::Fault;
+use upgrade::Asked;
+pub use upgrade::Switched;
 use upload::Upload;
 
 /// Connections to an upstream that wait for another request are closed after this time.
@@ -45,6 +48,15 @@ pub enum Pass {
     Bound(Permit),
     /// A public route.
     Public(PublicRoute),
+}
+
+/// What an upstream says to a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// An answer in HTTP.
+    Http(Response<Download>),
+    /// 101: what comes next is the protocol that the caller asked for and its route allows.
+    Switched(Response<()>, Switched),
 }
 
 /// Every upstream, with its pool of connections. `B` is the body of a caller's request.
@@ -74,7 +86,8 @@ where
         Ok(Self { all, idle_timeout })
     }
 
-    /// Sends a request to the route's upstream and returns the head of its answer; the bodies stream both ways.
+    /// Sends a request to the route's upstream and returns the head of its answer; the bodies stream both ways, as does what comes behind
+    /// a switch of protocols.
     ///
     /// The request's headers are rewritten first: see `headers` for what goes and what comes. What is forwarded is
     /// `target`, the very path that was authorised. `caller` is the address that is reported to the upstream.
@@ -89,8 +102,9 @@ where
         caller: IpAddr,
         request: Request<B>,
         request_id: &HeaderValue,
-    ) -> Result<Response<Download>, Fault> {
+    ) -> Result<Answer, Fault> {
         let (mut parts, body) = request.into_parts();
+        let asked = Asked::of(&parts, !body.is_end_stream(), &route.streams.upgrade);
         headers::for_upstream(
             &mut parts.headers,
             parts.version,
@@ -101,17 +115,31 @@ where
             request_id,
         )?;
         headers::frame(&mut parts.headers, &body);
+        if let Some(asked) = &asked {
+            asked.ask(&mut parts.headers);
+        }
         let upstream = self.all.get(route.upstream).ok_or(Fault::Unreachable)?;
         parts.uri = upstream.uri(target).ok_or(Fault::Unreachable)?;
         parts.version = Version::HTTP_11;
         let mut response = upstream.exchange(Request::from_parts(parts, body)).await?;
-        // RFC 9110 §15.2.2: it answers an Upgrade, and none is ever passed on. Handed to the caller, it would end the connection without
-        // an answer, or be taken for a tunnel (T-PXY-08).
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Fault::Broken);
-        }
+        let idle_timeout = route.streams.idle_timeout.unwrap_or(self.idle_timeout);
+        let granted = match (asked, response.status()) {
+            (Some(asked), StatusCode::SWITCHING_PROTOCOLS) if asked.is_granted_by(response.headers()) => {
+                Some(asked)
+            }
+            // RFC 9110 §15.2.2: it answers nothing that was asked. Handed to the caller, it would be taken for a tunnel (T-PXY-08).
+            (_, StatusCode::SWITCHING_PROTOCOLS) => return Err(Fault::Broken),
+            _ => None,
+        };
         headers::for_caller(response.headers_mut(), &pass, route.forward, request_id);
-        Ok(response.map(|body| Download::new(body, self.idle_timeout)))
+        let response = response.map(|body| Download::new(body, idle_timeout));
+        match granted {
+            None => Ok(Answer::Http(response)),
+            Some(asked) => {
+                let (head, switched) = Switched::behind(response, asked).await?;
+                Ok(Answer::Switched(head, switched))
+            }
+        }
     }
 }
 
