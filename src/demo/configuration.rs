@@ -137,5 +137,6 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
             audiences: Vec::new(),
         }),
         forward: Forward { keep_credentials: false, identity_headers: true },
+        cors: None,
     }
 }
