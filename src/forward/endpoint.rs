@@ -86,13 +86,13 @@ where
     pub(super) async fn connection(&self, wanted: Wanted) -> Result<Connected<B>, ConnectError> {
         match (self.protocol, wanted) {
             (Protocol::Http1, Wanted::Any) => match self.pool.take() {
-                Some(link) => return Ok(Connected { link, reused: true }),
+                Some(link) => Ok(Connected { link, reused: true }),
                 None => self.in_time(self.dial()).await,
             },
             (Protocol::Http1, Wanted::Fresh) => self.in_time(self.dial()).await,
             // One that is closed is never shared, so whatever is there is as good as a new one.
             (Protocol::Http2, _) => match self.pool.share() {
-                Some(link) => return Ok(Connected { link, reused: true }),
+                Some(link) => Ok(Connected { link, reused: true }),
                 None => self.in_time(self.dial_shared()).await,
             },
         }
