@@ -126,7 +126,7 @@ impl Gateway {
         let outcome = self.pass_on(request, &session, &mut course).await;
         let readers = course.readers.take();
         let mut reply = match outcome {
-            Ok(answer) => course.is_answered(answer),
+            Ok(answer) => course.goes_on_with(answer),
             Err(Ending::Refused(denied)) => {
                 let reason = denied.rejection.label();
                 let response = self.refuse(denied, &course);

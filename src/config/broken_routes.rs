@@ -110,6 +110,16 @@ fn routes_and_what_they_rely_on() {
             ("binding: any ", "binding: both ", "both  ", "this route wants a client certificate"),
         ],
     );
+    let over_http2 = EXAMPLE.replace("    servers: [", "    protocol: http2\n    servers: [");
+    judge(
+        &over_http2,
+        &[(
+            "identity: headers ",
+            "identity: headers\n      upgrade: [websocket] ",
+            "[websocket] ",
+            "an HTTP/2 upstream switches to no other protocol",
+        )],
+    );
     // The reference grows with every setting, so the line is looked for rather than written down.
     let taken = r#"match: { path: "/accounts/{id}" }"#;
     let line = 1 + REFERENCE.lines().position(|line| line.contains(taken)).expect("the route is there");

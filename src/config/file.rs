@@ -14,9 +14,9 @@ use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
 use super::table::settings;
-use super::values::{Bytes, Count, FilePath, Millis, Name, Protocol, Scope, Seconds, Text};
+use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text, UpgradeToken};
 use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, ProxyProtocol};
-use super::{AfterRestart, ClientCertificateHeader};
+use super::{AfterRestart, ClientCertificateHeader, Protocol};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
 use crate::verify::policy::{BindingRule, NonceRule};
@@ -208,6 +208,8 @@ settings! {
     Upstream {
         /// http or https origins
         servers: List<Origin, 1> => required;
+        /// `http1`, or `http2`: by ALPN over TLS, with prior knowledge without
+        protocol: Protocol => default "http1";
         /// for https servers; left out, the system's roots
         trust: CaTrust => optional;
         /// for a connection to a server
@@ -277,7 +279,7 @@ settings! {
         /// whether it is told in headers who is calling
         identity: Identity => default "none";
         /// the protocols that a connection may switch to, such as `websocket`
-        upgrade: List<Protocol> => default "[]";
+        upgrade: List<UpgradeToken> => default "[]";
         /// how long a body, or both sides of an upgraded connection, may be silent; left out, `limits.idle_timeout`
         idle_timeout: Millis<10, DAY> => optional;
         /// whether what is still streaming ends when the token does

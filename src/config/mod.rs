@@ -18,6 +18,7 @@ mod material;
 mod pattern;
 mod proofs;
 mod route;
+mod streams;
 mod table;
 mod toml;
 mod upstream;
@@ -58,6 +59,7 @@ pub use document::Format;
 pub use environment::Environment;
 pub use file::settings;
 pub use load::{load, read};
+pub use streams::Streams;
 
 /// The whole configuration.
 #[derive(Debug)]
@@ -241,12 +243,23 @@ pub struct Upstream {
     pub name: String,
     /// `servers`, at least one: http or https origins
     pub servers: Vec<Origin>,
+    /// `protocol`
+    pub protocol: Protocol,
     /// `trust`: the CA of https servers; `None` is the system's roots
     pub trust: Option<Arc<RootCertStore>>,
     /// `connect_timeout`; default 5 s
     pub connect_timeout: Duration,
     /// `response_timeout`: until the head of the answer; default 60 s
     pub response_timeout: Duration,
+}
+
+/// `protocol` of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2: by ALPN over TLS, with prior knowledge without (RFC 9113 §3.2, §3.3)
+    Http2,
 }
 
 /// One of `routes`.
@@ -341,17 +354,6 @@ pub enum CorsOrigins {
     Any,
     /// These, at least one
     Listed(Vec<Origin>),
-}
-
-/// What of `forward` is about requests that go on for long.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Streams {
-    /// `upgrade`: protocols, in lower case
-    pub upgrade: Vec<String>,
-    /// `idle_timeout`; `None` is that of `limits`
-    pub idle_timeout: Option<Duration>,
-    /// `end_at_expiry`; never on a public route
-    pub end_at_expiry: bool,
 }
 
 /// `log`.

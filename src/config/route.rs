@@ -9,9 +9,10 @@ use super::decode::{List, Named, Setting, Wrong};
 use super::either;
 use super::file;
 use super::pattern::{self, Allowed};
+use super::streams;
 use super::values::Text;
 use super::words::{Credentials, Identity};
-use super::{Access, ClientCertificateHeader, Forward, PathMatch, Route, RouteMatch, Streams};
+use super::{Access, ClientCertificateHeader, Forward, PathMatch, Route, RouteMatch};
 use crate::verify::policy::{BindingRule, NonceRule, Policy};
 
 /// What routes name or rely on.
@@ -39,7 +40,7 @@ pub(super) fn routes(
             complaints.add_with(name.span, message, "names tell routes apart in logs and metrics");
         }
         judge_access(route, around, complaints);
-        judge_upgrade(route, complaints);
+        let streams = streams::streams(route, around, complaints);
         let upstream = upstream_of(route, around, complaints);
         let cors = route.cors.as_ref().map(|written| cors::cors(written, complaints));
         let Some(written_match) = &route.matches else { continue };
@@ -55,11 +56,7 @@ pub(super) fn routes(
                 keep_credentials: route.forward.credentials.value == Credentials::Keep,
                 identity_headers: route.forward.identity.value == Identity::Headers,
             },
-            streams: Streams {
-                upgrade: route.forward.upgrade.items.iter().map(|protocol| protocol.0.clone()).collect(),
-                idle_timeout: route.forward.idle_timeout.as_ref().map(|timeout| timeout.0),
-                end_at_expiry: route.forward.end_at_expiry.value,
-            },
+            streams,
             cors: cors.flatten(),
         });
     }
@@ -110,14 +107,6 @@ fn judge_access(route: &file::Route, around: Around<'_>, complaints: &mut Compla
             let mend = "leave out `identity`; what callers send under these names is removed on every route";
             complaints.add_with(forward.identity.span, "a public route knows no identity", mend);
         }
-        if forward.end_at_expiry.value {
-            let mend = "leave out `end_at_expiry`, or `public`";
-            complaints.add_with(
-                forward.end_at_expiry.span,
-                "a public route has no token that could expire",
-                mend,
-            );
-        }
         return;
     }
     let binding = &require.binding;
@@ -141,23 +130,6 @@ fn judge_access(route: &file::Route, around: Around<'_>, complaints: &mut Compla
         && binding.value == BindingRule::Mtls
     {
         complaints.add(nonce.span, "a nonce is in a DPoP proof, and this route is for certificates alone");
-    }
-}
-
-/// A WebSocket begins with GET (RFC 6455 §4.1), so a route that does not take it has none.
-fn judge_upgrade(route: &file::Route, complaints: &mut Complaints) {
-    let upgrade = &route.forward.upgrade;
-    let websocket = upgrade.items.iter().any(|protocol| protocol.0 == "websocket");
-    let methods = route.matches.as_ref().and_then(|matches| matches.methods.as_ref());
-    if websocket
-        && methods.is_some_and(|methods| methods.whole && !methods.values().contains(&http::Method::GET))
-    {
-        let mend = "add GET to `methods`, or leave out `upgrade`";
-        complaints.add_with(
-            upgrade.span,
-            "a WebSocket begins with GET, which this route does not take",
-            mend,
-        );
     }
 }
 

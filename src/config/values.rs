@@ -158,9 +158,9 @@ impl FromText for Name {
 
 /// A protocol that a connection may be switched to (RFC 9110 §7.8), in lower case: names are compared so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Protocol(pub(super) String);
+pub(super) struct UpgradeToken(pub(super) String);
 
-impl FromText for Protocol {
+impl FromText for UpgradeToken {
     const ANY_WORD: bool = true;
 
     fn from_text(text: &str) -> Result<Self, Wrong> {

@@ -182,8 +182,8 @@ mod tests {
         let asks = |head: &Parts| Asked::of(head, false, &allowed).is_some();
         assert!(asks(&handshake("upgrade", "websocket", KEY, "13")));
         assert!(asks(&head(&[("connection", "upgrade"), ("upgrade", "tcp")])));
-        assert!(!Asked::of(&handshake("upgrade", "websocket", KEY, "13"), true, &allowed).is_some());
-        assert!(!Asked::of(&handshake("upgrade", "websocket", KEY, "13"), false, &[]).is_some());
+        assert!(Asked::of(&handshake("upgrade", "websocket", KEY, "13"), true, &allowed).is_none());
+        assert!(Asked::of(&handshake("upgrade", "websocket", KEY, "13"), false, &[]).is_none());
         for (connection, upgrade, key, version) in [
             ("keep-alive", "websocket", KEY, "13"),
             ("upgrade", "h2c", KEY, "13"),

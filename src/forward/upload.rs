@@ -1,4 +1,4 @@
-//! A caller's body on its way to the upstream: it notes that it moves, and why it broke off.
+//! A caller's body on its way to the upstream: it notes that it moves, and why it broke off. Its trailers say what trailers may.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::fault::Fault;
+use super::trailers::{self, TooMany};
 
 /// What the two ends of an upload share.
 #[derive(Debug, Default)]
@@ -20,7 +21,8 @@ struct Shared {
 /// The body, as the client to the upstream reads it.
 #[derive(Debug)]
 pub(super) struct Upload<B> {
-    body: B,
+    /// `None` where there is nothing to send: also in the copy of a request without a body.
+    body: Option<B>,
     shared: Option<Arc<Shared>>,
 }
 
@@ -30,12 +32,27 @@ pub(super) struct Progress(Option<Arc<Shared>>);
 
 impl<B: Body> Upload<B> {
     pub(super) fn new(body: B) -> (Self, Progress) {
-        let shared = (!body.is_end_stream()).then(Arc::<Shared>::default);
-        (Self { body, shared: shared.clone() }, Progress(shared))
+        if body.is_end_stream() {
+            return (Self::none(), Progress(None));
+        }
+        let shared = Arc::<Shared>::default();
+        (Self { body: Some(body), shared: Some(Arc::clone(&shared)) }, Progress(Some(shared)))
+    }
+}
+
+impl<B> Upload<B> {
+    /// No body.
+    pub(super) const fn none() -> Self {
+        Self { body: None, shared: None }
     }
 }
 
 impl Progress {
+    /// Whether there is no body at all.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Whether a part of the body went out since the last time this was asked.
     pub(super) fn moved(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| shared.moved.swap(false, Ordering::Relaxed))
@@ -57,29 +74,37 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        match polled {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(frame)) => {
-                let frame = frame.map_err(Into::into);
-                if let Some(shared) = &this.shared {
-                    shared.moved.store(true, Ordering::Relaxed);
-                    if let Err(fault) = &frame {
-                        // The first reason counts; a second one cannot come, since the client stops reading.
-                        let _ = shared.fault.set(*fault);
-                    }
-                }
-                Poll::Ready(Some(frame))
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let frame = match Pin::new(body).poll_frame(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(frame)) => frame.map_err(Into::into),
+        };
+        // They end the body, so where nothing is left of them, nothing comes. HTTP/1.1 upstreams get none: they are not announced (RFC 9110 §6.6.2).
+        let frame = match frame.map(Frame::into_trailers) {
+            Ok(Err(data)) => Ok(data),
+            Ok(Ok(trailers)) => match trailers::filter(trailers) {
+                Ok(None) => return Poll::Ready(None),
+                Ok(Some(trailers)) => Ok(Frame::trailers(trailers)),
+                Err(TooMany) => Err(Fault::BodyBroken),
+            },
+            Err(fault) => Err(fault),
+        };
+        if let Some(shared) = &this.shared {
+            shared.moved.store(true, Ordering::Relaxed);
+            if let Err(fault) = &frame {
+                // The first reason counts; a second one cannot come, since the client stops reading.
+                let _ = shared.fault.set(*fault);
             }
         }
+        Poll::Ready(Some(frame))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }

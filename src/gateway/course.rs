@@ -66,7 +66,7 @@ impl<'g> Course<'g> {
     }
 
     /// The upstream has answered. The record stays open until the last of that has gone.
-    pub(super) fn is_answered(self, answer: Answer) -> Reply<Journey> {
+    pub(super) fn goes_on_with(self, answer: Answer) -> Reply<Journey> {
         let Self { mut record, route, deadline, readers: _ } = self;
         match answer {
             Answer::Http(response) => {

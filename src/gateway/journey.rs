@@ -84,6 +84,7 @@ impl HttpBody for Journey {
             Poll::Pending => {}
             Poll::Ready(None) => self.arrive(),
             Poll::Ready(Some(Err(fault))) => self.cut(fault.label()),
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => self.arrive(),
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 if let Some(record) = &mut self.record {

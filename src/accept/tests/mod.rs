@@ -117,7 +117,9 @@ impl Answers {
             upstream: Box::new(far),
             idle_timeout: Some(Duration::from_secs(300)),
             deadline: None,
-            ended: Box::new(move |how| drop(end.send(how))),
+            ended: Box::new(move |how| {
+                let _ = end.send(how);
+            }),
         };
         *self.upstream.lock().expect("no test panics with this lock") = Some((near, ended));
         let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
