@@ -1,7 +1,7 @@
 //! The words of each choice. None is `yes`, `no`, `on` or `off`: YAML 1.1 tools turn those into booleans.
 
 use super::decode::Words;
-use super::{AfterRestart, ClientCertificateHeader};
+use super::{AfterRestart, ClientCertificateHeader, Protocol};
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::token::TokenType;
 
@@ -63,6 +63,7 @@ words! {
         "none" => ClientCertificateHeader::None, "client-cert" => ClientCertificateHeader::ClientCert; later "xfcc"
     }
     ProxyProtocol { "none" => ProxyProtocol::None; later "required" }
+    Protocol { "http1" => Protocol::Http1, "http2" => Protocol::Http2 }
     TokenType { "at+jwt" => TokenType::AtJwt, "any" => TokenType::Any }
     NonceRule { "none" => NonceRule::None, "required" => NonceRule::Required }
     AfterRestart { "refuse" => AfterRestart::Refuse, "accept" => AfterRestart::Accept }

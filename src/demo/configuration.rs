@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
-    Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, PathMatch, ReplayMemory, Route,
-    RouteMatch, Segment, ServerCertificate, TlsSettings, Upstream,
+    Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, PathMatch, Protocol, ReplayMemory,
+    Route, RouteMatch, Segment, ServerCertificate, TlsSettings, Upstream,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
 use crate::verify::credential::CredentialLimits;
@@ -74,6 +74,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
         },
         upstreams: vec![Upstream {
             name: "echo".to_owned(),
+            protocol: Protocol::Http1,
             servers: vec![at(Scheme::Http, &upstream.ip().to_string(), upstream.port())],
             trust: None,
             connect_timeout: Duration::from_secs(5),

@@ -13,6 +13,7 @@ mod cors;
 mod differential;
 mod forwarding;
 mod handshake;
+mod health;
 mod house;
 mod http2;
 mod htu;
