@@ -11,14 +11,17 @@ mod answer;
 pub mod body;
 mod chunked;
 pub mod connection;
+mod forwarded;
 mod frames;
 mod framing;
 mod head;
 pub mod peer;
+mod proxy_protocol;
 pub mod refusal;
 mod stall;
 pub mod target;
 pub mod tls;
+mod xfcc;
 
 #[cfg(test)]
 mod tests;
