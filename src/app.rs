@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::accept::site::Sites;
 use crate::accept::tls::TlsFault;
 use crate::accept::{self, Listening};
 use crate::admin::{self, Admin};
@@ -173,7 +174,7 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
     tasks.spawn(close_after_notice(stop.clone(), closing.clone()));
     let mut public = Vec::with_capacity(listeners.len());
     for (address, socket, listening) in listeners {
-        info!(listener = listening.name, %address, "listening for callers");
+        info!(listener = &*listening.name, %address, "listening for callers");
         public.push(address);
         let gateway = Arc::clone(&gateway);
         tasks.spawn(accept::serve(socket, listening, gateway, closing.clone(), config.shutdown_grace));
@@ -185,6 +186,7 @@ pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result
 /// What a request meets, from the configuration.
 fn gateway(config: &mut Config, fence: Option<UnixTime>, clock: Clock) -> Result<Gateway, StartError> {
     Ok(Gateway {
+        sites: Sites::new(&config.listeners),
         tokens: Tokens::new(&config.issuers, TOKEN_CACHE_BYTES)?,
         proofs: DpopRules {
             nonces: nonce_ring(config)?,

@@ -9,6 +9,7 @@ use http::{Request, Response};
 use crate::accept::body::{BodyFault, CallerBody};
 use crate::accept::connection::Session;
 use crate::accept::refusal::Refusal as NoRequest;
+use crate::accept::site::Sites;
 use crate::accept::{Handler, peer, target};
 use crate::authority::Tokens;
 use crate::clock::Clock;
@@ -36,6 +37,8 @@ use course::{Course, Holder};
 
 /// Everything a request meets. Built once by `app`, immutable, shared by all connections.
 pub struct Gateway {
+    /// What each listener serves, and whom it believes.
+    pub sites: Sites,
     /// Which route.
     pub routes: Routes,
     /// Whose tokens.
@@ -138,8 +141,9 @@ impl Gateway {
         course: &mut Course<'g>,
     ) -> Result<Response<Download>, Ending> {
         let now = self.clock.now();
-        let target = &*course.target.insert(target::target(&request, session)?);
-        let caller = peer::caller(request.headers(), session)?;
+        let site = self.sites.of(session)?;
+        let target = &*course.target.insert(target::target(&request, site, session)?);
+        let caller = peer::caller(request.headers(), site, session)?;
         course.peer = caller.address;
         let route = self.routes.find(target, request.method())?;
         course.route = Some(route);

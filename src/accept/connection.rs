@@ -65,15 +65,8 @@ pub struct Session {
     pub certificate: Option<Digest<Certificate>>,
     /// Whether the connection is encrypted.
     pub tls: bool,
-    /// The listener it came in by.
-    pub listener: Arc<Listening>,
-}
-
-impl Session {
-    /// Whether the peer is one of the listener's `trusted_proxies`, so that what it reports about callers is believed.
-    pub fn is_from_trusted_proxy(&self) -> bool {
-        self.listener.trusts(self.peer.ip())
-    }
+    /// The name of the listener it came in by: see [`Sites::of`](super::site::Sites::of).
+    pub listener: Arc<str>,
 }
 
 /// Serves a connection to its end: the peer's, a limit's, or that of `grace` after `stop`.
@@ -93,8 +86,9 @@ pub(super) async fn serve<H: Handler>(
     let limits = listener.limits;
     let socket = Stall::new(socket, limits.idle_timeout);
     let ending = Ending { limits, stop, grace };
-    let plain = Session { peer, server_name: None, certificate: None, tls: false, listener };
-    let Transport::Tls(acceptor) = &plain.listener.transport else {
+    let name = Arc::clone(&listener.name);
+    let plain = Session { peer, server_name: None, certificate: None, tls: false, listener: name };
+    let Transport::Tls(acceptor) = &listener.transport else {
         return http1(socket, Arc::new(plain), handler, ending).await;
     };
     let handshake = tokio::select! {

@@ -18,6 +18,7 @@ mod head;
 pub mod peer;
 mod proxy_protocol;
 pub mod refusal;
+pub mod site;
 mod stall;
 pub mod target;
 pub mod tls;
@@ -29,13 +30,11 @@ mod tests;
 use std::error::Error;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -46,8 +45,7 @@ use self::body::CallerBody;
 use self::connection::{LINGER, Session};
 use self::refusal::Refusal;
 use self::tls::TlsFault;
-use crate::config::{ClientCertificateHeader, Limits, Listener, ListenerTls};
-use crate::verify::htu::Origin;
+use crate::config::{Limits, Listener, ListenerTls};
 
 /// The first and the longest pause after the system refused to give us a connection.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -71,17 +69,12 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// What all connections of one listener share. Built once.
+/// What the connections of one listener are carried by. What their requests are judged by is the listener's [`site::Site`].
 pub struct Listening {
     /// `name`
-    pub name: String,
-    /// `public_urls`: the origins that are served here
-    pub origins: Vec<Arc<Origin>>,
+    pub name: Arc<str>,
     /// `limits`
     pub limits: Limits,
-    /// `client_certificate_header`
-    pub client_certificate_header: ClientCertificateHeader,
-    trusted_proxies: Vec<IpNet>,
     transport: Transport,
     slots: Arc<Semaphore>,
 }
@@ -109,21 +102,7 @@ impl Listening {
                 Transport::Tls(TlsAcceptor::from(Arc::new(tls::server_config(settings)?)))
             }
         };
-        Ok(Self {
-            name: listener.name.clone(),
-            origins: listener.origins.clone(),
-            limits,
-            client_certificate_header: listener.client_certificate_header,
-            trusted_proxies: listener.trusted_proxies.clone(),
-            transport,
-            slots,
-        })
-    }
-
-    /// Whether `address` is one of `trusted_proxies`. An IPv4 address that came through an IPv6 socket is the IPv4 address.
-    pub fn trusts(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.trusted_proxies.iter().any(|range| range.contains(&address))
+        Ok(Self { name: Arc::from(listener.name.as_str()), limits, transport, slots })
     }
 }
 
@@ -168,7 +147,7 @@ pub async fn serve<H: Handler>(
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory: asking again at once would only burn the processor that could free some.
-                tracing::warn!(listener = listener.name, %error, "no connection can be accepted");
+                tracing::warn!(listener = &*listener.name, %error, "no connection can be accepted");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -177,7 +156,7 @@ pub async fn serve<H: Handler>(
     drop(socket);
     tasks.close();
     if tokio::time::timeout(grace + LINGER * 2, tasks.wait()).await.is_err() {
-        tracing::warn!(listener = listener.name, tasks = tasks.len(), "connections outlived the drain");
+        tracing::warn!(listener = &*listener.name, tasks = tasks.len(), "connections outlived the drain");
     }
 }
 

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::connection::Session;
+use super::site::Site;
 use super::target::{Line, single};
 use super::tls::LARGEST_CERTIFICATE;
 use crate::config::ClientCertificateHeader;
@@ -28,31 +29,31 @@ pub struct Caller {
     pub certificate: Option<Digest<Certificate>>,
 }
 
-/// The caller of a request with these headers.
+/// The caller of a request with these headers; `site` is that of the listener which the session came in by.
 ///
 /// # Errors
 /// [`Rejection::ForwardedInvalid`] or [`Rejection::ClientCertInvalid`], for a trusted proxy's headers only.
-pub fn caller(headers: &HeaderMap, session: &Session) -> Result<Caller, Rejection> {
-    if !session.is_from_trusted_proxy() {
+pub fn caller(headers: &HeaderMap, site: &Site, session: &Session) -> Result<Caller, Rejection> {
+    if !site.trusts(session.peer.ip()) {
         return Ok(Caller { address: session.peer.ip().to_canonical(), certificate: session.certificate });
     }
-    let certificate = match session.listener.client_certificate_header {
+    let certificate = match site.client_certificate_header {
         ClientCertificateHeader::None => session.certificate,
         // The session's certificate is the proxy's own, so it must not stand in where none is reported.
         ClientCertificateHeader::ClientCert => reported_certificate(headers)?,
     };
-    Ok(Caller { address: reported_address(headers, session)?, certificate })
+    Ok(Caller { address: reported_address(headers, site, session)?, certificate })
 }
 
 /// The rightmost address of `X-Forwarded-For` that is not one of our proxies: each proxy appends the peer it saw, so what stands
 /// further left was written by nobody we trust.
-fn reported_address(headers: &HeaderMap, session: &Session) -> Result<IpAddr, Rejection> {
+fn reported_address(headers: &HeaderMap, site: &Site, session: &Session) -> Result<IpAddr, Rejection> {
     let mut address = session.peer.ip().to_canonical();
     for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
         let line = line.to_str().map_err(|_| Rejection::ForwardedInvalid)?;
         for entry in line.rsplit(',') {
             address = read_address(entry.trim()).ok_or(Rejection::ForwardedInvalid)?;
-            if !session.listener.trusts(address) {
+            if !site.trusts(address) {
                 return Ok(address);
             }
         }

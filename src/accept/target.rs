@@ -10,6 +10,7 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::connection::Session;
+use super::site::Site;
 use crate::verify::htu::{Authority, Origin, Path, Scheme};
 use crate::verify::rejection::Rejection;
 use crate::verify::request::Target;
@@ -17,20 +18,20 @@ use crate::verify::request::Target;
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Where `request` was sent to. Whether a route exists there is not looked at.
+/// Where `request` was sent to; `site` is that of the listener which the session came in by. Whether a route exists there is not looked at.
 ///
 /// # Errors
 /// [`Rejection::MethodRefused`], [`Rejection::HostInvalid`], [`Rejection::SniMismatch`], [`Rejection::ForwardedInvalid`],
 /// [`Rejection::HostUnknown`], [`Rejection::PathInvalid`] or [`Rejection::PathAmbiguous`].
-pub fn target<B>(request: &Request<B>, session: &Session) -> Result<Target, Rejection> {
+pub fn target<B>(request: &Request<B>, site: &Site, session: &Session) -> Result<Target, Rejection> {
     let (uri, headers) = (request.uri(), request.headers());
     served(request.method(), uri)?;
-    let authority = authority(uri, headers, &session.listener.origins)?;
+    let authority = authority(uri, headers, &site.origins)?;
     // RFC 9110 §7.4: a connection made for one name says nothing about another, its client certificate least of all (R-F-13).
     if session.server_name.as_ref().is_some_and(|name| !name.eq_ignore_ascii_case(&authority.host)) {
         return Err(Rejection::SniMismatch);
     }
-    let origin = origin(authority, uri, headers, session)?;
+    let origin = origin(authority, uri, headers, site, session)?;
     // A target in absolute form may lack the path, which is then `/` (RFC 9110 §4.2.3).
     let path = Path::read(uri.path())?;
     let query = match uri.query() {
@@ -83,12 +84,13 @@ fn origin(
     authority: Authority,
     uri: &Uri,
     headers: &HeaderMap,
+    site: &Site,
     session: &Session,
 ) -> Result<Arc<Origin>, Rejection> {
     let mut authority = authority;
     let mut scheme = None;
     // From anyone else these headers mean nothing (R-L-04, T-ORG-06, T-ORG-09); the forwarding side removes them.
-    if session.is_from_trusted_proxy() {
+    if site.trusts(session.peer.ip()) {
         match single(headers, &X_FORWARDED_HOST) {
             Line::Absent => {}
             Line::One(value) => authority = read(value).ok_or(Rejection::ForwardedInvalid)?,
@@ -109,7 +111,7 @@ fn origin(
     let fits = |origin: &&Arc<Origin>| {
         origin.is_at(&authority) && scheme.is_none_or(|scheme| origin.scheme() == scheme)
     };
-    session.listener.origins.iter().find(fits).cloned().ok_or(Rejection::HostUnknown)
+    site.origins.iter().find(fits).cloned().ok_or(Rejection::HostUnknown)
 }
 
 fn read(value: &HeaderValue) -> Option<Authority> {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::connection::{self, Ending, Session};
-use super::{Answers, limits, listening, plaintext, rest};
+use super::{Answers, limits, rest};
 
 struct Pipe {
     near: DuplexStream,
@@ -30,7 +30,7 @@ fn pipe() -> Pipe {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (answers, stop, tasks) = (Answers::new(), CancellationToken::new(), TaskTracker::new());
     let peer = SocketAddr::from(([192, 0, 2, 1], 1));
-    let listener = listening(&plaintext(), limits());
+    let listener = "test".into();
     let session = Arc::new(Session { peer, server_name: None, certificate: None, tls: true, listener });
     let ending = Ending { limits: limits(), stop: stop.clone(), grace: Duration::from_secs(5) };
     let served = tokio::spawn(connection::http2(far, session, Arc::clone(&answers), tasks.clone(), ending));

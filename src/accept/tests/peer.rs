@@ -6,26 +6,29 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{limits, listening, plaintext};
+use super::plaintext;
 use crate::accept::connection::Session;
 use crate::accept::peer::caller;
+use crate::accept::site::Site;
 use crate::config::{ClientCertificateHeader, Listener};
 use crate::verify::digest::Digest;
 use crate::verify::rejection::Rejection;
 
-fn session(peer: [u8; 4], client_certificate_header: ClientCertificateHeader) -> Session {
+/// A site, and a session with it.
+fn session(peer: [u8; 4], client_certificate_header: ClientCertificateHeader) -> (Site, Session) {
     let listener = Listener {
         trusted_proxies: vec!["10.0.0.0/8".parse().expect("a range")],
         client_certificate_header,
         ..plaintext()
     };
-    Session {
+    let session = Session {
         peer: SocketAddr::from((peer, 1)),
         server_name: None,
         certificate: Some(Digest::of(b"of the session")),
         tls: true,
-        listener: listening(&listener, limits()),
-    }
+        listener: "test".into(),
+    };
+    (Site::new(&listener), session)
 }
 
 fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -48,7 +51,8 @@ fn a_reported_certificate_is_believed_from_a_trusted_proxy_where_the_listener_sa
     let reported = headers(&[("client-cert", &format!(":{}:", STANDARD.encode(&der)))]);
     let of_session = Some(Digest::of(b"of the session"));
     let ask = |peer, mode, headers: &HeaderMap| {
-        caller(headers, &session(peer, mode)).map(|caller| caller.certificate)
+        let (site, session) = session(peer, mode);
+        caller(headers, &site, &session).map(|caller| caller.certificate)
     };
     let (proxy, anyone) = ([10, 1, 2, 3], [192, 0, 2, 1]);
     let (on, off) = (ClientCertificateHeader::ClientCert, ClientCertificateHeader::None);
@@ -92,8 +96,8 @@ fn a_reported_certificate_is_believed_from_a_trusted_proxy_where_the_listener_sa
 fn the_address_is_the_rightmost_that_is_not_ours() {
     let ask = |peer, lines: &[&str]| {
         let lines: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
-        caller(&headers(&lines), &session(peer, ClientCertificateHeader::None))
-            .map(|caller| caller.address.to_string())
+        let (site, session) = session(peer, ClientCertificateHeader::None);
+        caller(&headers(&lines), &site, &session).map(|caller| caller.address.to_string())
     };
     let proxy = [10, 0, 0, 1];
     for (lines, address) in [
@@ -114,9 +118,10 @@ fn the_address_is_the_rightmost_that_is_not_ours() {
         assert_eq!(ask(proxy, lines), Err(Rejection::ForwardedInvalid), "{lines:?}");
     }
     assert_eq!(ask([192, 0, 2, 1], &["203.0.113.5"]).as_deref(), Ok("192.0.2.1"), "from anyone");
-    let v6 = Session {
-        peer: "[::ffff:192.0.2.1]:1".parse().expect("an address"),
-        ..session(proxy, ClientCertificateHeader::None)
-    };
-    assert_eq!(caller(&HeaderMap::new(), &v6).map(|caller| caller.address), Ok(IpAddr::from([192, 0, 2, 1])));
+    let (site, session) = session(proxy, ClientCertificateHeader::None);
+    let v6 = Session { peer: "[::ffff:192.0.2.1]:1".parse().expect("an address"), ..session };
+    assert_eq!(
+        caller(&HeaderMap::new(), &site, &v6).map(|caller| caller.address),
+        Ok(IpAddr::from([192, 0, 2, 1]))
+    );
 }

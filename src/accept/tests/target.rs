@@ -4,26 +4,29 @@ use std::net::SocketAddr;
 
 use http::{Request, Version};
 
-use super::{limits, listening, origins, plaintext};
+use super::{origins, plaintext};
 use crate::accept::connection::Session;
+use crate::accept::site::{Site, Sites};
 use crate::accept::target::target;
 use crate::verify::rejection::Rejection;
 
 const PUBLIC: &[&str] = &["https://api.example.com", "https://other.example.com:8443"];
 
-fn session(server_name: Option<&str>, tls: bool, urls: &[&str]) -> Session {
+/// A site, and a session with it.
+fn session(server_name: Option<&str>, tls: bool, urls: &[&str]) -> (Site, Session) {
     let listener = crate::config::Listener {
         origins: origins(urls),
         trusted_proxies: vec!["10.0.0.0/8".parse().expect("a range")],
         ..plaintext()
     };
-    Session {
+    let session = Session {
         peer: SocketAddr::from(([192, 0, 2, 1], 1)),
         server_name: server_name.map(str::to_owned),
         certificate: None,
         tls,
-        listener: listening(&listener, limits()),
-    }
+        listener: "test".into(),
+    };
+    (Site::new(&listener), session)
 }
 
 fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
@@ -34,8 +37,13 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
     request.body(()).expect("a request")
 }
 
-fn ask(session: &Session, method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<String, Rejection> {
-    target(&request(method, uri, headers), session)
+fn ask(
+    (site, session): &(Site, Session),
+    method: &str,
+    uri: &str,
+    headers: &[(&str, &str)],
+) -> Result<String, Rejection> {
+    target(&request(method, uri, headers), site, session)
         .map(|target| format!("{}{}", target.origin, target.path.as_str()))
 }
 
@@ -123,18 +131,18 @@ fn only_targets_with_a_path() {
     assert!(ask(&session, "OPTIONS", "/", &host).is_ok());
     assert_eq!(ask(&session, "GET", "/a/../b", &host), Err(Rejection::PathAmbiguous));
     assert_eq!(ask(&session, "GET", "/a?\u{e9}", &host), Err(Rejection::PathInvalid));
-    let with_query = target(&request("GET", "/a?b=%2F&c", &host), &session).expect("a target");
+    let with_query = target(&request("GET", "/a?b=%2F&c", &host), &session.0, &session.1).expect("a target");
     assert_eq!(with_query.query.as_deref(), Some("b=%2F&c"));
     let mut old = request("GET", "/a", &[]);
     *old.version_mut() = Version::HTTP_10;
-    assert_eq!(target(&old, &session).map(|_| ()), Err(Rejection::HostInvalid));
+    assert_eq!(target(&old, &session.0, &session.1).map(|_| ()), Err(Rejection::HostInvalid));
 }
 
 /// T-ORG-06, T-ORG-07, T-ORG-09, T-ORG-10, R-L-04.
 #[test]
 fn forwarded_hosts_are_believed_from_trusted_proxies_alone() {
     let mut session = session(None, false, &["https://api.example.com", "http://api.example.com"]);
-    let get = |session: &Session, headers: &[(&str, &str)]| {
+    let get = |session: &(Site, Session), headers: &[(&str, &str)]| {
         let mut all = vec![("host", "internal.example")];
         all.extend_from_slice(headers);
         ask(session, "GET", "/a", &all)
@@ -144,7 +152,7 @@ fn forwarded_hosts_are_believed_from_trusted_proxies_alone() {
     let anyone = ask(&session, "GET", "/a", &[("host", "api.example.com"), ("x-forwarded-proto", "http")]);
     assert_eq!(anyone.as_deref(), Ok("https://api.example.com/a"), "from anyone");
 
-    session.peer = SocketAddr::from(([10, 0, 0, 1], 1));
+    session.1.peer = SocketAddr::from(([10, 0, 0, 1], 1));
     assert_eq!(get(&session, &[host]).as_deref(), Ok("https://api.example.com/a"));
     let proto = |proto| get(&session, &[host, ("x-forwarded-proto", proto)]);
     assert_eq!(proto("http").as_deref(), Ok("http://api.example.com/a"));
@@ -160,6 +168,17 @@ fn forwarded_hosts_are_believed_from_trusted_proxies_alone() {
     assert_eq!(get(&session, &[]), Err(Rejection::HostUnknown));
 
     // Through an IPv6 socket the same peer has another spelling.
-    session.peer = "[::ffff:10.0.0.1]:1".parse().expect("an address");
+    session.1.peer = "[::ffff:10.0.0.1]:1".parse().expect("an address");
     assert!(get(&session, &[host]).is_ok());
+}
+
+/// A listener that a reload has taken away: its last connections are nobody else's.
+#[test]
+fn a_session_is_judged_by_its_own_listener_or_not_at_all() {
+    let named = |name: &str| crate::config::Listener { name: name.to_owned(), ..plaintext() };
+    let sites = Sites::new(&[named("other"), named("test")]);
+    let (_, mut session) = session(None, false, PUBLIC);
+    assert!(sites.of(&session).is_ok());
+    session.listener = "gone".into();
+    assert_eq!(sites.of(&session).map(|_| ()), Err(Rejection::HostUnknown));
 }
