@@ -60,7 +60,7 @@ fn element(text: &[u8]) -> Option<(Element, &[u8])> {
         } else if name.eq_ignore_ascii_case(b"host") {
             set(&mut element.host, Authority::read(&value)?)?;
         } else if name.eq_ignore_ascii_case(b"proto") {
-            set(&mut element.scheme, scheme(&value)?)?;
+            set(&mut element.scheme, Scheme::read(&value)?)?;
         } else if name.is_empty() {
             return None;
         }
@@ -126,10 +126,6 @@ fn is_port(text: &str) -> bool {
 fn is_obfuscated(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     text.strip_prefix('_').is_some_and(|name| !name.is_empty() && name.bytes().all(fits))
-}
-
-fn scheme(text: &str) -> Option<Scheme> {
-    [Scheme::Http, Scheme::Https].into_iter().find(|scheme| text.eq_ignore_ascii_case(scheme.name()))
 }
 
 const fn is_token_byte(byte: u8) -> bool {

@@ -40,6 +40,9 @@ pub(super) enum Spoken {
 /// Why a header cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unusable {
+    /// The connection ended before it began.
+    #[error("nothing came")]
+    Nothing,
     /// The connection does not begin with a header.
     #[error("no PROXY header")]
     Missing,
@@ -75,7 +78,7 @@ pub(super) async fn read(stream: &mut TcpStream) -> Result<Spoken, Unusable> {
     let mut come = 0;
     while come < start.len() {
         match stream.read(&mut start[come..]).await? {
-            0 if come == 0 => return Err(Unusable::Missing),
+            0 if come == 0 => return Err(Unusable::Nothing),
             0 => return Err(Unusable::Half),
             more => come += more,
         }
@@ -317,7 +320,7 @@ mod tests {
         let long = [&b"PROXY UNKNOWN "[..], &[b'x'; 200]].concat();
         let longer = v2(0x21, 0x11, &[0; LONGEST_V2 + 1]);
         for (sent, why) in [
-            (&b""[..], Unusable::Missing),
+            (&b""[..], Unusable::Nothing),
             (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00\x00", Unusable::Missing),
             (b"GET / HTTP/1.1\r\n\r\n", Unusable::Missing),
             (b"PROXIED ", Unusable::Missing),

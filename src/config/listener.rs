@@ -10,8 +10,11 @@ use super::decode::{List, Setting};
 use super::either;
 use super::file;
 use super::material::Surroundings;
-use super::words::{CertificateRequest, MinVersion, ProxyProtocol};
-use super::{ClientCertificateHeader, ClientCertificates, ClientTrust, Listener, ListenerTls, TlsSettings};
+use super::words::{CertificateRequest, MinVersion};
+use super::{
+    ClientCertificateHeader, ClientCertificates, ClientTrust, ForwardedHeader, Listener, ListenerTls,
+    ProxyProtocol, TlsSettings,
+};
 use crate::verify::htu::{Origin, Scheme};
 
 /// The listeners that could be built; all of them, when nothing was complained of.
@@ -59,20 +62,8 @@ fn build(
     if let (Some(urls), Some(tls)) = (&written.public_urls, &written.tls) {
         judge_origins(&urls.value, &tls.value, complaints);
     }
-    match written.proxy_protocol.value {
-        // The only word there is so far: another one has to be answered here.
-        ProxyProtocol::None => {}
-    }
-    let trusted = &written.trusted_proxies;
-    refuse_any_address(trusted, complaints);
-    let header = &written.client_certificate_header;
-    if header.value != ClientCertificateHeader::None && trusted.items.is_empty() && trusted.whole {
-        complaints.add_with(
-            header.span,
-            "this header is believed from no one: `trusted_proxies` is empty",
-            "list the proxies, or write `client_certificate_header: none`",
-        );
-    }
+    refuse_any_address(&written.trusted_proxies, complaints);
+    refuse_what_nobody_may_say(written, complaints);
     let tls = written.tls.as_ref().and_then(|tls| match &tls.value {
         either::Tls::Plaintext => Some(ListenerTls::Plaintext),
         either::Tls::Settings(settings) => {
@@ -84,9 +75,43 @@ fn build(
         address: written.address.as_ref()?.value,
         origins: written.public_urls.as_ref()?.items.iter().map(|url| Arc::new(url.value.clone())).collect(),
         tls: tls?,
-        trusted_proxies: trusted.values(),
-        client_certificate_header: header.value,
+        trusted_proxies: written.trusted_proxies.values(),
+        forwarded_header: written.forwarded_header.value,
+        client_certificate_header: written.client_certificate_header.value,
+        proxy_protocol: written.proxy_protocol.value,
+        keeps_certificates: false,
     })
+}
+
+/// What is believed from trusted proxies alone has no effect where there are none; a PROXY header that is required from nobody
+/// closes the listener to everybody.
+fn refuse_what_nobody_may_say(written: &file::Listener, complaints: &mut Complaints) {
+    let trusted = &written.trusted_proxies;
+    if !trusted.items.is_empty() || !trusted.whole {
+        return;
+    }
+    let no_one = "believed from no one: `trusted_proxies` is empty";
+    if written.client_certificate_header.value != ClientCertificateHeader::None {
+        complaints.add_with(
+            written.client_certificate_header.span,
+            format!("this header is {no_one}"),
+            "list the proxies, or write `client_certificate_header: none`",
+        );
+    }
+    if written.forwarded_header.value != ForwardedHeader::XForwarded {
+        complaints.add_with(
+            written.forwarded_header.span,
+            format!("these headers are {no_one}"),
+            "list the proxies, or leave `forwarded_header` out",
+        );
+    }
+    if written.proxy_protocol.value == ProxyProtocol::Required {
+        complaints.add_with(
+            written.proxy_protocol.span,
+            format!("the PROXY protocol is {no_one}, so every connection would be closed"),
+            "list the proxies, or write `proxy_protocol: none`",
+        );
+    }
 }
 
 fn judge_origins(urls: &List<Origin, 1>, tls: &either::Tls, complaints: &mut Complaints) {

@@ -93,10 +93,16 @@ pub struct Listener {
     pub origins: Vec<Arc<Origin>>,
     /// `tls`
     pub tls: ListenerTls,
-    /// `trusted_proxies`: whose `Client-Cert` and `X-Forwarded-*` are believed
+    /// `trusted_proxies`: whose headers and PROXY protocol are believed
     pub trusted_proxies: Vec<IpNet>,
+    /// `forwarded_header`
+    pub forwarded_header: ForwardedHeader,
     /// `client_certificate_header`
     pub client_certificate_header: ClientCertificateHeader,
+    /// `proxy_protocol`
+    pub proxy_protocol: ProxyProtocol,
+    /// Whether a route reports `client-cert`, so that a connection has to keep more of its certificate than the digest.
+    pub keeps_certificates: bool,
 }
 
 /// `tls` of a listener.
@@ -158,6 +164,29 @@ pub enum ClientCertificateHeader {
     None,
     /// `Client-Cert` (RFC 9440), from `trusted_proxies`.
     ClientCert,
+    /// Envoy's `X-Forwarded-Client-Cert`, from `trusted_proxies`.
+    Xfcc,
+}
+
+/// `forwarded_header` of a listener. One family is read and never both: a proxy that writes one of them passes the other one on as its
+/// caller wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, `-Host` and `-Proto`, from `trusted_proxies`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239), from `trusted_proxies`.
+    Forwarded,
+    /// Neither is read.
+    None,
+}
+
+/// `proxy_protocol` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// Connections begin with what the caller sends.
+    None,
+    /// Connections begin with a PROXY header, and come from `trusted_proxies`; all others are closed.
+    Required,
 }
 
 /// One of `issuers`.
@@ -311,6 +340,22 @@ pub struct Forward {
     pub keep_credentials: bool,
     /// `identity: headers` rather than `none`
     pub identity_headers: bool,
+    /// `report`
+    pub report: Report,
+}
+
+/// `forward.report` of a route: what the upstream is told of the caller and the request. All of these headers are removed
+/// from what the caller sent, whatever is in here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// `x-forwarded`: `X-Forwarded-For`, `-Host` and `-Proto`
+    pub x_forwarded: bool,
+    /// `forwarded`: `Forwarded` (RFC 7239)
+    pub forwarded: bool,
+    /// `client-cert`: `Client-Cert` (RFC 9440)
+    pub client_cert: bool,
+    /// `x-request-id`
+    pub request_id: bool,
 }
 
 /// `log`.
@@ -340,6 +385,8 @@ pub struct Limits {
     pub body_bytes: u64,
     /// `connections`, over all listeners; default 10000
     pub connections: usize,
+    /// `connections_per_address`; left out, three quarters of `connections`
+    pub connections_per_address: usize,
     /// `handshake_timeout`; default 5 s
     pub handshake_timeout: Duration,
     /// `header_timeout`: from a request's first byte to the end of its head; default 10 s

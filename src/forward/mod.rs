@@ -7,9 +7,9 @@ mod download;
 mod fault;
 mod headers;
 mod identity;
+mod report;
 mod upload;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -32,6 +32,7 @@ use crate::verify::request::Target;
 
 pub use download::Download;
 pub use fault::Fault;
+pub use report::Origin as CallerOrigin;
 use upload::Upload;
 
 /// Connections to an upstream that wait for another request are closed after this time.
@@ -77,7 +78,7 @@ where
     /// Sends a request to the route's upstream and returns the head of its answer; the bodies stream both ways.
     ///
     /// The request's headers are rewritten first: see `headers` for what goes and what comes. What is forwarded is
-    /// `target`, the very path that was authorised. `caller` is the address that is reported to the upstream.
+    /// `target`, the very path that was authorised. `origin` is what the upstream may be told of the caller.
     ///
     /// # Errors
     /// [`Fault`]: the upstream cannot be reached, does not answer in time or not in HTTP; or the caller's body ended badly.
@@ -86,7 +87,7 @@ where
         pass: Pass,
         route: &Route,
         target: &Target,
-        caller: IpAddr,
+        origin: CallerOrigin<'_>,
         request: Request<B>,
         request_id: &HeaderValue,
     ) -> Result<Response<Download>, Fault> {
@@ -97,7 +98,7 @@ where
             &pass,
             route.forward,
             target,
-            caller,
+            &origin,
             request_id,
         )?;
         headers::frame(&mut parts.headers, &body);

@@ -18,11 +18,18 @@ struct Outcome {
     outcome: &'static str,
 }
 
+/// The labels of a connection that was closed before it could carry a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
 /// Everything that is counted. `/metrics` reads it.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     requests: Family<Outcome, Counter<u64, AtomicU64>>,
+    connections_refused: Family<Reason, Counter<u64, AtomicU64>>,
     no_route: Arc<str>,
 }
 
@@ -36,7 +43,13 @@ impl Metrics {
             "Requests by route and outcome: forwarded, or the reason of a refusal or failure",
             requests.clone(),
         );
-        Self { registry, requests, no_route: Arc::from("") }
+        let connections_refused = Family::default();
+        registry.register(
+            "connections_refused",
+            "Connections that were closed before TLS, by reason",
+            connections_refused.clone(),
+        );
+        Self { registry, requests, connections_refused, no_route: Arc::from("") }
     }
 
     /// Counts a request. `outcome` is `forwarded`, or the label of a rejection or fault; a request without a route counts under an
@@ -44,6 +57,11 @@ impl Metrics {
     pub fn count(&self, route: Option<&Arc<str>>, outcome: &'static str) {
         let route = Arc::clone(route.unwrap_or(&self.no_route));
         self.requests.get_or_create(&Outcome { route, outcome }).inc();
+    }
+
+    /// Counts a connection that was closed before it could carry a request.
+    pub fn count_refused_connection(&self, reason: &'static str) {
+        self.connections_refused.get_or_create(&Reason { reason }).inc();
     }
 
     /// Everything as OpenMetrics text, with `more` numbers that others keep: name, help, value.
@@ -78,12 +96,17 @@ mod tests {
         let metrics = Metrics::new();
         metrics.count(Some(&Arc::from("accounts")), "forwarded");
         metrics.count(None, "host_unknown");
+        metrics.count_refused_connection("proxy_header_half");
         let text = metrics.encode(&[("replay_live", "Live claims", 3)]);
         assert!(
             text.contains("holdfast_requests_total{route=\"accounts\",outcome=\"forwarded\"} 1"),
             "{text}"
         );
         assert!(text.contains("holdfast_requests_total{route=\"\",outcome=\"host_unknown\"} 1"), "{text}");
+        assert!(
+            text.contains("holdfast_connections_refused_total{reason=\"proxy_header_half\"} 1"),
+            "{text}"
+        );
         assert!(text.contains("holdfast_replay_live 3\n") && text.ends_with("# EOF\n"), "{text}");
     }
 }
