@@ -195,6 +195,7 @@ fn gateway(config: &mut Config, fence: Option<UnixTime>, clock: Clock) -> Result
             max_age: config.dpop.max_age,
             max_future: config.dpop.max_future,
             fence,
+            oldest: None,
         },
         replay: MemoryStore::new(&config.replay),
         upstreams: Upstreams::new(&config.upstreams, config.limits.idle_timeout)?,

@@ -16,6 +16,7 @@ use crate::accept::{Handler, peer, target};
 use crate::authority::Tokens;
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::cors::{Allowed, Preflight};
 use crate::forward::{CallerOrigin, Download, Fault, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
@@ -78,12 +79,13 @@ impl From<Rejection> for Denied {
 }
 
 /// How a request ends that the upstream did not answer.
-enum Ending {
+enum Ending<'g> {
     Refused(Denied),
+    Preflight(Allowed<'g>),
     Failed(Fault),
 }
 
-impl From<Rejection> for Ending {
+impl From<Rejection> for Ending<'_> {
     fn from(rejection: Rejection) -> Self {
         Ending::Refused(rejection.into())
     }
@@ -134,7 +136,7 @@ impl Handler for Gateway {
 impl Gateway {
     async fn answer(&self, request: Request<CallerBody>, session: Arc<Session>) -> Response<Body> {
         let mut course = Course::new(self, &request, session.peer.ip());
-        match self.pass_on(request, &session, &mut course).await {
+        let mut response = match self.pass_on(request, &session, &mut course).await {
             Ok(response) => {
                 course.ends(Decision::Forwarded, None, response.status());
                 response.map(Body::Upstream)
@@ -145,11 +147,21 @@ impl Gateway {
                 course.ends(Decision::Refused, Some(reason), response.status());
                 response
             }
+            Err(Ending::Preflight(allowed)) => {
+                let response = respond::preflight(allowed, &course.request_id);
+                course.ends(Decision::Answered, Some("preflight"), response.status());
+                response
+            }
             Err(Ending::Failed(fault)) => {
                 course.ends(Decision::Failed, Some(fault.label()), fault.status());
                 respond::fault(fault, &course.request_id)
             }
+        };
+        // The one place for all of them: a page that cannot read its refusal cannot mend it.
+        if let Some(readers) = course.readers.take() {
+            readers.label(response.headers_mut());
         }
+        response
     }
 
     /// The table of contents: what a request goes through, in the order of cost.
@@ -158,7 +170,7 @@ impl Gateway {
         request: Request<CallerBody>,
         session: &Session,
         course: &mut Course<'g>,
-    ) -> Result<Response<Download>, Ending> {
+    ) -> Result<Response<Download>, Ending<'g>> {
         let now = self.clock.now();
         let site = self.sites.of(session)?;
         if let Some(id) = peer::request_id(request.headers(), site, session) {
@@ -170,8 +182,17 @@ impl Gateway {
         let caller = peer::caller(request.headers(), site, session)?;
         course.peer = caller.address;
         let target = &*course.target.insert(target::target(&request, &caller, site, session)?);
+        // A browser asks before it sends, without token and proof, so this comes before anyone's credentials.
+        if let Some(preflight) = Preflight::read(&request)
+            && let Ok(route) = self.routes.find(target, preflight.method())
+            && let Some(cross_origin) = route.cross_origin()
+        {
+            course.route = Some(route);
+            return Err(Ending::Preflight(cross_origin.allow(preflight)?));
+        }
         let route = self.routes.find(target, request.method())?;
         course.route = Some(route);
+        course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
         request.body().declared()?;
         let pass = match route.demand() {
             Demand::Nothing(public) => Pass::Public(public),

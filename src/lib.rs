@@ -10,10 +10,11 @@
 //! | [`verify`] | facts → a permit or a rejection; no IO, no clock, no locks | nothing of ours |
 //! | [`config`] | what the operator wrote, checked and immutable | `verify` |
 //! | [`clock`], [`patience`] | the wall clock, as an argument; how long one side may keep the other waiting | `verify` |
+//! | [`cors`] | which pages of other origins may call a route and read its answers | `config`, `verify` |
 //! | [`authority`] | issuers' keys, and the cache of verified tokens | `config`, `verify` |
 //! | [`replay`] | which proofs were used | `config`, `verify` |
 //! | [`observe`] | log lines and numbers | `config`, `verify` |
-//! | [`route`] | which route a request belongs to | `config`, `verify` |
+//! | [`route`] | which route a request belongs to | `config`, `cors`, `verify` |
 //! | [`accept`] | bytes → a request we know the facts about | those above |
 //! | [`forward`] | permit → upstream response | those above, not `accept` |
 //! | [`respond`] | rejection, fault or upstream response → what the caller receives | those above, not `accept` |
@@ -43,6 +44,7 @@ pub mod caller;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod cors;
 pub mod demo;
 pub mod forward;
 pub mod gateway;

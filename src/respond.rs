@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
 
+use crate::cors::Allowed;
 use crate::forward::{Download, Fault};
 use crate::verify::algorithm::Algorithms;
 use crate::verify::nonce::SealedNonce;
@@ -94,6 +95,15 @@ pub fn refusal(refusal: &Refusal<'_>, request_id: &HeaderValue) -> Response<Body
 /// Renders trouble with the upstream or with the caller's body on the way to it.
 pub fn fault(fault: Fault, request_id: &HeaderValue) -> Response<Body> {
     problem(fault.status(), None, fault.label(), fault.sentence(), request_id)
+}
+
+/// Renders the answer to a preflight. It is for the browser alone: no page sees its body or status.
+pub fn preflight(allowed: Allowed<'_>, request_id: &HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::from(String::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    allowed.write(response.headers_mut());
+    response.headers_mut().insert(REQUEST_ID, request_id.clone());
+    response
 }
 
 /// The `WWW-Authenticate` lines of a refusal.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::config::{Access, Config, Forward, PathMatch, RouteMatch, Segment};
+use crate::cors::CrossOrigin;
 use crate::verify::policy::Policy;
 use crate::verify::rejection::Rejection;
 use crate::verify::request::Target;
@@ -19,6 +20,7 @@ pub struct Route {
     name: Arc<str>,
     matches: RouteMatch,
     access: Access,
+    cross_origin: Option<CrossOrigin>,
     /// The upstream's index.
     pub upstream: usize,
     /// What is forwarded.
@@ -53,6 +55,11 @@ impl Route {
         }
     }
 
+    /// What pages of other origins may do; `None` where the gateway leaves CORS to the upstream.
+    pub const fn cross_origin(&self) -> Option<&CrossOrigin> {
+        self.cross_origin.as_ref()
+    }
+
     /// The policy, unless the route is public.
     pub const fn policy(&self) -> Option<&Policy> {
         match &self.access {
@@ -73,6 +80,10 @@ impl Routes {
             .routes
             .drain(..)
             .map(|route| Route {
+                cross_origin: route
+                    .cors
+                    .as_ref()
+                    .map(|cors| CrossOrigin::new(cors, &route.matches.methods, &route.access)),
                 name: route.name,
                 matches: route.matches,
                 access: route.access,
@@ -242,7 +253,7 @@ mod tests {
         };
         let report = Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true };
         let forward = Forward { keep_credentials: false, identity_headers: false, report };
-        Route { name: name.into(), matches, access: Access::Public, upstream: 0, forward }
+        Route { name: name.into(), matches, access: Access::Public, cross_origin: None, upstream: 0, forward }
     }
 
     fn routes() -> Routes {

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 pub mod check;
 pub mod demo;
 pub mod dpop;
+pub mod health;
 pub mod serve;
 
 /// A reverse proxy that lets an access token through only together with proof of the key it is bound to.
@@ -32,6 +33,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Ask a running gateway whether it is ready; for probes, where there is no shell
+    Health(health::Health),
     /// Play the attacks a stolen token meets, in one process on loopback
     Demo(demo::Demo),
     /// Keys, proofs and requests by hand
@@ -45,6 +48,7 @@ impl Cli {
         match self.command {
             Command::Serve { config } => serve::run(&config).await,
             Command::Check { config } => check::run(&config),
+            Command::Health(health) => health.run().await,
             Command::Demo(demo) => demo.run().await,
             Command::Dpop(command) => dpop::run(command).await,
         }

@@ -117,3 +117,49 @@ fn routes_and_what_they_rely_on() {
         )],
     );
 }
+
+#[test]
+fn what_pages_of_other_origins_may_do() {
+    const WRITTEN: &str = "# cors: { origins: [https://app.example.com], headers: [authorization, dpop, content-type], max_age: 10m }";
+    judge(
+        EXAMPLE,
+        &[
+            (WRITTEN, "cors: {}", "{}", "`origins` is missing"),
+            (WRITTEN, "cors: { origins: [] }", "[] }", "an empty list"),
+            (WRITTEN, "cors: { origins: ['null'] }", "'null'", "`null` is what pages without an origin say"),
+            (
+                WRITTEN,
+                "cors: { origins: ['https://*.example.com'] }",
+                "'https://*",
+                "`https://*.example.com` is a pattern",
+            ),
+            (
+                WRITTEN,
+                "cors: { origins: [https://app.example.com/page] }",
+                "https://app",
+                "`https://app.example.com/page` has a path",
+            ),
+            (
+                WRITTEN,
+                "cors: { origins: [app.example.com] }",
+                "app.example.com] }",
+                "`app.example.com` is not an origin",
+            ),
+            (WRITTEN, "cors: { origins: [https://app.example.com, '*'] }", "'*'", "`*` is every origin"),
+            (
+                WRITTEN,
+                "cors: { origins: ['*'], credentials: true }",
+                "true }",
+                "with `*` any page could use a visitor's cookies",
+            ),
+            (
+                WRITTEN,
+                "cors: { origins: ['*'], headers: ['*'] }",
+                "'*'] }",
+                "`*` does not stand for every header here",
+            ),
+            (WRITTEN, "cors: { origins: ['*'], expose: [a b] }", "a b] }", "`a b` is no header name"),
+            (WRITTEN, "cors: { origins: ['*'], max_age: 25h }", "25h", "`25h` is out of range"),
+        ],
+    );
+}

@@ -5,9 +5,11 @@
 
 use std::net::SocketAddr;
 
+use http::HeaderName;
 use ipnet::IpNet;
 
 use super::complaint::Complaints;
+use super::cors::PageOrigin;
 use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
@@ -232,7 +234,9 @@ settings! {
         public: bool => default "false";
         /// what the upstream gets
         forward: Forward => default "{}";
-    } later { "cors", "resource" }
+        /// which pages of other origins may call it; left out, browsers let none
+        cors: Cors => optional;
+    } later { "resource" }
 }
 
 settings! {
@@ -276,6 +280,22 @@ settings! {
         identity: Identity => default "none";
         /// what it is told of the caller and the request, in headers
         report: List<Reported> => default "[x-forwarded, x-request-id]";
+    }
+}
+
+settings! {
+    /// `cors` of a route.
+    Cors {
+        /// the origins of the pages, exactly; or `*` alone
+        origins: List<PageOrigin, 1> => required;
+        /// the request headers that pages may set, besides `Authorization` and `DPoP` where a token is required
+        headers: List<HeaderName> => default "[content-type]";
+        /// the answer headers that pages may read, besides those of the protocol
+        expose: List<HeaderName> => default "[]";
+        /// whether requests may come with cookies and client certificates
+        credentials: bool => default "false";
+        /// how long a browser may go without asking again
+        max_age: Seconds<0, 86_400> => default "10m";
     }
 }
 

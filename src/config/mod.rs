@@ -5,6 +5,7 @@
 //! the files beside this one; the operator's reference is `deploy/gateway.reference.yaml`.
 
 mod complaint;
+mod cors;
 mod decode;
 mod document;
 mod either;
@@ -40,6 +41,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
@@ -289,6 +291,8 @@ pub struct Route {
     pub access: Access,
     /// `forward`
     pub forward: Forward,
+    /// `cors`; `None`: the gateway has no part in it
+    pub cors: Option<Cors>,
 }
 
 /// `match` of a route.
@@ -356,6 +360,30 @@ pub struct Report {
     pub client_cert: bool,
     /// `x-request-id`
     pub request_id: bool,
+}
+
+/// `cors` of a route.
+#[derive(Debug)]
+pub struct Cors {
+    /// `origins`
+    pub origins: CorsOrigins,
+    /// `headers`: what pages may set, besides what the route itself needs
+    pub headers: Vec<HeaderName>,
+    /// `expose`: what pages may read, besides what the protocol itself needs
+    pub expose: Vec<HeaderName>,
+    /// `credentials`: whether browsers may add cookies and client certificates; never with `*`
+    pub credentials: bool,
+    /// `max_age`: how many seconds a browser may keep the answer to a preflight
+    pub max_age: i64,
+}
+
+/// `origins` of `cors`.
+#[derive(Debug)]
+pub enum CorsOrigins {
+    /// `*`
+    Any,
+    /// These, at least one
+    Listed(Vec<Origin>),
 }
 
 /// `log`.

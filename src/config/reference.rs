@@ -8,8 +8,8 @@ use super::complaint::Complaints;
 use super::document::{self, Format, Node, Value};
 use super::fixture::{EXAMPLE, Fixture, REFERENCE};
 use super::{
-    Access, AfterRestart, ClientCertificates, ClientTrust, Config, KeySource, ListenerTls, PathMatch,
-    Segment, settings,
+    Access, AfterRestart, ClientCertificates, ClientTrust, Config, CorsOrigins, KeySource, ListenerTls,
+    PathMatch, Segment, settings,
 };
 use crate::verify::policy::{BindingRule, NonceRule};
 
@@ -135,6 +135,7 @@ fn the_example_loads_with_its_comments_turned_on() {
         "nonce_keys:",
         "audiences: [https://api.example.com/accounts]",
         "nonce: required",
+        "cors: { origins",
     ] {
         let commented = format!("# {key}");
         assert_eq!(text.matches(&commented).count(), 1, "{key}");
@@ -147,6 +148,11 @@ fn the_example_loads_with_its_comments_turned_on() {
     let Access::Bound(policy) = &config.routes[0].access else { panic!("bound") };
     assert_eq!(policy.nonce, NonceRule::Required);
     assert_eq!(policy.audiences, ["https://api.example.com/accounts"]);
+    let cors = config.routes[0].cors.as_ref().expect("cors");
+    assert!(
+        matches!(&cors.origins, CorsOrigins::Listed(origins) if origins[0].to_string() == "https://app.example.com")
+    );
+    assert_eq!((cors.headers.len(), cors.expose.len(), cors.credentials, cors.max_age), (3, 0, false, 600));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::complaint::{Complaints, Span, did_you_mean, one_of, quoted};
+use super::cors;
 use super::decode::{List, Named, Setting, Wrong};
 use super::either;
 use super::file;
@@ -50,6 +51,7 @@ pub(super) fn routes(
         }
         judge_access(route, around, complaints);
         let upstream = upstream_of(route, around, complaints);
+        let cors = route.cors.as_ref().map(|written| cors::cors(written, complaints));
         let Some(written_match) = &route.matches else { continue };
         let Some(built) = route_match(written_match, around, complaints) else { continue };
         taken.take(&built, written_match.span, complaints);
@@ -64,6 +66,7 @@ pub(super) fn routes(
                 identity_headers: route.forward.identity.value == Identity::Headers,
                 report: report(&route.forward.report, around, complaints),
             },
+            cors: cors.flatten(),
         });
     }
     refuse_unused_upstreams(written, around, complaints);

@@ -145,5 +145,6 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
             identity_headers: true,
             report: Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true },
         },
+        cors: None,
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 
 use super::{Gateway, NoRequest};
+use crate::cors::Readers;
 use crate::observe::access_log::{Decision, Entry};
 use crate::observe::seldom::Seldom;
 use crate::route::Route;
@@ -53,6 +54,8 @@ pub(super) struct Course<'g> {
     pub(super) target: Option<Target>,
     /// Its route, once one is found.
     pub(super) route: Option<&'g Route>,
+    /// Which pages may read the answer, where the route says so.
+    pub(super) readers: Option<Readers<'g>>,
     /// The caller's address.
     pub(super) peer: IpAddr,
     /// What is known of the caller.
@@ -96,6 +99,7 @@ impl<'g> Course<'g> {
             ending: (Decision::Abandoned, Some("caller_left"), 499),
             target: None,
             route: None,
+            readers: None,
             peer,
             holder: Holder::default(),
         }

@@ -27,7 +27,7 @@ pub struct Entry<'e> {
     pub time: SystemTime,
     /// Its id, as in `X-Request-Id`; empty, like the method and the path, for what was refused before it was a request.
     pub request_id: &'e str,
-    /// `forwarded`, `refused`, `failed` when the upstream could not answer, or `abandoned` when the caller went away.
+    /// `forwarded`, `refused`, `answered` when the gateway itself had the answer, `failed` when the upstream could not answer, or `abandoned` when the caller went away.
     pub decision: Decision,
     /// The label of the rejection or fault.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +76,8 @@ pub enum Decision {
     Forwarded,
     /// It was refused and nothing of it reached the upstream.
     Refused,
+    /// The gateway answered it itself: a preflight.
+    Answered,
     /// It was let through, and then the upstream or the caller's body failed.
     Failed,
     /// The caller went away before there was an answer.

@@ -18,10 +18,12 @@
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use dashmap::{DashMap, Entry};
 
+use super::lag::Lag;
 use super::shares::{Share, Shares};
 use super::wheel::Wheel;
 use crate::config::ReplayMemory;
@@ -79,7 +81,10 @@ pub struct MemoryStore<S = RandomState> {
     wheel: Wheel,
     shares: Shares,
     count: AtomicUsize,
-    capacity: usize,
+    capacity: AtomicUsize,
+    /// For how many seconds more than they say claims are kept: what `rules` has told last.
+    lag: AtomicI64,
+    rules: Mutex<Lag>,
     hasher: S,
 }
 
@@ -96,11 +101,37 @@ impl<S: BuildHasher> MemoryStore<S> {
         Self {
             proofs: DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), SHARDS),
             wheel: Wheel::new(),
-            shares: Shares::new(settings.capacity, settings.per_key),
+            shares: Shares::new(settings.per_key),
             count: AtomicUsize::new(0),
-            capacity: settings.capacity,
+            capacity: AtomicUsize::new(settings.capacity),
+            lag: AtomicI64::new(0),
+            rules: Mutex::default(),
             hasher,
         }
+    }
+
+    /// Takes new limits. What is held beyond them stays held: no claim is forgotten for it.
+    pub fn limit(&self, settings: &ReplayMemory) {
+        self.capacity.store(settings.capacity, Ordering::Relaxed);
+        self.shares.limit(settings.per_key);
+    }
+
+    /// From now on claims are taken by rules with this `max_age`, in seconds. To be called before these rules judge anything: from then on
+    /// claims of earlier rules are kept until their proofs are too old by these as well (see [`Lag`]).
+    pub fn judged_by(&self, max_age: i64, now: UnixTime) {
+        self.with_rules(|rules| rules.replace(max_age, now), now);
+    }
+
+    /// Ends what [`judged_by`](Self::judged_by) began, once its time has come. To be called now and then.
+    pub fn settle(&self, now: UnixTime) {
+        self.with_rules(|rules| rules.forget(now), now);
+    }
+
+    fn with_rules(&self, change: impl FnOnce(&mut Lag), now: UnixTime) {
+        // Only a reload and the sweep come here. What is poisoned is still whole: see `Lag`.
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut rules);
+        self.lag.store(rules.seconds(now), Ordering::Release);
     }
 
     /// Takes `claim`, once: the contract of [`ClaimStore::claim`], which waits for nothing here.
@@ -114,9 +145,9 @@ impl<S: BuildHasher> MemoryStore<S> {
     ///   which happens here too.
     pub fn take(&self, claim: Claim, now: UnixTime) -> Result<(), ClaimError> {
         let held = self.held(&claim);
-        let overdue = now.minus(LEFT_TO_THE_BACKGROUND);
+        let (overdue, lag) = (now.minus(LEFT_TO_THE_BACKGROUND), self.lag.load(Ordering::Acquire));
         for _ in 0..SWEPT_BY_A_CLAIM {
-            let Some(expired) = self.wheel.pop_beside(held.proof, overdue) else { break };
+            let Some(expired) = self.wheel.pop_beside(held.proof, overdue, lag) else { break };
             self.forget(expired);
         }
         match self.insert(held, claim.until, now) {
@@ -131,7 +162,11 @@ impl<S: BuildHasher> MemoryStore<S> {
     /// than `budget`. Claims do without it, at the price of doing its work; it also keeps [`live`](Self::live) true in quiet times. The map
     /// keeps the size it once grew to, which `capacity` bounds.
     pub fn sweep(&self, now: UnixTime, budget: usize) -> usize {
-        (0..budget).map_while(|_| self.wheel.pop_anywhere(now)).map(|expired| self.forget(expired)).count()
+        let lag = self.lag.load(Ordering::Acquire);
+        (0..budget)
+            .map_while(|_| self.wheel.pop_anywhere(now, lag))
+            .map(|expired| self.forget(expired))
+            .count()
     }
 
     /// How many claims are held: the live ones, and those expired that are not swept yet.
@@ -167,7 +202,8 @@ impl<S: BuildHasher> MemoryStore<S> {
         if !self.shares.take(share) {
             return Err(ClaimError::OwnerFull);
         }
-        let more = |count| (count < self.capacity).then(|| count + 1);
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        let more = |count| (count < capacity).then(|| count + 1);
         if self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
             self.shares.give_back(share);
             return Err(ClaimError::Full);

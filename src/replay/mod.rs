@@ -4,6 +4,7 @@
 //! line that is drawn there.
 
 pub mod fence;
+mod lag;
 pub mod memory;
 mod shares;
 mod wheel;

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Counters on one page; a page is made when the first of its counters is used, so that an idle process holds none.
 const PAGE: usize = 1 << 10;
-/// The most pages: 4 MiB of counters.
-const PAGES_MOST: usize = 1 << 10;
+/// How many pages: 4 MiB of counters, once all are used.
+const PAGES: usize = 1 << 10;
 
 /// Which counter a key has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,30 +19,33 @@ pub(super) struct Share(u32);
 /// The counters.
 pub(super) struct Shares {
     pages: Box<[OnceLock<Box<[AtomicU32]>>]>,
-    cap: u32,
+    cap: AtomicU32,
 }
 
 impl Shares {
-    /// Counters for a store of `capacity` entries, each of which may count to `cap`.
-    pub(super) fn new(capacity: usize, cap: usize) -> Self {
-        // One counter for each entry the store can hold is as fine as it needs to be.
-        let pages = capacity.div_ceil(PAGE).clamp(1, PAGES_MOST).next_power_of_two();
-        Self {
-            pages: (0..pages).map(|_| OnceLock::new()).collect(),
-            cap: u32::try_from(cap).unwrap_or(u32::MAX),
-        }
+    /// Counters that may each count to `cap`.
+    pub(super) fn new(cap: usize) -> Self {
+        let shares = Self { pages: (0..PAGES).map(|_| OnceLock::new()).collect(), cap: AtomicU32::new(0) };
+        shares.limit(cap);
+        shares
+    }
+
+    /// Changes to how far each may count. One that is beyond it already counts no further.
+    pub(super) fn limit(&self, cap: usize) {
+        self.cap.store(u32::try_from(cap).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// The counter of the key that has this keyed hash.
     pub(super) fn of(&self, keyed_hash: u64) -> Share {
-        let mask = (self.pages.len() * PAGE - 1) as u64;
+        let mask = (PAGES * PAGE - 1) as u64;
         // At most 2^20 counters, so the masked hash fits.
         Share((keyed_hash & mask) as u32)
     }
 
     /// Counts one more. `false`, and nothing counted, when the share is used up.
     pub(super) fn take(&self, share: Share) -> bool {
-        let more = |count| (count < self.cap).then(|| count + 1);
+        let cap = self.cap.load(Ordering::Relaxed);
+        let more = |count| (count < cap).then(|| count + 1);
         self.counter(share).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
@@ -60,28 +63,26 @@ impl Shares {
 
 #[cfg(test)]
 mod tests {
-    use super::{PAGE, PAGES_MOST, Shares};
+    use super::Shares;
 
     #[test]
     fn a_share_counts_to_its_cap_and_back() {
-        let shares = Shares::new(10, 2);
+        let shares = Shares::new(2);
         let share = shares.of(u64::MAX);
         assert!(shares.take(share) && shares.take(share) && !shares.take(share));
         shares.give_back(share);
         assert!(shares.take(share) && !shares.take(share));
-    }
-
-    #[test]
-    fn the_table_grows_with_the_store_and_stops() {
-        for (capacity, pages) in [(0, 1), (1, 1), (PAGE + 1, 2), (3 * PAGE, 4), (usize::MAX, PAGES_MOST)] {
-            assert_eq!(Shares::new(capacity, 1).pages.len(), pages, "{capacity}");
-        }
+        shares.limit(3);
+        assert!(shares.take(share) && !shares.take(share));
+        shares.limit(1);
+        shares.give_back(share);
+        assert!(!shares.take(share), "two are counted still");
     }
 
     /// A million counters cost nothing until keys come.
     #[test]
     fn pages_are_made_when_used() {
-        let shares = Shares::new(1 << 20, 1);
+        let shares = Shares::new(1);
         let made = || shares.pages.iter().filter(|page| page.get().is_some()).count();
         assert_eq!(made(), 0);
         assert!(shares.take(shares.of(u64::MAX)));

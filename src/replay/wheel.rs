@@ -54,15 +54,15 @@ impl Wheel {
         self.spokes[Self::spoke_of(held.proof)].push(held, until.seconds());
     }
 
-    /// Takes one expired claim from the spoke that `proof` belongs to.
-    pub(super) fn pop_beside(&self, proof: Fingerprint, now: UnixTime) -> Option<Held> {
-        self.pop(Self::spoke_of(proof), now)
+    /// Takes one expired claim from the spoke that `proof` belongs to. Claims are kept for `lag` seconds more than they say.
+    pub(super) fn pop_beside(&self, proof: Fingerprint, now: UnixTime, lag: i64) -> Option<Held> {
+        self.pop(Self::spoke_of(proof), now, lag)
     }
 
-    /// Takes one expired claim from any spoke, beginning with another one each time.
-    pub(super) fn pop_anywhere(&self, now: UnixTime) -> Option<Held> {
+    /// Takes one expired claim from any spoke, beginning with another one each time. Claims are kept for `lag` seconds more than they say.
+    pub(super) fn pop_anywhere(&self, now: UnixTime, lag: i64) -> Option<Held> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        (0..SPOKES).find_map(|step| self.pop(turn.wrapping_add(step) % SPOKES, now))
+        (0..SPOKES).find_map(|step| self.pop(turn.wrapping_add(step) % SPOKES, now, lag))
     }
 
     /// The latest second of which anything was forgotten. Whether a claim up to that second was taken before can no longer be told.
@@ -70,8 +70,10 @@ impl Wheel {
         UnixTime::from_seconds(self.forgotten.load(Ordering::Acquire))
     }
 
-    fn pop(&self, spoke: usize, now: UnixTime) -> Option<Held> {
-        let (held, second) = self.spokes[spoke].pop(now.seconds())?;
+    fn pop(&self, spoke: usize, now: UnixTime, lag: i64) -> Option<Held> {
+        let (held, second) = self.spokes[spoke].pop(now.minus(lag).seconds())?;
+        // Under the rules that the lag is for, the claim's last second is so much later.
+        let second = second.saturating_add(lag);
         // Said before the proof leaves the map, so that whoever finds it gone also finds this. It only grows, so a look is enough where it
         // is there already.
         if self.forgotten.load(Ordering::Acquire) < second {
@@ -147,7 +149,7 @@ mod tests {
 
     /// Claims whose numbers differ by [`SPOKES`] lie on one spoke.
     fn numbered(n: u64) -> Held {
-        Held { proof: Fingerprint(n), share: Shares::new(1, 1).of(0) }
+        Held { proof: Fingerprint(n), share: Shares::new(1).of(0) }
     }
 
     /// Nothing before its time, everything after, the earliest second first, nothing left behind.
@@ -158,14 +160,14 @@ mod tests {
         for (position, held) in claims.iter().enumerate() {
             wheel.push(*held, at(if position % 2 == 0 { 7_300 } else { 100 }));
         }
-        assert!(wheel.pop_anywhere(at(100)).is_none(), "kept through its last second");
+        assert!(wheel.pop_anywhere(at(100), 0).is_none(), "kept through its last second");
         let mut early = HashSet::new();
-        while let Some(held) = wheel.pop_anywhere(at(101)) {
+        while let Some(held) = wheel.pop_anywhere(at(101), 0) {
             assert!(early.insert(held), "taken twice");
         }
         assert_eq!(early, claims.iter().copied().skip(1).step_by(2).collect());
         assert_eq!(wheel.forgotten_through(), at(100));
-        let late = std::iter::from_fn(|| wheel.pop_anywhere(at(i64::MAX))).count();
+        let late = std::iter::from_fn(|| wheel.pop_anywhere(at(i64::MAX), 0)).count();
         assert_eq!(late, 1_000);
         assert!(wheel.spokes.iter().all(|spoke| spoke.lock().is_empty()));
     }
@@ -176,7 +178,7 @@ mod tests {
         for (n, second) in [i64::MIN, -1, 0, i64::MAX - 1, i64::MAX].into_iter().enumerate() {
             wheel.push(numbered(n as u64 * SPOKES as u64), at(second));
         }
-        let taken = std::iter::from_fn(|| wheel.pop_anywhere(at(i64::MAX))).count();
+        let taken = std::iter::from_fn(|| wheel.pop_anywhere(at(i64::MAX), 0)).count();
         assert_eq!(taken, 4, "no time comes after the last, so its claims stay");
     }
 

@@ -38,6 +38,10 @@ pub struct DpopRules {
     /// Proofs (by their nonce's time where one is required, else by `iat`) from before this second may have been used before
     /// the process started, so they are refused. `None` accepts that risk.
     pub fence: Option<UnixTime>,
+    /// Proofs with an `iat` from before this second were too old for the rules that were in force before these, so what is known of their use
+    /// may be forgotten: they stay too old, however far back `max_age` reaches now. Not looked at where a nonce is required: that has
+    /// [`NonceRing::not_before`].
+    pub oldest: Option<UnixTime>,
     /// The keys of nonces.
     pub nonces: NonceRing,
 }
@@ -150,10 +154,10 @@ impl<'r> CheckedProof<'r> {
                 Unfit::Signature => Rejection::ProofSignature,
             },
         )?;
-        let until = match nonce {
-            None => self.iat.plus(terms.rules.max_age),
-            Some(nonce) => nonce.until,
-        };
+        // A reload may put a route that required a nonce under the rule for `iat`, by which this proof then passes until here; so the claim
+        // lasts as long by that rule as by the nonce's.
+        let until = self.iat.plus(terms.rules.max_age);
+        let until = nonce.map_or(until, |nonce| nonce.until.max(until));
         let next_nonce =
             nonce.filter(|nonce| nonce.previous).map(|_| terms.rules.nonces.seal(self.thumbprint, terms.now));
         let claim = Claim { proof: self.id, owner: self.thumbprint, until };
@@ -266,13 +270,13 @@ impl<'c> ProofClaims<'c> {
     /// Check 11, and the proof's own `exp` and `nbf` where it has them.
     fn judge_time(&self, terms: &Terms<'_>) -> Result<(), Rejection> {
         let Terms { rules, nonce, now } = terms;
-        let (back, ahead, fence) = match nonce {
-            NonceRule::None => (rules.max_age, rules.max_future, rules.fence),
+        let (back, ahead, fence, oldest) = match nonce {
+            NonceRule::None => (rules.max_age, rules.max_future, rules.fence, rules.oldest),
             // The fence then applies to the nonce's time: see `open_nonce`.
-            NonceRule::Required => (IAT_BOUND_WITH_NONCE, IAT_BOUND_WITH_NONCE, None),
+            NonceRule::Required => (IAT_BOUND_WITH_NONCE, IAT_BOUND_WITH_NONCE, None, None),
         };
         let age = now.since(self.iat);
-        if age > back {
+        if age > back || oldest.is_some_and(|oldest| self.iat < oldest) {
             return Err(Rejection::ProofTooOld);
         }
         if age < -ahead {

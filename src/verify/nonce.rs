@@ -27,6 +27,7 @@ pub struct NonceRing {
     sealing: hmac::Key,
     older: Vec<hmac::Key>,
     lifetime: i64,
+    not_before: UnixTime,
 }
 
 /// A nonce as it is sent: NQCHAR characters only (RFC 9449 §8.1).
@@ -65,19 +66,31 @@ impl NonceRing {
     /// A ring of 32-byte secrets, and the lifetime of a nonce in seconds (at least 1).
     pub fn new(first: &[u8; 32], older: &[[u8; 32]], lifetime: i64) -> Self {
         let key = |secret: &[u8; 32]| hmac::Key::new(hmac::HMAC_SHA256, secret);
-        Self { sealing: key(first), older: older.iter().map(key).collect(), lifetime: lifetime.max(1) }
+        Self {
+            sealing: key(first),
+            older: older.iter().map(key).collect(),
+            lifetime: lifetime.max(1),
+            not_before: UnixTime::from_seconds(i64::MIN),
+        }
+    }
+
+    /// Opens no nonce from before `time`, and until then seals as if it were that time already: when the rules for nonces change, claims of
+    /// proofs that hold an earlier one were kept for another time than these rules ask for. It costs each client one round trip.
+    pub const fn not_before(&mut self, time: UnixTime) {
+        self.not_before = time;
     }
 
     /// Seals a nonce for the holder of `jkt`.
     pub fn seal(&self, jkt: Digest<Key>, now: UnixTime) -> SealedNonce {
-        let time = now.seconds().to_be_bytes();
+        let time = now.max(self.not_before).seconds().to_be_bytes();
         let mut bytes = [0; TIME_BYTES + MAC_BYTES];
         bytes[..TIME_BYTES].copy_from_slice(&time);
         bytes[TIME_BYTES..].copy_from_slice(&mac(&self.sealing, &time, jkt).as_ref()[..MAC_BYTES]);
         SealedNonce(jws::to_base64url(&bytes))
     }
 
-    /// Opens what a proof holds. `None` for what is not ours, not for this key, older than two periods, or from the future.
+    /// Opens what a proof holds. `None` for what is not ours, not for this key, older than two periods,
+    /// from before [`NonceRing::not_before`], or from the future.
     pub fn open(&self, nonce: &str, jkt: Digest<Key>, now: UnixTime) -> Option<OpenedNonce> {
         // The length first, so that a caller's megabyte is not decoded.
         if nonce.len() != (TIME_BYTES + MAC_BYTES) * 4 / 3 {
@@ -92,7 +105,10 @@ impl NonceRing {
             return None;
         }
         let sealed = UnixTime::from_seconds(i64::from_be_bytes(*time));
-        let age = self.period(now).checked_sub(self.period(sealed))?;
+        if sealed < self.not_before {
+            return None;
+        }
+        let age = self.period(now.max(self.not_before)).checked_sub(self.period(sealed))?;
         let until = UnixTime::from_seconds((self.period(sealed) + 2) * self.lifetime - 1);
         match age {
             0 => Some(OpenedNonce { sealed, until, previous: false }),
@@ -173,6 +189,24 @@ mod tests {
                 .bytes()
                 .all(|b| b == 0x21 || (0x23..=0x5b).contains(&b) || (0x5d..=0x7e).contains(&b))
         );
+    }
+
+    /// A line drawn ahead of now, as at a reload: nothing from before it opens, and what is sealed meanwhile opens at once and after it,
+    /// even where the line is the beginning of a period.
+    #[test]
+    fn nothing_from_before_the_line() {
+        let jkt = Digest::of(b"key");
+        let line = UnixTime::from_seconds(AT.seconds() / 300 * 300 + 300);
+        let now = line.minus(2);
+        let before = ring().seal(jkt, now);
+        let mut drawn = ring();
+        drawn.not_before(line);
+        let after = drawn.seal(jkt, now);
+        for time in [now, line, line.plus(299)] {
+            assert_eq!(drawn.open(before.as_str(), jkt, time), None, "{time:?}");
+            let opened = drawn.open(after.as_str(), jkt, time).map(|opened| (opened.sealed, opened.until));
+            assert_eq!(opened, Some((line, line.plus(599))), "{time:?}");
+        }
     }
 
     #[test]

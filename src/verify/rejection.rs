@@ -91,6 +91,8 @@ rejections! {
     RouteUnknown: 404 None "route_unknown" "Nothing is served at this path.";
     /// A route matches host and path, none the method.
     MethodUnknown: 405 None "method_unknown" "This path does not take this method.";
+    /// A preflight of a page whose origin the route's `cors` does not name (Fetch §3.2.2).
+    OriginRefused: 403 None "origin_refused" "Pages of this origin may not call this route; its cors.origins does not list it.";
     /// `Client-Cert` from a trusted proxy is not what RFC 9440 §2.2 says, or `X-Forwarded-Client-Cert` not one element of one certificate.
     ClientCertInvalid: 400 None "client_cert_invalid" "The proxy in front sent a client certificate that cannot be read: one RFC 9440 byte sequence, or one XFCC element, as configured.";
     /// What a trusted proxy says of address, host or scheme is malformed or repeated.
@@ -231,7 +233,7 @@ mod tests {
         for rejection in Rejection::ALL {
             assert!(labels.insert(rejection.label()), "{} twice", rejection.label());
             let expected: &[u16] = match rejection.code() {
-                Code::None => &[400, 404, 405, 413, 421, 429, 501, 503],
+                Code::None => &[400, 403, 404, 405, 413, 421, 429, 501, 503],
                 Code::InvalidRequest => &[400],
                 Code::Bare | Code::InvalidToken | Code::InvalidDpopProof | Code::UseDpopNonce => &[401],
                 Code::InsufficientScope => &[403],

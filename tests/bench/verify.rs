@@ -74,6 +74,7 @@ impl Gateway {
                 max_age: 60,
                 max_future: 10,
                 fence: None,
+                oldest: None,
                 nonces: NonceRing::new(&[1; 32], &[], 300),
             },
             policy: Policy {

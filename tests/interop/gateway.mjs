@@ -103,7 +103,7 @@ async function answers200(url) {
 }
 
 /** `public_urls` has to name the port before the gateway has it, so ports are found first; all are held until all are found. */
-async function freePorts(count) {
+export async function freePorts(count) {
   const holders = Array.from({ length: count }, () => net.createServer().listen(0, '127.0.0.1'));
   await Promise.all(holders.map((holder) => once(holder, 'listening')));
   const ports = holders.map((holder) => holder.address().port);

@@ -40,6 +40,7 @@ impl Request {
             max_age: 60,
             max_future: 10,
             fence: None,
+            oldest: None,
             nonces: NonceRing::new(&[1; 32], &[], 300),
         };
         Self { method: method.parse().expect("a method"), target, headers: HeaderMap::new(), rules }

@@ -28,6 +28,7 @@ fn rules() -> DpopRules {
         max_age: 60,
         max_future: 10,
         fence: None,
+        oldest: None,
         nonces: NonceRing::new(&[7; 32], &[], 300),
     }
 }

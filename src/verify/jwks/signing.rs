@@ -162,6 +162,7 @@ pub(crate) fn raw(headers: &HeaderMap) -> RawToken<'_> {
         max_age: 60,
         max_future: 10,
         fence: None,
+        oldest: None,
         nonces: NonceRing::new(&[7; 32], &[], 300),
     });
     let facts = RequestFacts { method: &METHOD, target: &TARGET, headers, certificate: None };

@@ -37,6 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
         max_age: i64::MAX,
         max_future: i64::MAX,
         fence: None,
+        oldest: None,
         nonces: NonceRing::new(&[1; 32], &[], 300),
     };
     let facts = RequestFacts { method: &Method::GET, target: &target, headers: &headers, certificate: None };

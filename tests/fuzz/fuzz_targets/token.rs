@@ -34,6 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         max_age: 60,
         max_future: 10,
         fence: None,
+        oldest: None,
         nonces: NonceRing::new(&[1; 32], &[], 300),
     };
     let terms = Terms { rules: &rules, nonce: NonceRule::None, now: UnixTime::from_seconds(1_700_000_000) };
