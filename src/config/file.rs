@@ -330,7 +330,7 @@ settings! {
         body_bytes: Bytes<1, TIB> => default "10MiB";
         /// over all listeners
         connections: Count<1, 1_000_000> => default "10000";
-        /// of them, from one address; left out, three quarters
+        /// of them, from one address; left out, three quarters of more than 100
         connections_per_address: Count<1, 1_000_000> => optional;
         /// for a TLS handshake
         handshake_timeout: Millis<10, HOUR> => default "5s";

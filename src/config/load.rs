@@ -156,8 +156,13 @@ fn limits(written: &file::Limits, complaints: &mut Complaints) -> Limits {
         },
         body_bytes: written.body_bytes.0,
         connections,
-        // One address can never have all of them, or whoever is there first could keep everyone else out.
-        connections_per_address: per_address.map_or_else(|| (connections / 4 * 3).max(1), |limit| limit.0),
+        // One address can never have all of them, or whoever is there first could keep everyone else out. Where there are only a few, there is
+        // nothing to share out.
+        connections_per_address: match per_address {
+            Some(limit) => limit.0,
+            None if connections <= 100 => connections,
+            None => connections / 4 * 3,
+        },
         handshake_timeout: written.handshake_timeout.0,
         header_timeout: written.header_timeout.0,
         idle_timeout: written.idle_timeout.0,

@@ -42,9 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
-use ipnet::IpNet;
 use rustls::RootCertStore;
-use rustls::sign::CertifiedKey;
 
 use crate::verify::algorithm::Algorithms;
 use crate::verify::credential::CredentialLimits;
@@ -57,6 +55,10 @@ pub use decode::Described;
 pub use document::Format;
 pub use environment::Environment;
 pub use file::settings;
+pub use listener::{
+    ClientCertificateHeader, ClientCertificates, ClientTrust, ForwardedHeader, Listener, ListenerTls,
+    ProxyProtocol, ServerCertificate, TlsSettings,
+};
 pub use load::{load, read};
 
 /// The whole configuration.
@@ -82,113 +84,6 @@ pub struct Config {
     pub limits: Limits,
     /// `shutdown.grace`: how long requests in flight may take to end after SIGTERM; default 30 s
     pub shutdown_grace: Duration,
-}
-
-/// One of `listeners`.
-#[derive(Debug)]
-pub struct Listener {
-    /// `name`
-    pub name: String,
-    /// `address`; port 0 lets the system choose
-    pub address: SocketAddr,
-    /// `public_urls`, at least one
-    pub origins: Vec<Arc<Origin>>,
-    /// `tls`
-    pub tls: ListenerTls,
-    /// `trusted_proxies`: whose headers and PROXY protocol are believed
-    pub trusted_proxies: Vec<IpNet>,
-    /// `forwarded_header`
-    pub forwarded_header: ForwardedHeader,
-    /// `client_certificate_header`
-    pub client_certificate_header: ClientCertificateHeader,
-    /// `proxy_protocol`
-    pub proxy_protocol: ProxyProtocol,
-    /// Whether a route reports `client-cert`, so that a connection has to keep more of its certificate than the digest.
-    pub keeps_certificates: bool,
-}
-
-/// `tls` of a listener.
-#[derive(Debug)]
-pub enum ListenerTls {
-    /// `tls: plaintext`
-    Plaintext,
-    /// Everything else.
-    Tls(TlsSettings),
-}
-
-/// A TLS listener's settings.
-#[derive(Debug)]
-pub struct TlsSettings {
-    /// `min_version: "1.3"` rather than "1.2"
-    pub only_tls13: bool,
-    /// `certificates` with the names each is valid for (lower case, `*.` for a wildcard); the first answers when none matches
-    pub certificates: Vec<ServerCertificate>,
-    /// `client_certificates`
-    pub client_certificates: ClientCertificates,
-}
-
-/// A certificate chain with its key, matched to each other.
-#[derive(Debug)]
-pub struct ServerCertificate {
-    /// The DNS names and IP addresses in the leaf's subjectAltName, lower case; `*.` in front for a wildcard
-    pub names: Vec<String>,
-    /// The chain and key as rustls signs with them
-    pub key: Arc<CertifiedKey>,
-}
-
-/// `client_certificates` of a listener.
-#[derive(Debug)]
-pub enum ClientCertificates {
-    /// Left out: never asked for.
-    None,
-    /// Asked for.
-    Asked {
-        /// `request: required` rather than `optional`
-        required: bool,
-        /// `trust`
-        trust: ClientTrust,
-    },
-}
-
-/// Which client certificates a handshake takes.
-#[derive(Debug)]
-pub enum ClientTrust {
-    /// Any certificate whose key the client holds (RFC 8705 §4).
-    Any,
-    /// Only those that chain to one of these.
-    Ca(Arc<RootCertStore>),
-}
-
-/// `client_certificate_header` of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCertificateHeader {
-    /// No header is believed.
-    None,
-    /// `Client-Cert` (RFC 9440), from `trusted_proxies`.
-    ClientCert,
-    /// Envoy's `X-Forwarded-Client-Cert`, from `trusted_proxies`.
-    Xfcc,
-}
-
-/// `forwarded_header` of a listener. One family is read and never both: a proxy that writes one of them passes the other one on as its
-/// caller wrote it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForwardedHeader {
-    /// `X-Forwarded-For`, `-Host` and `-Proto`, from `trusted_proxies`.
-    XForwarded,
-    /// `Forwarded` (RFC 7239), from `trusted_proxies`.
-    Forwarded,
-    /// Neither is read.
-    None,
-}
-
-/// `proxy_protocol` of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyProtocol {
-    /// Connections begin with what the caller sends.
-    None,
-    /// Connections begin with a PROXY header, and come from `trusted_proxies`; all others are closed.
-    Required,
 }
 
 /// One of `issuers`.
@@ -413,7 +308,7 @@ pub struct Limits {
     pub body_bytes: u64,
     /// `connections`, over all listeners; default 10000
     pub connections: usize,
-    /// `connections_per_address`; left out, three quarters of `connections`
+    /// `connections_per_address`; left out, three quarters of `connections`, or all where these are 100 at most
     pub connections_per_address: usize,
     /// `handshake_timeout`; default 5 s
     pub handshake_timeout: Duration,
