@@ -21,7 +21,7 @@ use crate::admin::{self, Admin};
 use crate::authority::{Tokens, Unusable};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::forward::Upstreams;
+use crate::forward::{Resolver, Upstreams};
 use crate::gateway::{Gateway, RequestIds};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
@@ -198,7 +198,7 @@ fn gateway(config: &mut Config, fence: Option<UnixTime>, clock: Clock) -> Result
             oldest: None,
         },
         replay: MemoryStore::new(&config.replay),
-        upstreams: Upstreams::new(&config.upstreams, config.limits.idle_timeout)?,
+        upstreams: Upstreams::new(&config.upstreams, config.limits.idle_timeout, &Resolver::system())?,
         limits: config.limits,
         clock,
         access_log: if config.log.access { AccessLog::to(io::stdout())? } else { AccessLog::none() },

@@ -18,7 +18,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::forward::Numbers;
 use crate::gateway::Gateway;
+use crate::observe::metrics::Kept;
 
 /// Connections at a time; a probe and a scraper need two.
 const CONNECTIONS: usize = 64;
@@ -103,16 +105,38 @@ impl Admin {
         }
     }
 
-    /// What others count: name, meaning, value.
-    fn numbers(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let Gateway { tokens, replay, access_log, .. } = &*self.gateway;
+    /// What others count.
+    fn numbers(&self) -> Vec<Kept<'static>> {
+        let Gateway { tokens, replay, access_log, upstreams, .. } = &*self.gateway;
         let issuers = || tokens.issuers();
+        let all: Vec<Numbers> = upstreams.numbers().collect();
+        let of = |name, help, count: fn(&Numbers) -> u64| {
+            let values = all.iter().map(|numbers| (Arc::clone(&numbers.upstream), count(numbers)));
+            Kept::by_upstream(name, help, values)
+        };
         vec![
-            ("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
-            ("tokens_cached", "Verified tokens that are remembered", tokens.cached() as u64),
-            ("key_fetches", "Fetches of issuers' keys", issuers().map(|issuer| issuer.fetches()).sum()),
-            ("key_fetch_failures", "Those that failed", issuers().map(|issuer| issuer.failures()).sum()),
-            ("access_log_dropped_lines", "Lines lost because the log was too slow", access_log.dropped()),
+            of("upstream_endpoints", "Addresses of an upstream", |of| of.endpoints),
+            of("upstream_endpoints_up", "Those that are healthy", |of| of.up),
+            of("upstream_requests_in_flight", "Requests that an upstream has", |of| of.in_flight),
+            of("upstream_ejections", "Times an address failed too often in a row", |of| of.ejections),
+            of("upstream_retries", "Requests that were sent once more", |of| of.retries),
+            Kept::one("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
+            Kept::one("tokens_cached", "Verified tokens that are remembered", tokens.cached() as u64),
+            Kept::one(
+                "key_fetches",
+                "Fetches of issuers' keys",
+                issuers().map(|issuer| issuer.fetches()).sum(),
+            ),
+            Kept::one(
+                "key_fetch_failures",
+                "Those that failed",
+                issuers().map(|issuer| issuer.failures()).sum(),
+            ),
+            Kept::one(
+                "access_log_dropped_lines",
+                "Lines lost because the log was too slow",
+                access_log.dropped(),
+            ),
         ]
     }
 }

@@ -16,7 +16,7 @@ use super::either::{ClientTrust, Secret, Tls};
 use super::table::settings;
 use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
 use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, Reported};
-use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, ProxyProtocol};
+use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Protocol, ProxyProtocol};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
 use crate::verify::policy::{BindingRule, NonceRule};
@@ -210,6 +210,8 @@ settings! {
     Upstream {
         /// http or https origins
         servers: List<Origin, 1> => required;
+        /// `http1`, or `http2`: by ALPN over TLS, with prior knowledge without
+        protocol: Protocol => default "http1";
         /// for https servers; left out, the system's roots
         trust: CaTrust => optional;
         /// for a connection to a server

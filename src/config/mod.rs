@@ -165,12 +165,23 @@ pub struct Upstream {
     pub name: String,
     /// `servers`, at least one: http or https origins
     pub servers: Vec<Origin>,
+    /// `protocol`
+    pub protocol: Protocol,
     /// `trust`: the CA of https servers; `None` is the system's roots
     pub trust: Option<Arc<RootCertStore>>,
     /// `connect_timeout`; default 5 s
     pub connect_timeout: Duration,
     /// `response_timeout`: until the head of the answer; default 60 s
     pub response_timeout: Duration,
+}
+
+/// `protocol` of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2: by ALPN over TLS, with prior knowledge without (RFC 9113 §3.2, §3.3)
+    Http2,
 }
 
 /// One of `routes`.

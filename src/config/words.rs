@@ -1,7 +1,7 @@
 //! The words of each choice. None is `yes`, `no`, `on` or `off`: YAML 1.1 tools turn those into booleans.
 
 use super::decode::Words;
-use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, ProxyProtocol};
+use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Protocol, ProxyProtocol};
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::token::TokenType;
 
@@ -75,6 +75,7 @@ words! {
         "x-forwarded" => Reported::XForwarded, "forwarded" => Reported::Forwarded,
         "client-cert" => Reported::ClientCert, "x-request-id" => Reported::RequestId
     }
+    Protocol { "http1" => Protocol::Http1, "http2" => Protocol::Http2 }
     TokenType { "at+jwt" => TokenType::AtJwt, "any" => TokenType::Any }
     NonceRule { "none" => NonceRule::None, "required" => NonceRule::Required }
     AfterRestart { "refuse" => AfterRestart::Refuse, "accept" => AfterRestart::Accept }

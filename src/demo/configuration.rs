@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
-    ForwardedHeader, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, PathMatch,
+    ForwardedHeader, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, PathMatch, Protocol,
     ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, ServerCertificate, TlsSettings,
     Upstream,
 };
@@ -78,6 +78,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
         },
         upstreams: vec![Upstream {
             name: "echo".to_owned(),
+            protocol: Protocol::Http1,
             servers: vec![at(Scheme::Http, &upstream.ip().to_string(), upstream.port())],
             trust: None,
             connect_timeout: Duration::from_secs(5),
