@@ -21,7 +21,8 @@ export const ownTls = (server) => `
  * What the gateway is told, in the operator's own words. One resource, behind one route for each way of asking for proof.
  * Behind another proxy, `publicUrl` is the proxy's, `audience` the one that tokens are for, and `listener` how the two speak.
  */
-function configuration({ publicPort, adminPort, server, issuer, ca, upstream, publicUrl, audience, listener }) {
+function configuration({ publicPort, adminPort, server, issuer, ca, upstream, pages, publicUrl, audience, listener }) {
+  const cors = pages ? `cors: { origins: [${pages}], max_age: 0s }` : '';
   const url = publicUrl ?? `https://localhost:${publicPort}`;
   return `
 listeners:
@@ -45,11 +46,13 @@ routes:
     upstream: accounts
     require: { binding: any, scopes: [accounts:read] }
     forward: { identity: headers, report: [x-forwarded, forwarded, client-cert, x-request-id] }
+    ${cors}
   - name: nonce
     match: { path_prefix: /nonce }
     upstream: accounts
     require: { binding: dpop, scopes: [accounts:read], nonce: required }
     forward: { identity: headers }
+    ${cors}
   - name: both
     match: { path_prefix: /both }
     upstream: accounts
