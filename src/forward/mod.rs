@@ -16,6 +16,7 @@ mod identity;
 mod link;
 mod names;
 mod pool;
+mod report;
 mod retry;
 mod server;
 mod trailers;
@@ -25,7 +26,6 @@ mod upload;
 mod upstream;
 mod uri;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +42,7 @@ use crate::verify::request::Target;
 pub use download::Download;
 pub use fault::Fault;
 pub use names::Resolver;
+pub use report::Origin as CallerOrigin;
 use upgrade::Asked;
 pub use upgrade::Switched;
 pub use upstream::Numbers;
@@ -97,7 +98,7 @@ where
     /// a switch of protocols.
     ///
     /// The request's headers are rewritten first: see `headers` for what goes and what comes. What is forwarded is
-    /// `target`, the very path that was authorised. `caller` is the address that is reported to the upstream.
+    /// `target`, the very path that was authorised. `origin` is what the upstream may be told of the caller.
     ///
     /// # Errors
     /// [`Fault`]: the upstream cannot be reached, has too many requests, does not answer in time or not in HTTP; or the caller's body ended badly.
@@ -106,7 +107,7 @@ where
         pass: Pass,
         route: &Route,
         target: &Target,
-        caller: IpAddr,
+        origin: CallerOrigin<'_>,
         request: Request<B>,
         request_id: &HeaderValue,
     ) -> Result<Answer, Fault> {
@@ -119,7 +120,7 @@ where
             &pass,
             route.forward,
             target,
-            caller,
+            &origin,
             request_id,
         )?;
         headers::frame(&mut parts.headers, &body);

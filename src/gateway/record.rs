@@ -14,6 +14,7 @@ use crate::accept::body::Received;
 use crate::accept::tunnel::{End, Ended};
 use crate::observe::access_log::{AccessLog, Decision, Entry};
 use crate::observe::metrics::Metrics;
+use crate::observe::seldom::Seldom;
 use crate::verify::digest::{Certificate, Digest, Key};
 use crate::verify::proof::Binding;
 use crate::verify::request::Target;
@@ -138,6 +139,16 @@ impl Record {
         };
         if let Some(answered) = &mut self.answered {
             (answered.up, answered.down) = (Some(ended.from_caller), ended.from_upstream);
+        }
+    }
+
+    /// Somebody who is not to be believed has named a client certificate. It is removed, whatever becomes of the request; but it is either an
+    /// attempt to be someone else or a proxy that `trusted_proxies` lacks, and both are news.
+    pub(super) fn warn_of_strange_certificate(&self) {
+        static SAID: Seldom = Seldom::new();
+        if let Some(unsaid) = SAID.due(self.arrived) {
+            let (peer, request_id) = (self.peer, self.request_id.to_str().unwrap_or_default());
+            tracing::warn!(%peer, request_id, unsaid, "a client certificate in a header, and its sender is not in trusted_proxies: removed");
         }
     }
 
