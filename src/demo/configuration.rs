@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
-    Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, PathMatch, Protocol, ReplayMemory,
-    Route, RouteMatch, Segment, ServerCertificate, TlsSettings, Upstream,
+    Health, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, Onward, PathMatch, Protocol,
+    ReplayMemory, Route, RouteMatch, Segment, Server, ServerCertificate, TlsSettings, Upstream,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
 use crate::verify::credential::CredentialLimits;
@@ -75,10 +75,19 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
         upstreams: vec![Upstream {
             name: "echo".to_owned(),
             protocol: Protocol::Http1,
-            servers: vec![at(Scheme::Http, &upstream.ip().to_string(), upstream.port())],
+            servers: vec![Server::Origin(at(Scheme::Http, &upstream.ip().to_string(), upstream.port()))],
             trust: None,
+            client_certificate: None,
+            server_name: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(55),
+            resolve: Duration::from_secs(30),
+            retries: 1,
+            connections: 1024,
+            waiting: 1024,
+            health: Health { failures: 5, ejection: Duration::from_secs(10), check: None },
         }],
         routes: vec![
             route(ACCOUNTS, "accounts:read", NonceRule::None),
@@ -137,6 +146,7 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
             audiences: Vec::new(),
         }),
         forward: Forward { keep_credentials: false, identity_headers: true },
+        onward: Onward::default(),
         cors: None,
     }
 }
