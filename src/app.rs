@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::accept::room::Room;
 use crate::accept::site::Sites;
 use crate::accept::tls::TlsFault;
 use crate::accept::{self, Listening};
@@ -212,9 +213,9 @@ fn listening(
     config: &Config,
     sockets: Vec<TcpListener>,
 ) -> Result<Vec<(SocketAddr, TcpListener, Arc<Listening>)>, StartError> {
-    let slots = accept::slots(&config.limits);
+    let room = Room::new(&config.limits);
     let of = |(socket, listener): (TcpListener, &config::Listener)| {
-        let listening = Listening::new(listener, config.limits, Arc::clone(&slots))?;
+        let listening = Listening::new(listener, config.limits, Arc::clone(&room))?;
         Ok((socket.local_addr()?, socket, Arc::new(listening)))
     };
     sockets.into_iter().zip(&config.listeners).map(of).collect()

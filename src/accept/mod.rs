@@ -9,17 +9,24 @@
 mod activity;
 mod answer;
 pub mod body;
+pub mod certificate;
 mod chunked;
 pub mod connection;
+pub mod door;
+mod forwarded;
 mod frames;
 mod framing;
 mod head;
 pub mod peer;
+mod proxy_protocol;
 pub mod refusal;
+mod reported;
+pub mod room;
 pub mod site;
 mod stall;
 pub mod target;
 pub mod tls;
+mod xfcc;
 
 #[cfg(test)]
 mod tests;
@@ -33,14 +40,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::body::CallerBody;
 use self::connection::{LINGER, Session};
+use self::door::{Door, TurnedAway};
+use self::peer::Peer;
 use self::refusal::Refusal;
+use self::room::Room;
 use self::tls::TlsFault;
 use crate::config::{Limits, Listener, ListenerTls};
 
@@ -64,6 +73,11 @@ pub trait Handler: Send + Sync + 'static {
     fn refused(&self, refusal: Refusal, session: &Session) {
         tracing::debug!(peer = %session.peer, reason = refusal.label(), "refused before it was a request");
     }
+
+    /// Hears of a connection that was closed before it could carry a request.
+    fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {
+        tracing::debug!(%peer, listener, reason = why.label(), "a connection was closed at once");
+    }
 }
 
 /// What the connections of one listener are carried by. What their requests are judged by is the listener's [`site::Site`].
@@ -73,7 +87,9 @@ pub struct Listening {
     /// `limits`
     pub limits: Limits,
     transport: Transport,
-    slots: Arc<Semaphore>,
+    door: Door,
+    room: Arc<Room>,
+    keeps_certificates: bool,
 }
 
 /// How a listener's connections are carried.
@@ -82,24 +98,26 @@ enum Transport {
     Tls(TlsAcceptor),
 }
 
-/// Room for `limits.connections`, to be shared by all listeners.
-pub fn slots(limits: &Limits) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)))
-}
-
 impl Listening {
-    /// Prepares `listener`. `slots` is one semaphore for all listeners: see [`slots`].
+    /// Prepares `listener`. `room` is one for all listeners.
     ///
     /// # Errors
     /// What TLS cannot do with the settings; a checked configuration has none of it.
-    pub fn new(listener: &Listener, limits: Limits, slots: Arc<Semaphore>) -> Result<Self, TlsFault> {
+    pub fn new(listener: &Listener, limits: Limits, room: Arc<Room>) -> Result<Self, TlsFault> {
         let transport = match &listener.tls {
             ListenerTls::Plaintext => Transport::Plaintext,
             ListenerTls::Tls(settings) => {
                 Transport::Tls(TlsAcceptor::from(Arc::new(tls::server_config(settings)?)))
             }
         };
-        Ok(Self { name: Arc::from(listener.name.as_str()), limits, transport, slots })
+        Ok(Self {
+            name: Arc::from(listener.name.as_str()),
+            limits,
+            transport,
+            door: Door::new(listener, Arc::clone(&room), limits.connections_per_address),
+            room,
+            keeps_certificates: listener.keeps_certificates,
+        })
     }
 }
 
@@ -121,23 +139,30 @@ pub async fn serve<H: Handler>(
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((stream, address)) => {
                 pause = FIRST_PAUSE;
+                // Before a slot is waited for: whoever is not taken keeps nobody waiting.
+                let taken = match listener.door.look(address) {
+                    Ok(taken) => taken,
+                    Err(why) => {
+                        handler.turned_away(why, Peer::Direct(address), &listener.name);
+                        continue;
+                    }
+                };
                 // With every slot taken this one connection waits here and the rest in the system's queue. Closing them instead would
                 // make clients come back at once; and the slots come free by themselves, since no connection idles for ever.
                 let slot = tokio::select! {
                     biased;
                     () = stop.cancelled() => break,
-                    slot = Arc::clone(&listener.slots).acquire_owned() => slot,
+                    slot = listener.room.slot() => slot,
                 };
-                // Nobody closes the semaphore; if somebody did, no limit would hold, so nothing is served.
-                let Ok(slot) = slot else { break };
+                let Some(slot) = slot else { break };
                 // A token of its own for each connection: waiting on the shared one takes its lock every time a connection wakes.
                 let stop = stop.child_token();
                 let (listener, handler, tracker) =
                     (Arc::clone(&listener), Arc::clone(&handler), tasks.clone());
                 tasks.spawn(async move {
-                    connection::serve(stream, peer, listener, handler, tracker, stop, grace).await;
+                    connection::serve(stream, taken, listener, handler, tracker, stop, grace).await;
                     drop(slot);
                 });
             }

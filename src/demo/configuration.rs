@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
-    Health, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, Onward, PathMatch, Protocol,
-    ReplayMemory, Route, RouteMatch, Segment, Server, ServerCertificate, TlsSettings, Upstream,
+    ForwardedHeader, Health, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, Onward,
+    PathMatch, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, Server,
+    ServerCertificate, TlsSettings, Upstream,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
 use crate::verify::credential::CredentialLimits;
@@ -51,6 +52,9 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
                 client_certificates: ClientCertificates::Asked { required: false, trust: ClientTrust::Any },
             }),
             trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::XForwarded,
+            proxy_protocol: ProxyProtocol::None,
+            keeps_certificates: false,
             client_certificate_header: ClientCertificateHeader::None,
         }],
         issuers: vec![issuer(around)?],
@@ -101,6 +105,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
             credentials: CredentialLimits { token_bytes: 16 << 10, proof_bytes: 8 << 10 },
             body_bytes: 10 << 20,
             connections: 1000,
+            connections_per_address: 1000,
             handshake_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -145,7 +150,11 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
             scopes: vec![scope.to_owned()],
             audiences: Vec::new(),
         }),
-        forward: Forward { keep_credentials: false, identity_headers: true },
+        forward: Forward {
+            keep_credentials: false,
+            identity_headers: true,
+            report: Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true },
+        },
         onward: Onward::default(),
         cors: None,
     }

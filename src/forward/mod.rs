@@ -17,6 +17,7 @@ mod identity;
 mod link;
 mod names;
 mod pool;
+mod report;
 mod retry;
 mod server;
 mod trouble;
@@ -24,7 +25,6 @@ mod upload;
 mod upstream;
 mod uri;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,6 +39,7 @@ use crate::verify::request::Target;
 pub use download::Download;
 pub use fault::Fault;
 pub use names::Resolver;
+pub use report::Origin as CallerOrigin;
 pub use upstream::Numbers;
 use upstream::Upstream;
 
@@ -91,7 +92,7 @@ where
     /// Sends a request to the route's upstream and returns the head of its answer; the bodies stream both ways.
     ///
     /// The request's headers are rewritten first: see `headers` for what goes and what comes. What is forwarded is
-    /// `target`, the very path that was authorised, unless the route rewrites it for the upstream. `caller` is the address that is reported to the upstream.
+    /// `target`, the very path that was authorised, unless the route rewrites it for the upstream. `origin` is what the upstream may be told of the caller.
     ///
     /// # Errors
     /// [`Fault`]: the upstream cannot be reached, has too many requests, does not answer in time or not in HTTP; or the caller's body ended badly.
@@ -100,7 +101,7 @@ where
         pass: Pass,
         route: &Route,
         target: &Target,
-        caller: IpAddr,
+        origin: CallerOrigin<'_>,
         request: Request<B>,
         request_id: &HeaderValue,
     ) -> Result<Response<Download>, Fault> {
@@ -111,7 +112,7 @@ where
             &pass,
             route.forward,
             target,
-            caller,
+            &origin,
             request_id,
         )?;
         headers::frame(&mut parts.headers, &body);

@@ -18,11 +18,18 @@ struct Outcome {
     outcome: &'static str,
 }
 
+/// The labels of a connection that was closed before it could carry a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
 /// Everything that is counted. `/metrics` reads it.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     requests: Family<Outcome, Counter<u64, AtomicU64>>,
+    connections_refused: Family<Reason, Counter<u64, AtomicU64>>,
     no_route: Arc<str>,
 }
 
@@ -56,7 +63,13 @@ impl Metrics {
             "Requests by route and outcome: forwarded, or the reason of a refusal or failure",
             requests.clone(),
         );
-        Self { registry, requests, no_route: Arc::from("") }
+        let connections_refused = Family::default();
+        registry.register(
+            "connections_refused",
+            "Connections that were closed before TLS, by reason",
+            connections_refused.clone(),
+        );
+        Self { registry, requests, connections_refused, no_route: Arc::from("") }
     }
 
     /// Counts a request. `outcome` is `forwarded`, or the label of a rejection or fault; a request without a route counts under an
@@ -64,6 +77,11 @@ impl Metrics {
     pub fn count(&self, route: Option<&Arc<str>>, outcome: &'static str) {
         let route = Arc::clone(route.unwrap_or(&self.no_route));
         self.requests.get_or_create(&Outcome { route, outcome }).inc();
+    }
+
+    /// Counts a connection that was closed before it could carry a request.
+    pub fn count_refused_connection(&self, reason: &'static str) {
+        self.connections_refused.get_or_create(&Reason { reason }).inc();
     }
 
     /// Everything as OpenMetrics text, with `more` numbers that others keep.
@@ -102,6 +120,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.count(Some(&Arc::from("accounts")), "forwarded");
         metrics.count(None, "host_unknown");
+        metrics.count_refused_connection("proxy_header_half");
         let text = metrics.encode(&[
             Kept::one("replay_live", "Live claims", 3),
             Kept::by_upstream("up", "Up", [(Arc::from("one"), 1), (Arc::from("two"), 2)].into_iter()),
@@ -111,6 +130,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("holdfast_requests_total{route=\"\",outcome=\"host_unknown\"} 1"), "{text}");
+        assert!(
+            text.contains("holdfast_connections_refused_total{reason=\"proxy_header_half\"} 1"),
+            "{text}"
+        );
         assert!(text.contains("holdfast_replay_live 3\n"), "{text}");
         assert!(
             text.contains("holdfast_up{upstream=\"one\"} 1\nholdfast_up{upstream=\"two\"} 2\n"),

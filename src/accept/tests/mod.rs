@@ -25,20 +25,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::{BodyFault, CallerBody};
 use super::connection::{self, Ending, Session};
+use super::peer::Peer;
 use super::refusal::Refusal;
+use super::room::Room;
 use super::stall::Stall;
-use super::{Handler, Listening, slots};
-use crate::config::{ClientCertificateHeader, Limits, Listener, ListenerTls};
+use super::{Handler, Listening};
+use crate::config::{ClientCertificateHeader, ForwardedHeader, Limits, Listener, ListenerTls, ProxyProtocol};
 use crate::verify::credential::CredentialLimits;
 use crate::verify::htu::Origin;
 
 /// Limits that no test meets by accident.
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         header_bytes: 8 * 1024,
         credentials: CredentialLimits { token_bytes: 4096, proof_bytes: 4096 },
         body_bytes: 1024,
         connections: 100,
+        connections_per_address: 100,
         handshake_timeout: Duration::from_secs(5),
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
@@ -53,7 +56,10 @@ fn plaintext() -> Listener {
         origins: origins(&["https://api.example.com"]),
         tls: ListenerTls::Plaintext,
         trusted_proxies: Vec::new(),
+        forwarded_header: ForwardedHeader::XForwarded,
         client_certificate_header: ClientCertificateHeader::None,
+        proxy_protocol: ProxyProtocol::None,
+        keeps_certificates: false,
     }
 }
 
@@ -62,7 +68,7 @@ fn origins(urls: &[&str]) -> Vec<Arc<Origin>> {
 }
 
 fn listening(listener: &Listener, limits: Limits) -> Arc<Listening> {
-    Arc::new(Listening::new(listener, limits, slots(&limits)).expect("usable settings"))
+    Arc::new(Listening::new(listener, limits, Room::new(&limits)).expect("usable settings"))
 }
 
 /// What a handler was asked, and whether it lived to answer.
@@ -131,7 +137,7 @@ impl Handler for Answers {
             path => whole(format!(
                 "{path} sni={} certificate={}",
                 session.server_name.as_deref().unwrap_or("-"),
-                session.certificate.map_or_else(|| "-".to_owned(), |digest| digest.to_string()),
+                session.certificate.as_ref().map_or_else(|| "-".to_owned(), |shown| shown.digest.to_string()),
             )),
         };
         unfinished.1 = true;
@@ -163,7 +169,7 @@ impl hyper::body::Body for Pieces {
 /// An HTTP/1 connection over a pipe that holds `room` bytes each way.
 fn pipe(limits: Limits, answers: &Arc<Answers>, room: usize) -> (DuplexStream, JoinHandle<()>) {
     let (near, far) = tokio::io::duplex(room);
-    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+    let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
     let session =
         Arc::new(Session { peer, server_name: None, certificate: None, tls: false, listener: "test".into() });
     let ending = Ending { limits, stop: CancellationToken::new(), grace: Duration::from_secs(5) };
