@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::config::{Access, Config, Forward, PathMatch, RouteMatch, Segment, Streams};
+use crate::config::{Access, Config, Forward, Onward, PathMatch, RouteMatch, Segment, Streams};
 use crate::cors::CrossOrigin;
 use crate::verify::policy::Policy;
 use crate::verify::rejection::Rejection;
@@ -25,6 +25,8 @@ pub struct Route {
     pub upstream: usize,
     /// What is forwarded.
     pub forward: Forward,
+    /// Where it goes on to.
+    pub onward: Onward,
     /// How long, and what beyond one answer.
     pub streams: Streams,
 }
@@ -91,6 +93,7 @@ impl Routes {
                 access: route.access,
                 upstream: route.upstream,
                 forward: route.forward,
+                onward: route.onward,
                 streams: route.streams,
             })
             .collect();
@@ -256,8 +259,16 @@ mod tests {
         };
         let report = Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true };
         let forward = Forward { keep_credentials: false, identity_headers: false, report };
-        let (name, access, streams) = (name.into(), Access::Public, Streams::default());
-        Route { name, matches, access, cross_origin: None, upstream: 0, forward, streams }
+        Route {
+            name: name.into(),
+            matches,
+            access: Access::Public,
+            cross_origin: None,
+            upstream: 0,
+            forward,
+            onward: Onward::default(),
+            streams: Streams::default(),
+        }
     }
 
     fn routes() -> Routes {
