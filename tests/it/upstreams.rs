@@ -104,7 +104,7 @@ async fn tls_both_ways() {
             (", client_certificate: { chain: shown.pem, key: shown.key }", String::new()),
             ("server_name: app.internal", "server_name: other.internal".to_owned()),
             (", trust: { ca: ca.pem }", ", trust: { ca: shown.pem }".to_owned()),
-            (&*leaked(format!("protocol: {protocol}")), format!("protocol: {other}")),
+            (leaked(format!("protocol: {protocol}")), format!("protocol: {other}")),
         ] {
             assert!(right.contains(wrong), "{wrong}");
             let house = house_with(&right.replace(wrong, &by), "", files()).await;
@@ -226,11 +226,9 @@ async fn too_many_requests_are_told_so_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn paths_are_rewritten_after_they_are_judged() {
     let served = Served::start(Spoken::Http1).await;
-    let rewritten = format!(
-        ", forward: {{ rewrite: {{ strip_prefix: /t/api, replace: /v2 }}, host: \"inside.example:81\" }} }}
-  - {{ name: stripped, match: {{ path_prefix: \"/s/{{tenant}}\" }}, upstream: tested, public: true, forward: {{ rewrite: {{ strip_prefix: \"/s/{{tenant}}\" }} }} }}
-  - {{ name: slashes, match: {{ path_prefix: /e, allow_encoded_slash: true }}, upstream: tested, public: true, forward: {{ rewrite: {{ strip_prefix: /e }}, host: upstream }}"
-    );
+    let rewritten = ", forward: { rewrite: { strip_prefix: /t/api, replace: /v2 }, host: \"inside.example:81\" } }
+  - { name: stripped, match: { path_prefix: \"/s/{tenant}\" }, upstream: tested, public: true, forward: { rewrite: { strip_prefix: \"/s/{tenant}\" } } }
+  - { name: slashes, match: { path_prefix: /e, allow_encoded_slash: true }, upstream: tested, public: true, forward: { rewrite: { strip_prefix: /e }, host: upstream }";
     let settings = format!("servers: [http://{}]", served.address());
     let house = House::built(Plan {
         timeouts: leaked(format!(" }}\n  tested: {{ {settings}")),
