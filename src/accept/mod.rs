@@ -8,6 +8,7 @@
 
 mod activity;
 mod answer;
+pub mod backlog;
 pub mod body;
 mod chunked;
 pub mod connection;
@@ -17,6 +18,7 @@ mod head;
 pub mod peer;
 pub mod refusal;
 pub mod site;
+pub mod slots;
 mod stall;
 pub mod target;
 pub mod tls;
@@ -27,21 +29,25 @@ mod tests;
 use std::error::Error;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::backlog::Socket;
 use self::body::CallerBody;
 use self::connection::{LINGER, Session};
 use self::refusal::Refusal;
-use self::tls::TlsFault;
+use self::slots::Slots;
+use self::tls::{Tls, TlsFault};
+use crate::clock::Lapse;
 use crate::config::{Limits, Listener, ListenerTls};
 
 /// The first and the longest pause after the system refused to give us a connection.
@@ -73,87 +79,176 @@ pub struct Listening {
     /// `limits`
     pub limits: Limits,
     transport: Transport,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
+    /// Asks the connections that came by these settings, or by ones that they go on from, to end.
+    ending: CancellationToken,
 }
 
 /// How a listener's connections are carried.
 enum Transport {
     Plaintext,
-    Tls(TlsAcceptor),
-}
-
-/// Room for `limits.connections`, to be shared by all listeners.
-pub fn slots(limits: &Limits) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)))
+    Tls(Tls),
 }
 
 impl Listening {
-    /// Prepares `listener`. `slots` is one semaphore for all listeners: see [`slots`].
+    /// Prepares `listener`. `slots` is for all listeners together; when `stop` is cancelled its connections are asked to end.
     ///
     /// # Errors
     /// What TLS cannot do with the settings; a checked configuration has none of it.
-    pub fn new(listener: &Listener, limits: Limits, slots: Arc<Semaphore>) -> Result<Self, TlsFault> {
+    pub fn new(
+        listener: &Listener,
+        limits: Limits,
+        slots: Arc<Slots>,
+        stop: &CancellationToken,
+    ) -> Result<Self, TlsFault> {
         let transport = match &listener.tls {
             ListenerTls::Plaintext => Transport::Plaintext,
-            ListenerTls::Tls(settings) => {
-                Transport::Tls(TlsAcceptor::from(Arc::new(tls::server_config(settings)?)))
-            }
+            ListenerTls::Tls(settings) => Transport::Tls(Tls::new(settings)?),
         };
-        Ok(Self { name: Arc::from(listener.name.as_str()), limits, transport, slots })
+        let name = Arc::from(listener.name.as_str());
+        Ok(Self { name, limits, transport, slots, ending: stop.child_token() })
+    }
+
+    /// What follows on these settings at the same address: for new connections, while those there are go on. Sessions can be resumed as
+    /// before, unless client certificates are judged otherwise now; then the old connections are to be asked to end as well: see
+    /// [`Listening::give_way_to`].
+    ///
+    /// # Errors
+    /// As [`Listening::new`].
+    pub fn followed_by(
+        &self,
+        listener: &Listener,
+        limits: Limits,
+        stop: &CancellationToken,
+    ) -> Result<Self, TlsFault> {
+        let mut next = match (&self.transport, &listener.tls) {
+            (Transport::Tls(before), ListenerTls::Tls(settings)) => Self {
+                name: Arc::from(listener.name.as_str()),
+                limits,
+                transport: Transport::Tls(before.followed_by(settings)?),
+                slots: Arc::clone(&self.slots),
+                ending: stop.child_token(),
+            },
+            _ => Self::new(listener, limits, Arc::clone(&self.slots), stop)?,
+        };
+        if self.judges_like(&next) {
+            next.ending = self.ending.clone();
+        }
+        Ok(next)
+    }
+
+    /// Whether `other` is the same listener and takes the same client certificates.
+    fn judges_like(&self, other: &Self) -> bool {
+        self.name == other.name
+            && match (&self.transport, &other.transport) {
+                (Transport::Plaintext, Transport::Plaintext) => true,
+                (Transport::Tls(one), Transport::Tls(other)) => one.judges_like(other),
+                (Transport::Plaintext, Transport::Tls(_)) | (Transport::Tls(_), Transport::Plaintext) => {
+                    false
+                }
+            }
+    }
+
+    /// Asks its connections to end in order if `next` is another listener, or would not have taken their certificates for the same reasons: a CA
+    /// that is no longer trusted, or a certificate that is now required, would otherwise be without effect for as long as a caller keeps a
+    /// connection. To be called once `next` is in its place.
+    pub fn give_way_to(&self, next: &Self) {
+        if !self.judges_like(next) {
+            self.ending.cancel();
+        }
     }
 }
 
 /// Serves one listener until `stop` is cancelled, then drains: no new connection, GOAWAY in HTTP/2, `Connection: close` in HTTP/1;
-/// requests in flight get `grace`, and this returns when the last has ended or soon after `grace` is over.
+/// requests in flight get `grace`, and this returns when the last has ended or soon after `grace` is over. Connections that were open to us
+/// when `stop` came are served, also where we had not accepted them yet: see [`backlog`].
+///
+/// Each new connection comes by what `listening` holds at that moment.
 pub async fn serve<H: Handler>(
-    socket: TcpListener,
-    listener: Arc<Listening>,
+    socket: Socket,
+    listening: Arc<ArcSwap<Listening>>,
     handler: Arc<H>,
     stop: CancellationToken,
-    grace: Duration,
+    grace: Lapse,
 ) {
     let tasks = TaskTracker::new();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            accepted = socket.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                pause = FIRST_PAUSE;
-                // With every slot taken this one connection waits here and the rest in the system's queue. Closing them instead would
-                // make clients come back at once; and the slots come free by themselves, since no connection idles for ever.
-                let slot = tokio::select! {
-                    biased;
-                    () = stop.cancelled() => break,
-                    slot = Arc::clone(&listener.slots).acquire_owned() => slot,
-                };
-                // Nobody closes the semaphore; if somebody did, no limit would hold, so nothing is served.
-                let Ok(slot) = slot else { break };
-                // A token of its own for each connection: waiting on the shared one takes its lock every time a connection wakes.
-                let stop = stop.child_token();
-                let (listener, handler, tracker) =
-                    (Arc::clone(&listener), Arc::clone(&handler), tasks.clone());
-                tasks.spawn(async move {
-                    connection::serve(stream, peer, listener, handler, tracker, stop, grace).await;
-                    drop(slot);
-                });
+    let door = Door { listening, handler, tasks: &tasks, grace };
+    door.take_in(socket, &stop).await;
+    tasks.close();
+    if tokio::time::timeout(door.grace.get() + LINGER * 2, tasks.wait()).await.is_err() {
+        let name = &door.listening.load().name;
+        tracing::warn!(listener = &**name, tasks = tasks.len(), "connections outlived the drain");
+    }
+}
+
+/// What new connections come in by.
+struct Door<'t, H> {
+    listening: Arc<ArcSwap<Listening>>,
+    handler: Arc<H>,
+    tasks: &'t TaskTracker,
+    grace: Lapse,
+}
+
+impl<H: Handler> Door<'_, H> {
+    /// Takes every connection that comes until `stop`, and those that have come by then.
+    async fn take_in(&self, socket: Socket, stop: &CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        let mut closed = pin!(async {
+            stop.cancelled().await;
+            socket.turn_away().await;
+        });
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut closed => break,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok(connection) => {
+                    pause = FIRST_PAUSE;
+                    if !self.admit(connection, stop).await {
+                        return;
+                    }
+                }
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    // Out of descriptors or memory: asking again at once would only burn the processor that could free some.
+                    let name = &self.listening.load().name;
+                    tracing::warn!(listener = &**name, %error, "no connection can be accepted");
+                    tokio::select! { () = &mut closed => break, () = tokio::time::sleep(pause) => {} }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
-            Err(error) if concerns_one_connection(&error) => {}
-            Err(error) => {
-                // Out of descriptors or memory: asking again at once would only burn the processor that could free some.
-                tracing::warn!(listener = &*listener.name, %error, "no connection can be accepted");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        while let Some(Ok(connection)) = socket.queued().await {
+            if !self.admit(connection, stop).await {
+                return;
             }
         }
     }
-    drop(socket);
-    tasks.close();
-    if tokio::time::timeout(grace + LINGER * 2, tasks.wait()).await.is_err() {
-        tracing::warn!(listener = &*listener.name, tasks = tasks.len(), "connections outlived the drain");
+
+    /// Serves a connection once there is a slot for it. `false` when none can be had any more.
+    ///
+    /// With every slot taken this one connection waits here and the rest in the system's queue. Closing them instead would make clients come back
+    /// at once; and the slots come free by themselves, since no connection idles for ever.
+    async fn admit(&self, (stream, peer): (TcpStream, SocketAddr), stop: &CancellationToken) -> bool {
+        let over = async {
+            stop.cancelled().await;
+            tokio::time::sleep(self.grace.get()).await;
+        };
+        let slots = Arc::clone(&self.listening.load().slots);
+        let slot = tokio::select! { biased; slot = slots.take() => slot, () = over => None };
+        let Some(slot) = slot else { return false };
+        // Looked up after the wait, which may have been long.
+        let listening = self.listening.load_full();
+        // A token of its own for each connection: waiting on the shared one takes its lock every time a connection wakes.
+        let stop = listening.ending.child_token();
+        let (handler, tasks, grace) = (Arc::clone(&self.handler), self.tasks.clone(), self.grace.clone());
+        self.tasks.spawn(async move {
+            connection::serve(stream, peer, listening, handler, tasks, stop, grace).await;
+            drop(slot);
+        });
+        true
     }
 }
 

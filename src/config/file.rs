@@ -15,7 +15,9 @@ use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
 use super::table::settings;
 use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
-use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, ProxyProtocol};
+use super::words::{
+    AccessLog, CertificateRequest, Credentials, Identity, MinVersion, ProxyProtocol, Watching,
+};
 use super::{AfterRestart, ClientCertificateHeader};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
@@ -50,6 +52,8 @@ settings! {
         admin: Admin => optional;
         /// how much of everything
         limits: Limits => default "{}";
+        /// what makes the configuration be read again, besides SIGHUP and `POST /reload`
+        reload: Reload => default "{}";
         /// how it stops
         shutdown: Shutdown => default "{}";
     }
@@ -336,9 +340,21 @@ settings! {
 }
 
 settings! {
+    /// `reload`.
+    Reload {
+        /// `files`: a change of any file it was read from; or `none`
+        watch: Watching => default "files";
+        /// how often the files are looked at, where the system does not tell of a change
+        poll: Millis<100, DAY> => default "30s";
+    }
+}
+
+settings! {
     /// `shutdown`.
     Shutdown {
-        /// how long requests in flight may take to end after SIGTERM
+        /// how long connections are still taken after SIGTERM, while readiness is 503 already
+        delay: Millis<0, HOUR> => default "200ms";
+        /// how long requests in flight may take to end after that
         grace: Millis<0, HOUR> => default "30s";
     }
 }

@@ -49,6 +49,13 @@ pub(super) enum Identity {
     Headers,
 }
 
+/// `reload.watch`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watching {
+    Files,
+    None,
+}
+
 /// `log.access`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AccessLog {
@@ -76,13 +83,15 @@ words! {
         "error" => tracing::Level::ERROR, "warn" => tracing::Level::WARN, "info" => tracing::Level::INFO,
         "debug" => tracing::Level::DEBUG, "trace" => tracing::Level::TRACE
     }
+    Watching { "files" => Watching::Files, "none" => Watching::None }
     AccessLog { "json" => AccessLog::Json, "none" => AccessLog::None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        AccessLog, BindingRule, CertificateRequest, ClientCertificateHeader, NonceRule, ProxyProtocol, Words,
+        AccessLog, BindingRule, CertificateRequest, ClientCertificateHeader, NonceRule, ProxyProtocol,
+        Watching, Words,
     };
 
     fn words<T: Words>() -> Vec<&'static str> {
@@ -98,6 +107,7 @@ mod tests {
             words::<ClientCertificateHeader>(),
             words::<NonceRule>(),
             words::<ProxyProtocol>(),
+            words::<Watching>(),
             words::<tracing::Level>(),
         ];
         for word in all.concat() {

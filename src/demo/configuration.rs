@@ -12,7 +12,7 @@ use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
     Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, PathMatch, ReplayMemory, Route,
-    RouteMatch, Segment, ServerCertificate, TlsSettings, Upstream,
+    RouteMatch, Segment, ServerCertificate, TlsSettings, Upstream, Watch,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
 use crate::verify::credential::CredentialLimits;
@@ -95,6 +95,8 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
         },
+        reload: Watch::None,
+        shutdown_delay: Duration::ZERO,
         shutdown_grace: Duration::from_secs(2),
     })
 }

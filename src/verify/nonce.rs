@@ -80,6 +80,13 @@ impl NonceRing {
         self.not_before = time;
     }
 
+    /// Goes on from the line that was drawn for `before`, and draws one at `time` where the lifetime is another one now.
+    ///
+    /// See [`NonceRing::not_before`].
+    pub fn follow(&mut self, before: &Self, time: UnixTime) {
+        self.not_before = if self.lifetime == before.lifetime { before.not_before } else { time };
+    }
+
     /// Seals a nonce for the holder of `jkt`.
     pub fn seal(&self, jkt: Digest<Key>, now: UnixTime) -> SealedNonce {
         let time = now.max(self.not_before).seconds().to_be_bytes();
