@@ -188,7 +188,7 @@ async fn begin(
     };
     let mut listeners = Listeners::new(
         Arc::clone(&gateway),
-        Arc::clone(&lasting.slots),
+        Arc::clone(&lasting.room),
         tasks.clone(),
         closing.clone(),
         lasting.grace.clone(),

@@ -7,6 +7,8 @@ use http::{Request, Response};
 
 use crate::accept::body::{BodyFault, CallerBody};
 use crate::accept::connection::Session;
+use crate::accept::door::TurnedAway;
+use crate::accept::peer::Peer;
 use crate::accept::refusal::Refusal as NoRequest;
 use crate::accept::site::Sites;
 use crate::accept::{peer, target};
@@ -14,9 +16,10 @@ use crate::authority::Tokens;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::cors::{Allowed, Preflight};
-use crate::forward::{Download, Fault, Pass, Upstreams};
+use crate::forward::{CallerOrigin, Download, Fault, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
+use crate::observe::seldom::Seldom;
 use crate::replay::memory::MemoryStore;
 use crate::respond::{self, Body, Refusal, Used};
 use crate::route::{Demand, Route, Routes};
@@ -101,6 +104,24 @@ impl From<BodyFault> for Fault {
 }
 
 impl Gateway {
+    fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {
+        // A proxy that cannot make itself understood must not go unheard for a flood of strangers.
+        static STRANGERS: Seldom = Seldom::new();
+        static PROXIES: Seldom = Seldom::new();
+        let seldom = match why {
+            TurnedAway::Silent => return,
+            TurnedAway::NoProxy | TurnedAway::AddressFull => &STRANGERS,
+            TurnedAway::ProxyHeader(_) => &PROXIES,
+        };
+        let reason = why.label();
+        self.metrics.count_refused_connection(reason);
+        if let Some(unsaid) = seldom.due(Instant::now()) {
+            tracing::warn!(%peer, listener, reason, unsaid, "a connection was closed before it carried a request");
+        }
+    }
+}
+
+impl Gateway {
     async fn answer(&self, request: Request<CallerBody>, session: Arc<Session>) -> Response<Body> {
         let mut course = Course::new(self, &request, session.peer.ip());
         let mut response = match self.pass_on(request, &session, &mut course).await {
@@ -140,9 +161,15 @@ impl Gateway {
     ) -> Result<Response<Download>, Ending<'g>> {
         let now = self.clock.now();
         let site = self.sites.of(session)?;
-        let target = &*course.target.insert(target::target(&request, site, session)?);
+        if let Some(id) = peer::request_id(request.headers(), site, session) {
+            course.request_id = id.clone();
+        }
+        if peer::claims_certificate(request.headers(), site, session) {
+            course.warn_of_strange_certificate();
+        }
         let caller = peer::caller(request.headers(), site, session)?;
         course.peer = caller.address;
+        let target = &*course.target.insert(target::target(&request, &caller, site, session)?);
         // A browser asks before it sends, without token and proof, so this comes before anyone's credentials.
         if let Some(preflight) = Preflight::read(&request)
             && let Ok(route) = self.routes.find(target, preflight.method())
@@ -163,7 +190,7 @@ impl Gateway {
                     method: request.method(),
                     target,
                     headers: request.headers(),
-                    certificate: caller.certificate,
+                    certificate: caller.certificate.as_ref().map(|certificate| certificate.digest),
                 };
                 let permit =
                     self.admit(&facts, policy, now, &mut course.holder).await.map_err(Ending::Refused)?;
@@ -172,8 +199,12 @@ impl Gateway {
             }
         };
         course.decided = Some(Instant::now());
+        let origin = CallerOrigin {
+            address: caller.address,
+            certificate: caller.certificate.as_ref().and_then(|certificate| certificate.der.as_deref()),
+        };
         self.upstreams
-            .send(pass, route, target, caller.address, request, &course.request_id)
+            .send(pass, route, target, origin, request, &course.request_id)
             .await
             .map_err(Ending::Failed)
     }

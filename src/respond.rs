@@ -94,7 +94,11 @@ pub fn refusal(refusal: &Refusal<'_>, request_id: &HeaderValue) -> Response<Body
 
 /// Renders trouble with the upstream or with the caller's body on the way to it.
 pub fn fault(fault: Fault, request_id: &HeaderValue) -> Response<Body> {
-    problem(fault.status(), None, fault.label(), fault.sentence(), request_id)
+    let mut response = problem(fault.status(), None, fault.label(), fault.sentence(), request_id);
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_SOON));
+    }
+    response
 }
 
 /// Renders the answer to a preflight. It is for the browser alone: no page sees its body or status.

@@ -246,6 +246,7 @@ enum Step<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Report;
     use crate::verify::htu::{Origin, Path};
 
     fn segments(path: &str) -> Vec<Segment> {
@@ -261,7 +262,8 @@ mod tests {
             allow_empty_segments: name == "lax",
             allow_encoded_slash: name == "lax",
         };
-        let forward = Forward { keep_credentials: false, identity_headers: false };
+        let report = Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true };
+        let forward = Forward { keep_credentials: false, identity_headers: false, report };
         Route { name: name.into(), matches, access: Access::Public, cross_origin: None, upstream: 0, forward }
     }
 

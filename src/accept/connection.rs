@@ -5,12 +5,12 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
@@ -19,7 +19,7 @@ use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,14 +27,17 @@ use tokio_util::task::TaskTracker;
 use super::activity::{Activity, InFlight, Phase};
 use super::answer::{Answer, Streams};
 use super::body::CallerBody;
+use super::certificate::ClientCertificate;
+use super::door::Taken;
 use super::frames::Frames;
 use super::framing::Framing;
+use super::peer::Peer;
 use super::refusal::Refusal;
 use super::stall::Stall;
 use super::{Handler, Listening, Transport};
 use crate::clock::Lapse;
 use crate::config::Limits;
-use crate::verify::digest::{Certificate, Digest};
+use crate::verify::digest::Digest;
 
 /// How long the end of a connection may take: to write a last word, and for the peer to read it.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
@@ -63,12 +66,12 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One connection's facts, the same for every request on it.
 pub struct Session {
-    /// The other end of the TCP connection.
-    pub peer: SocketAddr,
+    /// Who is at the other end.
+    pub peer: Peer,
     /// The name that the client asked for in the handshake (SNI), where it did.
     pub server_name: Option<String>,
     /// The certificate whose key the client proved to hold in this session's handshake, or in that of the session it resumed.
-    pub certificate: Option<Digest<Certificate>>,
+    pub certificate: Option<ClientCertificate>,
     /// Whether the connection is encrypted.
     pub tls: bool,
     /// The name of the listener it came in by: see [`Sites::of`](super::site::Sites::of).
@@ -77,22 +80,35 @@ pub struct Session {
 
 /// Serves a connection to its end: the peer's, a limit's, or that of `grace` after `stop`.
 pub(super) async fn serve<H: Handler>(
-    socket: TcpStream,
-    peer: SocketAddr,
+    mut socket: TcpStream,
+    taken: Taken,
     listener: Arc<Listening>,
     handler: Arc<H>,
     tasks: TaskTracker,
     stop: CancellationToken,
     grace: Lapse,
 ) {
+    let limits = listener.limits;
+    let ending = Ending { limits, stop, grace };
     let accepted = Instant::now();
+    // One limit for all that comes before HTTP: a PROXY header that comes slowly leaves less for the handshake.
+    let deadline = accepted + limits.handshake_timeout;
+    let came_from = taken.peer;
+    let heard = tokio::select! {
+        biased;
+        heard = listener.door.hear(taken, &mut socket, deadline) => heard,
+        () = ending.has_waited(accepted) => return,
+    };
+    // The place is kept to the end of the connection.
+    let Taken { peer, place: _place } = match heard {
+        Ok(taken) => taken,
+        Err(why) => return handler.turned_away(why, came_from, &listener.name),
+    };
     // Answers are written whole; waiting for more to send with them only delays them.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
     }
-    let limits = listener.limits;
     let socket = Stall::new(socket, limits.idle_timeout);
-    let ending = Ending { limits, stop, grace };
     let name = Arc::clone(&listener.name);
     let plain = Session { peer, server_name: None, certificate: None, tls: false, listener: name };
     let Transport::Tls(tls) = &listener.transport else {
@@ -100,7 +116,7 @@ pub(super) async fn serve<H: Handler>(
     };
     let handshake = tokio::select! {
         biased;
-        handshake = timeout(limits.handshake_timeout, tls.acceptor.accept(socket)) => handshake,
+        handshake = timeout_at(deadline, tls.acceptor.accept(socket)) => handshake,
         () = ending.has_waited(accepted) => return,
     };
     let stream = match handshake {
@@ -109,7 +125,7 @@ pub(super) async fn serve<H: Handler>(
         Err(_) => return tracing::debug!(%peer, "the handshake took too long"),
     };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let session = Arc::new(of_handshake(plain, &stream));
+    let session = Arc::new(of_handshake(plain, &stream, listener.keeps_certificates));
     if is_http2 {
         http2(stream, session, handler, tasks, ending).await;
     } else {
@@ -117,14 +133,18 @@ pub(super) async fn serve<H: Handler>(
     }
 }
 
-/// The session of a completed handshake.
-fn of_handshake<S>(plain: Session, stream: &TlsStream<S>) -> Session {
+/// The session of a completed handshake. Of a certificate the digest is what tokens are bound to; all of it is kept only where a route
+/// passes it on, since there may be thousands of idle connections.
+fn of_handshake<S>(plain: Session, stream: &TlsStream<S>, keeps_certificate: bool) -> Session {
     let tls = stream.get_ref().1;
     // RFC 8446 §4.4.2: the sender's own certificate is the first. Those behind it are no evidence (T-MTL-14).
     let leaf = tls.peer_certificates().and_then(<[_]>::first);
     Session {
         server_name: tls.server_name().map(str::to_owned),
-        certificate: leaf.map(|der| Digest::of(der)),
+        certificate: leaf.map(|der| ClientCertificate {
+            digest: Digest::of(der),
+            der: keeps_certificate.then(|| Bytes::copy_from_slice(der)),
+        }),
         tls: true,
         ..plain
     }

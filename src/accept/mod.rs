@@ -10,18 +10,26 @@ mod activity;
 mod answer;
 pub mod backlog;
 pub mod body;
+pub mod certificate;
 mod chunked;
 pub mod connection;
+pub mod door;
+mod forwarded;
 mod frames;
 mod framing;
 mod head;
+mod listening;
 pub mod peer;
+mod proxy_protocol;
 pub mod refusal;
+mod reported;
+pub mod room;
 pub mod site;
-pub mod slots;
+mod slots;
 mod stall;
 pub mod target;
 pub mod tls;
+mod xfcc;
 
 #[cfg(test)]
 mod tests;
@@ -44,11 +52,13 @@ use tokio_util::task::TaskTracker;
 use self::backlog::Socket;
 use self::body::CallerBody;
 use self::connection::{LINGER, Session};
+use self::door::TurnedAway;
+use self::peer::Peer;
 use self::refusal::Refusal;
-use self::slots::Slots;
-use self::tls::{Tls, TlsFault};
 use crate::clock::Lapse;
-use crate::config::{Limits, Listener, ListenerTls};
+
+pub use self::listening::Listening;
+use self::listening::Transport;
 
 /// The first and the longest pause after the system refused to give us a connection.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -70,92 +80,10 @@ pub trait Handler: Send + Sync + 'static {
     fn refused(&self, refusal: Refusal, session: &Session) {
         tracing::debug!(peer = %session.peer, reason = refusal.label(), "refused before it was a request");
     }
-}
 
-/// What the connections of one listener are carried by. What their requests are judged by is the listener's [`site::Site`].
-pub struct Listening {
-    /// `name`
-    pub name: Arc<str>,
-    /// `limits`
-    pub limits: Limits,
-    transport: Transport,
-    slots: Arc<Slots>,
-    /// Asks the connections that came by these settings, or by ones that they go on from, to end.
-    ending: CancellationToken,
-}
-
-/// How a listener's connections are carried.
-enum Transport {
-    Plaintext,
-    Tls(Tls),
-}
-
-impl Listening {
-    /// Prepares `listener`. `slots` is for all listeners together; when `stop` is cancelled its connections are asked to end.
-    ///
-    /// # Errors
-    /// What TLS cannot do with the settings; a checked configuration has none of it.
-    pub fn new(
-        listener: &Listener,
-        limits: Limits,
-        slots: Arc<Slots>,
-        stop: &CancellationToken,
-    ) -> Result<Self, TlsFault> {
-        let transport = match &listener.tls {
-            ListenerTls::Plaintext => Transport::Plaintext,
-            ListenerTls::Tls(settings) => Transport::Tls(Tls::new(settings)?),
-        };
-        let name = Arc::from(listener.name.as_str());
-        Ok(Self { name, limits, transport, slots, ending: stop.child_token() })
-    }
-
-    /// What follows on these settings at the same address: for new connections, while those there are go on. Sessions can be resumed as
-    /// before, unless client certificates are judged otherwise now; then the old connections are to be asked to end as well: see
-    /// [`Listening::give_way_to`].
-    ///
-    /// # Errors
-    /// As [`Listening::new`].
-    pub fn followed_by(
-        &self,
-        listener: &Listener,
-        limits: Limits,
-        stop: &CancellationToken,
-    ) -> Result<Self, TlsFault> {
-        let mut next = match (&self.transport, &listener.tls) {
-            (Transport::Tls(before), ListenerTls::Tls(settings)) => Self {
-                name: Arc::from(listener.name.as_str()),
-                limits,
-                transport: Transport::Tls(before.followed_by(settings)?),
-                slots: Arc::clone(&self.slots),
-                ending: stop.child_token(),
-            },
-            _ => Self::new(listener, limits, Arc::clone(&self.slots), stop)?,
-        };
-        if self.judges_like(&next) {
-            next.ending = self.ending.clone();
-        }
-        Ok(next)
-    }
-
-    /// Whether `other` is the same listener and takes the same client certificates.
-    fn judges_like(&self, other: &Self) -> bool {
-        self.name == other.name
-            && match (&self.transport, &other.transport) {
-                (Transport::Plaintext, Transport::Plaintext) => true,
-                (Transport::Tls(one), Transport::Tls(other)) => one.judges_like(other),
-                (Transport::Plaintext, Transport::Tls(_)) | (Transport::Tls(_), Transport::Plaintext) => {
-                    false
-                }
-            }
-    }
-
-    /// Asks its connections to end in order if `next` is another listener, or would not have taken their certificates for the same reasons: a CA
-    /// that is no longer trusted, or a certificate that is now required, would otherwise be without effect for as long as a caller keeps a
-    /// connection. To be called once `next` is in its place.
-    pub fn give_way_to(&self, next: &Self) {
-        if !self.judges_like(next) {
-            self.ending.cancel();
-        }
+    /// Hears of a connection that was closed before it could carry a request.
+    fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {
+        tracing::debug!(%peer, listener, reason = why.label(), "a connection was closed at once");
     }
 }
 
@@ -172,24 +100,24 @@ pub async fn serve<H: Handler>(
     grace: Lapse,
 ) {
     let tasks = TaskTracker::new();
-    let door = Door { listening, handler, tasks: &tasks, grace };
-    door.take_in(socket, &stop).await;
+    let entrance = Entrance { listening, handler, tasks: &tasks, grace };
+    entrance.take_in(socket, &stop).await;
     tasks.close();
-    if tokio::time::timeout(door.grace.get() + LINGER * 2, tasks.wait()).await.is_err() {
-        let name = &door.listening.load().name;
+    if tokio::time::timeout(entrance.grace.get() + LINGER * 2, tasks.wait()).await.is_err() {
+        let name = &entrance.listening.load().name;
         tracing::warn!(listener = &**name, tasks = tasks.len(), "connections outlived the drain");
     }
 }
 
 /// What new connections come in by.
-struct Door<'t, H> {
+struct Entrance<'t, H> {
     listening: Arc<ArcSwap<Listening>>,
     handler: Arc<H>,
     tasks: &'t TaskTracker,
     grace: Lapse,
 }
 
-impl<H: Handler> Door<'_, H> {
+impl<H: Handler> Entrance<'_, H> {
     /// Takes every connection that comes until `stop`, and those that have come by then.
     async fn take_in(&self, socket: Socket, stop: &CancellationToken) {
         let mut pause = FIRST_PAUSE;
@@ -236,16 +164,24 @@ impl<H: Handler> Door<'_, H> {
             stop.cancelled().await;
             tokio::time::sleep(self.grace.get()).await;
         };
-        let slots = Arc::clone(&self.listening.load().slots);
-        let slot = tokio::select! { biased; slot = slots.take() => slot, () = over => None };
+        let listening = self.listening.load_full();
+        // Before a slot is waited for: whoever is not taken keeps nobody waiting.
+        let taken = match listening.door.look(peer) {
+            Ok(taken) => taken,
+            Err(why) => {
+                self.handler.turned_away(why, Peer::Direct(peer), &listening.name);
+                return true;
+            }
+        };
+        let slot = tokio::select! { biased; slot = listening.room.slot() => slot, () = over => None };
         let Some(slot) = slot else { return false };
-        // Looked up after the wait, which may have been long.
+        // Looked up again after the wait, which may have been long.
         let listening = self.listening.load_full();
         // A token of its own for each connection: waiting on the shared one takes its lock every time a connection wakes.
         let stop = listening.ending.child_token();
         let (handler, tasks, grace) = (Arc::clone(&self.handler), self.tasks.clone(), self.grace.clone());
         self.tasks.spawn(async move {
-            connection::serve(stream, peer, listening, handler, tasks, stop, grace).await;
+            connection::serve(stream, taken, listening, handler, tasks, stop, grace).await;
             drop(slot);
         });
         true

@@ -1,32 +1,74 @@
 //! Who is really calling: the peer itself, or the one that a trusted proxy reports.
 //!
-//! A proxy is trusted by the address of its TCP connection, which is the one thing a caller cannot write. From anyone
-//! else the headers here are never looked at, and the forwarding side removes them (R-F-09, R-L-04).
+//! Trust goes by addresses. The TCP peer's is the one thing that a caller cannot write, so only a peer among `trusted_proxies` may send a
+//! PROXY header. What follows such a header was not written by that proxy: it is the bytes of whoever the header speaks for. So
+//! whether request headers are believed is asked of *that* address. An HTTP proxy behind a balancer that speaks the PROXY protocol
+//! is believed when it is listed too; a caller that came straight through the balancer is not, and neither is one that the balancer does not name.
+//!
+//! From anyone else the headers here are never looked at, and the forwarding side removes them (R-F-09, R-L-04).
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderMap;
+use http::{HeaderName, HeaderValue};
 
+use super::certificate::{self, CLIENT_CERT, ClientCertificate, XFCC};
 use super::connection::Session;
+use super::reported::{self, Reported};
 use super::site::Site;
 use super::target::{Line, single};
-use super::tls::LARGEST_CERTIFICATE;
 use crate::config::ClientCertificateHeader;
-use crate::verify::digest::{Certificate, Digest};
+use crate::verify::htu::{Authority, Scheme};
 use crate::verify::rejection::Rejection;
 
-const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Who is calling.
+/// The longest request id that is taken over, in bytes.
+const LONGEST_ID: usize = 128;
+
+/// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The other end of the TCP connection.
+    Direct(SocketAddr),
+    /// The one that a trusted proxy's PROXY header speaks for.
+    Reported(SocketAddr),
+    /// Someone whom a trusted proxy's PROXY header does not name; the address is the proxy's.
+    Unnamed(SocketAddr),
+}
+
+impl Peer {
+    /// The address, as far as it is known. An IPv4 address that came through an IPv6 socket is the IPv4 address.
+    pub const fn ip(&self) -> IpAddr {
+        match self {
+            Peer::Direct(address) | Peer::Reported(address) | Peer::Unnamed(address) => {
+                address.ip().to_canonical()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Direct(address) | Peer::Reported(address) => address.fmt(f),
+            Peer::Unnamed(proxy) => write!(f, "unnamed by {proxy}"),
+        }
+    }
+}
+
+/// Who is calling, and what a trusted proxy says of the URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The address that the request came from, as far back as trust goes. For the log, never for a decision.
+    /// The address that the request came from, as far back as trust goes. For the log and the upstream, never for a decision.
     pub address: IpAddr,
     /// The certificate whose key the caller holds: proven in this connection's handshake, or to the trusted proxy that reports it.
-    pub certificate: Option<Digest<Certificate>>,
+    pub certificate: Option<ClientCertificate>,
+    /// The host that was asked for, where a trusted proxy says so.
+    pub(super) host: Option<Authority>,
+    /// How it was asked for, where a trusted proxy says so.
+    pub(super) scheme: Option<Scheme>,
 }
 
 /// The caller of a request with these headers; `site` is that of the listener which the session came in by.
@@ -34,56 +76,32 @@ pub struct Caller {
 /// # Errors
 /// [`Rejection::ForwardedInvalid`] or [`Rejection::ClientCertInvalid`], for a trusted proxy's headers only.
 pub fn caller(headers: &HeaderMap, site: &Site, session: &Session) -> Result<Caller, Rejection> {
-    if !site.trusts(session.peer.ip()) {
-        return Ok(Caller { address: session.peer.ip().to_canonical(), certificate: session.certificate });
+    if !site.believes(session.peer) {
+        let certificate = session.certificate.clone();
+        return Ok(Caller { address: session.peer.ip(), certificate, host: None, scheme: None });
     }
     let certificate = match site.client_certificate_header {
-        ClientCertificateHeader::None => session.certificate,
+        ClientCertificateHeader::None => session.certificate.clone(),
         // The session's certificate is the proxy's own, so it must not stand in where none is reported.
-        ClientCertificateHeader::ClientCert => reported_certificate(headers)?,
-    };
-    Ok(Caller { address: reported_address(headers, site, session)?, certificate })
-}
-
-/// The rightmost address of `X-Forwarded-For` that is not one of our proxies: each proxy appends the peer it saw, so what stands
-/// further left was written by nobody we trust.
-fn reported_address(headers: &HeaderMap, site: &Site, session: &Session) -> Result<IpAddr, Rejection> {
-    let mut address = session.peer.ip().to_canonical();
-    for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
-        let line = line.to_str().map_err(|_| Rejection::ForwardedInvalid)?;
-        for entry in line.rsplit(',') {
-            address = read_address(entry.trim()).ok_or(Rejection::ForwardedInvalid)?;
-            if !site.trusts(address) {
-                return Ok(address);
-            }
+        header @ (ClientCertificateHeader::ClientCert | ClientCertificateHeader::Xfcc) => {
+            certificate::reported(headers, header)?
         }
-    }
-    Ok(address)
+    };
+    let Reported { address, host, scheme } = reported::read(headers, site, session.peer.ip())?;
+    Ok(Caller { address, certificate, host, scheme })
 }
 
-/// An address, as some proxies write it: with a port, or in brackets.
-fn read_address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip())).ok()?;
-    Some(address.to_canonical())
+/// The name that a trusted proxy has given to a request, so that one name finds it in all logs. One that is too long, or not of visible
+/// characters, is nobody's loss: the request gets one of ours.
+pub fn request_id<'h>(headers: &'h HeaderMap, site: &Site, session: &Session) -> Option<&'h HeaderValue> {
+    let Line::One(id) = single(headers, &X_REQUEST_ID) else { return None };
+    let fits =
+        (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(|byte| byte.is_ascii_graphic());
+    (fits && site.believes(session.peer)).then_some(id)
 }
 
-fn reported_certificate(headers: &HeaderMap) -> Result<Option<Digest<Certificate>>, Rejection> {
-    match single(headers, &CLIENT_CERT) {
-        Line::Absent => Ok(None),
-        Line::One(value) => read_certificate(value).map(Some).ok_or(Rejection::ClientCertInvalid),
-        Line::Several => Err(Rejection::ClientCertInvalid),
-    }
-}
-
-/// RFC 9440 §2.2: one byte sequence (RFC 8941 §3.3.5) of the certificate's DER; no PEM, no URL encoding, no parameters.
-fn read_certificate(value: &HeaderValue) -> Option<Digest<Certificate>> {
-    let encoded = value.as_bytes().strip_prefix(b":")?.strip_suffix(b":")?;
-    // Four characters for three bytes: nothing larger than a certificate may be is decoded.
-    if encoded.len() > LARGEST_CERTIFICATE.div_ceil(3) * 4 {
-        return None;
-    }
-    let der = STANDARD.decode(encoded).ok()?;
-    let (rest, _) = x509_parser::parse_x509_certificate(&der).ok()?;
-    rest.is_empty().then(|| Digest::of(&der))
+/// Whether somebody who is not to be believed names a client certificate: an attempt to be someone else, or a proxy that is missing in
+/// `trusted_proxies`. It is removed either way; the operator wants to know.
+pub fn claims_certificate(headers: &HeaderMap, site: &Site, session: &Session) -> bool {
+    (headers.contains_key(CLIENT_CERT) || headers.contains_key(XFCC)) && !site.believes(session.peer)
 }

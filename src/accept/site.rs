@@ -9,7 +9,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::connection::Session;
-use crate::config::{ClientCertificateHeader, Listener};
+use super::peer::Peer;
+use crate::config::{ClientCertificateHeader, ForwardedHeader, Listener};
 use crate::verify::htu::Origin;
 use crate::verify::rejection::Rejection;
 
@@ -21,7 +22,25 @@ pub struct Site {
     pub origins: Vec<Arc<Origin>>,
     /// `client_certificate_header`
     pub client_certificate_header: ClientCertificateHeader,
-    trusted_proxies: Vec<IpNet>,
+    /// `forwarded_header`
+    pub forwarded_header: ForwardedHeader,
+    trusted_proxies: TrustedProxies,
+}
+
+/// `trusted_proxies` of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    pub(super) fn of(listener: &Listener) -> Self {
+        Self(listener.trusted_proxies.clone())
+    }
+
+    /// Whether `address` is one of them. An IPv4 address that came through an IPv6 socket is the IPv4 address.
+    pub(super) fn contain(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|range| range.contains(&address))
+    }
 }
 
 impl Site {
@@ -31,14 +50,23 @@ impl Site {
             listener: listener.name.clone(),
             origins: listener.origins.clone(),
             client_certificate_header: listener.client_certificate_header,
-            trusted_proxies: listener.trusted_proxies.clone(),
+            forwarded_header: listener.forwarded_header,
+            trusted_proxies: TrustedProxies::of(listener),
         }
     }
 
     /// Whether `address` is one of `trusted_proxies`. An IPv4 address that came through an IPv6 socket is the IPv4 address.
     pub fn trusts(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.trusted_proxies.iter().any(|range| range.contains(&address))
+        self.trusted_proxies.contain(address)
+    }
+
+    /// Whether what `peer` writes into its requests about their callers is believed.
+    pub fn believes(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Direct(_) | Peer::Reported(_) => self.trusts(peer.ip()),
+            // The address is that of a proxy which only passes bytes on, whoever wrote them.
+            Peer::Unnamed(_) => false,
+        }
     }
 }
 

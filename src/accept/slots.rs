@@ -1,4 +1,4 @@
-//! Room for `limits.connections`, shared by all listeners, whose number a reload may change.
+//! Places for `limits.connections`, whose number a reload may change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Places for connections.
 #[derive(Debug)]
-pub struct Slots {
+pub(super) struct Slots {
     free: Arc<Semaphore>,
     /// How many there are meant to be.
     size: AtomicUsize,
@@ -17,14 +17,14 @@ pub struct Slots {
 
 /// One place, until it is dropped.
 #[derive(Debug)]
-pub struct Slot {
+pub(super) struct Slot {
     permit: Option<OwnedSemaphorePermit>,
     of: Arc<Slots>,
 }
 
 impl Slots {
     /// So many places.
-    pub fn new(size: usize) -> Arc<Self> {
+    pub(super) fn new(size: usize) -> Arc<Self> {
         let size = size.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             free: Arc::new(Semaphore::new(size)),
@@ -40,7 +40,7 @@ impl Slots {
     }
 
     /// Changes how many there are. Connections beyond a smaller number stay; their places are gone once they end. One caller at a time.
-    pub fn resize(&self, size: usize) {
+    pub(super) fn resize(&self, size: usize) {
         let size = size.min(Semaphore::MAX_PERMITS);
         let before = self.size.swap(size, Ordering::AcqRel);
         if let Some(fewer) = before.checked_sub(size) {

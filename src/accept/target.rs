@@ -10,20 +10,22 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::connection::Session;
+use super::peer::Caller;
 use super::site::Site;
 use crate::verify::htu::{Authority, Origin, Path, Scheme};
 use crate::verify::rejection::Rejection;
 use crate::verify::request::Target;
 
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
 /// Where `request` was sent to; `site` is that of the listener which the session came in by. Whether a route exists there is not looked at.
 ///
 /// # Errors
-/// [`Rejection::MethodRefused`], [`Rejection::HostInvalid`], [`Rejection::SniMismatch`], [`Rejection::ForwardedInvalid`],
-/// [`Rejection::HostUnknown`], [`Rejection::PathInvalid`] or [`Rejection::PathAmbiguous`].
-pub fn target<B>(request: &Request<B>, site: &Site, session: &Session) -> Result<Target, Rejection> {
+/// [`Rejection::MethodRefused`], [`Rejection::HostInvalid`], [`Rejection::SniMismatch`], [`Rejection::HostUnknown`], [`Rejection::PathInvalid`] or [`Rejection::PathAmbiguous`].
+pub fn target<B>(
+    request: &Request<B>,
+    caller: &Caller,
+    site: &Site,
+    session: &Session,
+) -> Result<Target, Rejection> {
     let (uri, headers) = (request.uri(), request.headers());
     served(request.method(), uri)?;
     let authority = authority(uri, headers, &site.origins)?;
@@ -31,7 +33,7 @@ pub fn target<B>(request: &Request<B>, site: &Site, session: &Session) -> Result
     if session.server_name.as_ref().is_some_and(|name| !name.eq_ignore_ascii_case(&authority.host)) {
         return Err(Rejection::SniMismatch);
     }
-    let origin = origin(authority, uri, headers, site, session)?;
+    let origin = origin(authority, uri, caller, site, session)?;
     // A target in absolute form may lack the path, which is then `/` (RFC 9110 §4.2.3).
     let path = Path::read(uri.path())?;
     let query = match uri.query() {
@@ -83,45 +85,27 @@ fn are_one(one: &Authority, other: &Authority, origins: &[Arc<Origin>]) -> bool 
 fn origin(
     authority: Authority,
     uri: &Uri,
-    headers: &HeaderMap,
+    caller: &Caller,
     site: &Site,
     session: &Session,
 ) -> Result<Arc<Origin>, Rejection> {
-    let mut authority = authority;
-    let mut scheme = None;
-    // From anyone else these headers mean nothing (R-L-04, T-ORG-06, T-ORG-09); the forwarding side removes them.
-    if site.trusts(session.peer.ip()) {
-        match single(headers, &X_FORWARDED_HOST) {
-            Line::Absent => {}
-            Line::One(value) => authority = read(value).ok_or(Rejection::ForwardedInvalid)?,
-            Line::Several => return Err(Rejection::ForwardedInvalid),
-        }
-        scheme = match single(headers, &X_FORWARDED_PROTO) {
-            Line::Absent => None,
-            Line::One(value) => Some(read_scheme(value.as_bytes()).ok_or(Rejection::ForwardedInvalid)?),
-            Line::Several => return Err(Rejection::ForwardedInvalid),
-        };
-    }
+    // What a trusted proxy was asked for; from anyone else there is nothing here (R-L-04, T-ORG-06, T-ORG-09).
+    let authority = caller.host.as_ref().unwrap_or(&authority);
+    let scheme = caller.scheme;
     // An absolute form or `:scheme` on a TLS connection can only mean https; without TLS it is the proxy in front who knows.
     if uri.scheme_str().is_some_and(|scheme| {
-        read_scheme(scheme.as_bytes()).is_none_or(|scheme| session.tls && scheme != Scheme::Https)
+        Scheme::read(scheme).is_none_or(|scheme| session.tls && scheme != Scheme::Https)
     }) {
         return Err(Rejection::HostUnknown);
     }
     let fits = |origin: &&Arc<Origin>| {
-        origin.is_at(&authority) && scheme.is_none_or(|scheme| origin.scheme() == scheme)
+        origin.is_at(authority) && scheme.is_none_or(|scheme| origin.scheme() == scheme)
     };
     site.origins.iter().find(fits).cloned().ok_or(Rejection::HostUnknown)
 }
 
 fn read(value: &HeaderValue) -> Option<Authority> {
     Authority::read(value.to_str().ok()?)
-}
-
-fn read_scheme(text: &[u8]) -> Option<Scheme> {
-    [Scheme::Http, Scheme::Https]
-        .into_iter()
-        .find(|scheme| text.eq_ignore_ascii_case(scheme.name().as_bytes()))
 }
 
 /// How many lines of a field there are. `HeaderMap::get` would show the first of several as if it were the only one.

@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::reload::{Outcome, Reloads, Trigger};
+use crate::forward::Numbers;
 use crate::gateway::{Current, Gateway};
+use crate::observe::metrics::Kept;
 
 pub mod reload;
 
@@ -131,16 +133,30 @@ impl Admin {
     }
 }
 
-/// What others count: name, meaning, value.
-fn numbers(gateway: &Gateway) -> Vec<(&'static str, &'static str, u64)> {
-    let Gateway { tokens, replay, access_log, .. } = gateway;
+/// What others count.
+fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
+    let Gateway { tokens, replay, access_log, upstreams, .. } = gateway;
     let issuers = || tokens.issuers();
+    let all: Vec<Numbers> = upstreams.numbers().collect();
+    let of = |name, help, count: fn(&Numbers) -> u64| {
+        let values = all.iter().map(|numbers| (Arc::clone(&numbers.upstream), count(numbers)));
+        Kept::by_upstream(name, help, values)
+    };
     vec![
-        ("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
-        ("tokens_cached", "Verified tokens that are remembered", tokens.cached() as u64),
-        ("key_fetches", "Fetches of issuers' keys", issuers().map(|issuer| issuer.fetches()).sum()),
-        ("key_fetch_failures", "Those that failed", issuers().map(|issuer| issuer.failures()).sum()),
-        ("access_log_dropped_lines", "Lines lost because the log was too slow", access_log.dropped()),
+        of("upstream_endpoints", "Addresses of an upstream", |of| of.endpoints),
+        of("upstream_endpoints_up", "Those that are healthy", |of| of.up),
+        of("upstream_requests_in_flight", "Requests that an upstream has", |of| of.in_flight),
+        of("upstream_ejections", "Times an address failed too often in a row", |of| of.ejections),
+        of("upstream_retries", "Requests that were sent once more", |of| of.retries),
+        Kept::one("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
+        Kept::one("tokens_cached", "Verified tokens that are remembered", tokens.cached() as u64),
+        Kept::one("key_fetches", "Fetches of issuers' keys", issuers().map(|issuer| issuer.fetches()).sum()),
+        Kept::one("key_fetch_failures", "Those that failed", issuers().map(|issuer| issuer.failures()).sum()),
+        Kept::one(
+            "access_log_dropped_lines",
+            "Lines lost because the log was too slow",
+            access_log.dropped(),
+        ),
     ]
 }
 

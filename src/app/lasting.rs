@@ -9,12 +9,12 @@ use std::sync::Arc;
 use aws_lc_rs::rand;
 
 use super::StartError;
+use crate::accept::room::Room;
 use crate::accept::site::Sites;
-use crate::accept::slots::Slots;
 use crate::authority::Tokens;
 use crate::clock::{Clock, Lapse};
 use crate::config::Config;
-use crate::forward::Upstreams;
+use crate::forward::{Resolver, Upstreams};
 use crate::gateway::{Gateway, RequestIds};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
@@ -34,7 +34,7 @@ pub(super) struct Lasting {
     pub(super) clock: Clock,
     pub(super) replay: Arc<MemoryStore>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) slots: Arc<Slots>,
+    pub(super) room: Arc<Room>,
     /// `shutdown.delay` and `shutdown.grace`.
     pub(super) delay: Lapse,
     pub(super) grace: Lapse,
@@ -53,7 +53,7 @@ impl Lasting {
             clock,
             replay: Arc::new(MemoryStore::new(&config.replay)),
             metrics: Arc::default(),
-            slots: Slots::new(config.limits.connections),
+            room: Room::new(&config.limits),
             delay: Lapse::new(config.shutdown_delay),
             grace: Lapse::new(config.shutdown_grace),
             fence,
@@ -85,7 +85,7 @@ impl Lasting {
                 oldest: None,
             },
             replay: Arc::clone(&self.replay),
-            upstreams: Upstreams::new(&config.upstreams, config.limits.idle_timeout)?,
+            upstreams: Upstreams::new(&config.upstreams, config.limits.idle_timeout, &Resolver::system())?,
             limits: config.limits,
             clock: self.clock.clone(),
             access_log: if config.log.access { self.access_log()? } else { AccessLog::none() },
@@ -114,7 +114,7 @@ impl Lasting {
     /// What of a configuration is not part of the gateway.
     pub(super) fn adopt(&self, config: &Config) {
         self.replay.limit(&config.replay);
-        self.slots.resize(config.limits.connections);
+        self.room.resize(config.limits.connections);
         self.delay.set(config.shutdown_delay);
         self.grace.set(config.shutdown_grace);
     }

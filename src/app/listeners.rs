@@ -14,7 +14,7 @@ use tracing::info;
 use super::StartError;
 use super::sockets::listen;
 use crate::accept::backlog::Socket;
-use crate::accept::slots::Slots;
+use crate::accept::room::Room;
 use crate::accept::{self, Listening};
 use crate::clock::Lapse;
 use crate::config::{Config, Listener};
@@ -24,7 +24,7 @@ use crate::gateway::Current;
 pub(super) struct Listeners {
     served: Vec<Served>,
     gateway: Arc<Current>,
-    slots: Arc<Slots>,
+    room: Arc<Room>,
     tasks: TaskTracker,
     /// Ends them all.
     closing: CancellationToken,
@@ -61,12 +61,12 @@ impl Listeners {
     /// None yet.
     pub(super) const fn new(
         gateway: Arc<Current>,
-        slots: Arc<Slots>,
+        room: Arc<Room>,
         tasks: TaskTracker,
         closing: CancellationToken,
         grace: Lapse,
     ) -> Self {
-        Self { served: Vec::new(), gateway, slots, tasks, closing, grace }
+        Self { served: Vec::new(), gateway, room, tasks, closing, grace }
     }
 
     /// Sets up the listeners of `config`. `sockets` are those that are there already, in the order of the listeners; for listeners beyond
@@ -103,7 +103,7 @@ impl Listeners {
 
     fn open(&self, socket: Socket, listener: &Listener, config: &Config) -> Result<Next, StartError> {
         let stop = self.closing.child_token();
-        let listening = Listening::new(listener, config.limits, Arc::clone(&self.slots), &stop)?;
+        let listening = Listening::new(listener, config.limits, Arc::clone(&self.room), &stop)?;
         Ok(Next::Opened {
             configured: listener.address,
             address: socket.local_addr()?,

@@ -75,6 +75,18 @@ fn routes_and_what_they_rely_on() {
             ),
         ],
     );
+    judge(
+        EXAMPLE,
+        &[
+            (
+                "identity: headers ",
+                "report: [x-forwarded, forwarded, x-forwarded] # ",
+                "x-forwarded] #",
+                "this stands here twice",
+            ),
+            ("identity: headers ", "report: [via] # ", "via] #", "`via` is none of the words for this"),
+        ],
+    );
     let without_certificates = EXAMPLE
         .replace("      client_certificates:  ", "      # ")
         .replace("        request: optional", "#")
@@ -84,6 +96,12 @@ fn routes_and_what_they_rely_on() {
         &[
             ("binding: any ", "binding: mtls ", "mtls  ", "this route wants a client certificate"),
             ("binding: any ", "binding: both ", "both  ", "this route wants a client certificate"),
+            (
+                "identity: headers ",
+                "report: [client-cert] # ",
+                "client-cert] #",
+                "there is no client certificate to report",
+            ),
         ],
     );
     // The reference grows with every setting, so the line is looked for rather than written down.

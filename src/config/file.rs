@@ -15,10 +15,8 @@ use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
 use super::table::settings;
 use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
-use super::words::{
-    AccessLog, CertificateRequest, Credentials, Identity, MinVersion, ProxyProtocol, Watching,
-};
-use super::{AfterRestart, ClientCertificateHeader};
+use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, Reported, Watching};
+use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Protocol, ProxyProtocol};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
 use crate::verify::policy::{BindingRule, NonceRule};
@@ -70,8 +68,10 @@ settings! {
         public_urls: List<Origin, 1> => required;
         /// TLS settings, or `plaintext`
         tls: Tls => required;
-        /// the peers whose Client-Cert and X-Forwarded-For are believed, as CIDRs
+        /// the peers whose forwarding headers, client certificates and PROXY protocol are believed, as CIDRs
         trusted_proxies: List<IpNet> => default "[]";
+        /// the headers in which a trusted proxy says who is calling, and for which URL
+        forwarded_header: ForwardedHeader => default "x-forwarded";
         /// the header in which a trusted proxy hands on the client's certificate
         client_certificate_header: ClientCertificateHeader => default "none";
         /// whether connections begin with the PROXY protocol
@@ -212,6 +212,8 @@ settings! {
     Upstream {
         /// http or https origins
         servers: List<Origin, 1> => required;
+        /// `http1`, or `http2`: by ALPN over TLS, with prior knowledge without
+        protocol: Protocol => default "http1";
         /// for https servers; left out, the system's roots
         trust: CaTrust => optional;
         /// for a connection to a server
@@ -280,6 +282,8 @@ settings! {
         credentials: Credentials => default "strip";
         /// whether it is told in headers who is calling
         identity: Identity => default "none";
+        /// what it is told of the caller and the request, in headers
+        report: List<Reported> => default "[x-forwarded, x-request-id]";
     }
 }
 
@@ -330,6 +334,8 @@ settings! {
         body_bytes: Bytes<1, TIB> => default "10MiB";
         /// over all listeners
         connections: Count<1, 1_000_000> => default "10000";
+        /// of them, from one address; left out, three quarters of more than 100
+        connections_per_address: Count<1, 1_000_000> => optional;
         /// for a TLS handshake
         handshake_timeout: Millis<10, HOUR> => default "5s";
         /// from a request's first byte to the end of its head

@@ -1,18 +1,139 @@
-//! What is wrong with `listeners` beyond how they are written, and the listeners.
+//! The listeners, and what is wrong with `listeners` beyond how they are written.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv6Net};
+use rustls::RootCertStore;
+use rustls::sign::CertifiedKey;
 
 use super::complaint::Complaints;
 use super::decode::{List, Setting};
 use super::either;
 use super::file;
 use super::material::Surroundings;
-use super::words::{CertificateRequest, MinVersion, ProxyProtocol};
-use super::{ClientCertificateHeader, ClientCertificates, ClientTrust, Listener, ListenerTls, TlsSettings};
+use super::words::{CertificateRequest, MinVersion};
 use crate::verify::htu::{Origin, Scheme};
+
+/// One of `listeners`.
+#[derive(Debug)]
+pub struct Listener {
+    /// `name`
+    pub name: String,
+    /// `address`; port 0 lets the system choose
+    pub address: SocketAddr,
+    /// `public_urls`, at least one
+    pub origins: Vec<Arc<Origin>>,
+    /// `tls`
+    pub tls: ListenerTls,
+    /// `trusted_proxies`: whose headers and PROXY protocol are believed
+    pub trusted_proxies: Vec<IpNet>,
+    /// `forwarded_header`
+    pub forwarded_header: ForwardedHeader,
+    /// `client_certificate_header`
+    pub client_certificate_header: ClientCertificateHeader,
+    /// `proxy_protocol`
+    pub proxy_protocol: ProxyProtocol,
+    /// Whether a route reports `client-cert`, so that a connection has to keep more of its certificate than the digest.
+    pub keeps_certificates: bool,
+}
+
+/// `tls` of a listener.
+#[derive(Debug)]
+pub enum ListenerTls {
+    /// `tls: plaintext`
+    Plaintext,
+    /// Everything else.
+    Tls(TlsSettings),
+}
+
+/// A TLS listener's settings.
+#[derive(Debug)]
+pub struct TlsSettings {
+    /// `min_version: "1.3"` rather than "1.2"
+    pub only_tls13: bool,
+    /// `certificates` with the names each is valid for (lower case, `*.` for a wildcard); the first answers when none matches
+    pub certificates: Vec<ServerCertificate>,
+    /// `client_certificates`
+    pub client_certificates: ClientCertificates,
+}
+
+/// A certificate chain with its key, matched to each other.
+#[derive(Debug)]
+pub struct ServerCertificate {
+    /// The DNS names and IP addresses in the leaf's subjectAltName, lower case; `*.` in front for a wildcard
+    pub names: Vec<String>,
+    /// The chain and key as rustls signs with them
+    pub key: Arc<CertifiedKey>,
+}
+
+/// `client_certificates` of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// Left out: never asked for.
+    None,
+    /// Asked for.
+    Asked {
+        /// `request: required` rather than `optional`
+        required: bool,
+        /// `trust`
+        trust: ClientTrust,
+    },
+}
+
+/// Which client certificates a handshake takes.
+#[derive(Clone, Debug)]
+pub enum ClientTrust {
+    /// Any certificate whose key the client holds (RFC 8705 §4).
+    Any,
+    /// Only those that chain to one of these.
+    Ca(Arc<RootCertStore>),
+}
+
+impl PartialEq for ClientTrust {
+    /// By what the CAs are: the same file may hold others after a while.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (ClientTrust::Any, ClientTrust::Any) => true,
+            (ClientTrust::Ca(one), ClientTrust::Ca(other)) => one.roots == other.roots,
+            (ClientTrust::Any, ClientTrust::Ca(_)) | (ClientTrust::Ca(_), ClientTrust::Any) => false,
+        }
+    }
+}
+
+impl Eq for ClientTrust {}
+
+/// `client_certificate_header` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificateHeader {
+    /// No header is believed.
+    None,
+    /// `Client-Cert` (RFC 9440), from `trusted_proxies`.
+    ClientCert,
+    /// Envoy's `X-Forwarded-Client-Cert`, from `trusted_proxies`.
+    Xfcc,
+}
+
+/// `forwarded_header` of a listener. One family is read and never both: a proxy that writes one of them passes the other one on as its
+/// caller wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, `-Host` and `-Proto`, from `trusted_proxies`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239), from `trusted_proxies`.
+    Forwarded,
+    /// Neither is read.
+    None,
+}
+
+/// `proxy_protocol` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// Connections begin with what the caller sends.
+    None,
+    /// Connections begin with a PROXY header, and come from `trusted_proxies`; all others are closed.
+    Required,
+}
 
 /// The listeners that could be built; all of them, when nothing was complained of.
 pub(super) fn listeners(
@@ -59,20 +180,8 @@ fn build(
     if let (Some(urls), Some(tls)) = (&written.public_urls, &written.tls) {
         judge_origins(&urls.value, &tls.value, complaints);
     }
-    match written.proxy_protocol.value {
-        // The only word there is so far: another one has to be answered here.
-        ProxyProtocol::None => {}
-    }
-    let trusted = &written.trusted_proxies;
-    refuse_any_address(trusted, complaints);
-    let header = &written.client_certificate_header;
-    if header.value != ClientCertificateHeader::None && trusted.items.is_empty() && trusted.whole {
-        complaints.add_with(
-            header.span,
-            "this header is believed from no one: `trusted_proxies` is empty",
-            "list the proxies, or write `client_certificate_header: none`",
-        );
-    }
+    refuse_any_address(&written.trusted_proxies, complaints);
+    refuse_what_nobody_may_say(written, complaints);
     let tls = written.tls.as_ref().and_then(|tls| match &tls.value {
         either::Tls::Plaintext => Some(ListenerTls::Plaintext),
         either::Tls::Settings(settings) => {
@@ -84,9 +193,43 @@ fn build(
         address: written.address.as_ref()?.value,
         origins: written.public_urls.as_ref()?.items.iter().map(|url| Arc::new(url.value.clone())).collect(),
         tls: tls?,
-        trusted_proxies: trusted.values(),
-        client_certificate_header: header.value,
+        trusted_proxies: written.trusted_proxies.values(),
+        forwarded_header: written.forwarded_header.value,
+        client_certificate_header: written.client_certificate_header.value,
+        proxy_protocol: written.proxy_protocol.value,
+        keeps_certificates: false,
     })
+}
+
+/// What is believed from trusted proxies alone has no effect where there are none; a PROXY header that is required from nobody
+/// closes the listener to everybody.
+fn refuse_what_nobody_may_say(written: &file::Listener, complaints: &mut Complaints) {
+    let trusted = &written.trusted_proxies;
+    if !trusted.items.is_empty() || !trusted.whole {
+        return;
+    }
+    let no_one = "believed from no one: `trusted_proxies` is empty";
+    if written.client_certificate_header.value != ClientCertificateHeader::None {
+        complaints.add_with(
+            written.client_certificate_header.span,
+            format!("this header is {no_one}"),
+            "list the proxies, or write `client_certificate_header: none`",
+        );
+    }
+    if written.forwarded_header.value != ForwardedHeader::XForwarded {
+        complaints.add_with(
+            written.forwarded_header.span,
+            format!("these headers are {no_one}"),
+            "list the proxies, or leave `forwarded_header` out",
+        );
+    }
+    if written.proxy_protocol.value == ProxyProtocol::Required {
+        complaints.add_with(
+            written.proxy_protocol.span,
+            format!("the PROXY protocol is {no_one}, so every connection would be closed"),
+            "list the proxies, or write `proxy_protocol: none`",
+        );
+    }
 }
 
 fn judge_origins(urls: &List<Origin, 1>, tls: &either::Tls, complaints: &mut Complaints) {

@@ -130,8 +130,12 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
     if let Some(address) = admin {
         refuse_public_admin(address, around.listeners, complaints);
     }
+    let limits = limits(&file.limits, complaints);
+    let mut listeners = listeners?;
+    let keeps_certificates = routes.iter().flatten().any(|route| route.forward.report.client_cert);
+    listeners.iter_mut().for_each(|listener| listener.keeps_certificates = keeps_certificates);
     Some(Config {
-        listeners: listeners?,
+        listeners,
         issuers,
         dpop: dpop?,
         replay,
@@ -139,7 +143,7 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
         routes: routes?,
         log: Log { level: file.log.level.value, access: file.log.access.value == AccessLog::Json },
         admin: admin.map(|address| Admin { address: address.value }),
-        limits: limits(&file.limits),
+        limits,
         reload: watch(&file.reload, complaints),
         shutdown_delay: file.shutdown.delay.0,
         shutdown_grace: file.shutdown.grace.0,
@@ -186,7 +190,15 @@ fn watch(written: &file::Reload, complaints: &mut Complaints) -> Watch {
     }
 }
 
-fn limits(written: &file::Limits) -> Limits {
+fn limits(written: &file::Limits, complaints: &mut Complaints) -> Limits {
+    let connections = written.connections.0;
+    let per_address = written.connections_per_address.as_ref();
+    if let Some(per_address) = per_address
+        && per_address.0 > connections
+    {
+        let message = format!("there are {connections} connections at most, over all addresses");
+        complaints.add_with(per_address.span, message, "write a smaller number, or raise `connections`");
+    }
     Limits {
         header_bytes: written.header_bytes.in_memory(),
         credentials: CredentialLimits {
@@ -194,7 +206,14 @@ fn limits(written: &file::Limits) -> Limits {
             proof_bytes: written.proof_bytes.in_memory(),
         },
         body_bytes: written.body_bytes.0,
-        connections: written.connections.0,
+        connections,
+        // One address can never have all of them, or whoever is there first could keep everyone else out. Where there are only a few, there is
+        // nothing to share out.
+        connections_per_address: match per_address {
+            Some(limit) => limit.0,
+            None if connections <= 100 => connections,
+            None => connections / 4 * 3,
+        },
         handshake_timeout: written.handshake_timeout.0,
         header_timeout: written.header_timeout.0,
         idle_timeout: written.idle_timeout.0,

@@ -43,9 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
-use ipnet::IpNet;
 use rustls::RootCertStore;
-use rustls::sign::CertifiedKey;
 
 use crate::verify::algorithm::Algorithms;
 use crate::verify::credential::CredentialLimits;
@@ -59,6 +57,10 @@ pub use document::Format;
 pub use environment::Environment;
 pub use file::settings;
 pub use files::Files;
+pub use listener::{
+    ClientCertificateHeader, ClientCertificates, ClientTrust, ForwardedHeader, Listener, ListenerTls,
+    ProxyProtocol, ServerCertificate, TlsSettings,
+};
 pub use load::{Reading, load, read, read_files};
 
 /// The whole configuration.
@@ -88,97 +90,6 @@ pub struct Config {
     pub shutdown_delay: Duration,
     /// `shutdown.grace`: how long requests in flight may take to end after that; default 30 s
     pub shutdown_grace: Duration,
-}
-
-/// One of `listeners`.
-#[derive(Debug)]
-pub struct Listener {
-    /// `name`
-    pub name: String,
-    /// `address`; port 0 lets the system choose
-    pub address: SocketAddr,
-    /// `public_urls`, at least one
-    pub origins: Vec<Arc<Origin>>,
-    /// `tls`
-    pub tls: ListenerTls,
-    /// `trusted_proxies`: whose `Client-Cert` and `X-Forwarded-*` are believed
-    pub trusted_proxies: Vec<IpNet>,
-    /// `client_certificate_header`
-    pub client_certificate_header: ClientCertificateHeader,
-}
-
-/// `tls` of a listener.
-#[derive(Debug)]
-pub enum ListenerTls {
-    /// `tls: plaintext`
-    Plaintext,
-    /// Everything else.
-    Tls(TlsSettings),
-}
-
-/// A TLS listener's settings.
-#[derive(Debug)]
-pub struct TlsSettings {
-    /// `min_version: "1.3"` rather than "1.2"
-    pub only_tls13: bool,
-    /// `certificates` with the names each is valid for (lower case, `*.` for a wildcard); the first answers when none matches
-    pub certificates: Vec<ServerCertificate>,
-    /// `client_certificates`
-    pub client_certificates: ClientCertificates,
-}
-
-/// A certificate chain with its key, matched to each other.
-#[derive(Debug)]
-pub struct ServerCertificate {
-    /// The DNS names and IP addresses in the leaf's subjectAltName, lower case; `*.` in front for a wildcard
-    pub names: Vec<String>,
-    /// The chain and key as rustls signs with them
-    pub key: Arc<CertifiedKey>,
-}
-
-/// `client_certificates` of a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientCertificates {
-    /// Left out: never asked for.
-    None,
-    /// Asked for.
-    Asked {
-        /// `request: required` rather than `optional`
-        required: bool,
-        /// `trust`
-        trust: ClientTrust,
-    },
-}
-
-/// Which client certificates a handshake takes.
-#[derive(Clone, Debug)]
-pub enum ClientTrust {
-    /// Any certificate whose key the client holds (RFC 8705 §4).
-    Any,
-    /// Only those that chain to one of these.
-    Ca(Arc<RootCertStore>),
-}
-
-impl PartialEq for ClientTrust {
-    /// By what the CAs are: the same file may hold others after a while.
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (ClientTrust::Any, ClientTrust::Any) => true,
-            (ClientTrust::Ca(one), ClientTrust::Ca(other)) => one.roots == other.roots,
-            (ClientTrust::Any, ClientTrust::Ca(_)) | (ClientTrust::Ca(_), ClientTrust::Any) => false,
-        }
-    }
-}
-
-impl Eq for ClientTrust {}
-
-/// `client_certificate_header` of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCertificateHeader {
-    /// No header is believed.
-    None,
-    /// `Client-Cert` (RFC 9440), from `trusted_proxies`.
-    ClientCert,
 }
 
 /// One of `issuers`.
@@ -274,12 +185,23 @@ pub struct Upstream {
     pub name: String,
     /// `servers`, at least one: http or https origins
     pub servers: Vec<Origin>,
+    /// `protocol`
+    pub protocol: Protocol,
     /// `trust`: the CA of https servers; `None` is the system's roots
     pub trust: Option<Arc<RootCertStore>>,
     /// `connect_timeout`; default 5 s
     pub connect_timeout: Duration,
     /// `response_timeout`: until the head of the answer; default 60 s
     pub response_timeout: Duration,
+}
+
+/// `protocol` of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2: by ALPN over TLS, with prior knowledge without (RFC 9113 §3.2, §3.3)
+    Http2,
 }
 
 /// One of `routes`.
@@ -348,6 +270,22 @@ pub struct Forward {
     pub keep_credentials: bool,
     /// `identity: headers` rather than `none`
     pub identity_headers: bool,
+    /// `report`
+    pub report: Report,
+}
+
+/// `forward.report` of a route: what the upstream is told of the caller and the request. All of these headers are removed
+/// from what the caller sent, whatever is in here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// `x-forwarded`: `X-Forwarded-For`, `-Host` and `-Proto`
+    pub x_forwarded: bool,
+    /// `forwarded`: `Forwarded` (RFC 7239)
+    pub forwarded: bool,
+    /// `client-cert`: `Client-Cert` (RFC 9440)
+    pub client_cert: bool,
+    /// `x-request-id`
+    pub request_id: bool,
 }
 
 /// `cors` of a route.
@@ -413,6 +351,8 @@ pub struct Limits {
     pub body_bytes: u64,
     /// `connections`, over all listeners; default 10000
     pub connections: usize,
+    /// `connections_per_address`; left out, three quarters of `connections`, or all where these are 100 at most
+    pub connections_per_address: usize,
     /// `handshake_timeout`; default 5 s
     pub handshake_timeout: Duration,
     /// `header_timeout`: from a request's first byte to the end of its head; default 10 s

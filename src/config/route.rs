@@ -10,8 +10,8 @@ use super::either;
 use super::file;
 use super::pattern::{self, Allowed};
 use super::values::Text;
-use super::words::{Credentials, Identity};
-use super::{Access, ClientCertificateHeader, Forward, PathMatch, Route, RouteMatch};
+use super::words::{Credentials, Identity, Reported};
+use super::{Access, ClientCertificateHeader, Forward, PathMatch, Report, Route, RouteMatch};
 use crate::verify::policy::{BindingRule, NonceRule, Policy};
 
 /// What routes name or rely on.
@@ -20,6 +20,17 @@ pub(super) struct Around<'f> {
     pub(super) listeners: Option<&'f List<file::Listener, 1>>,
     pub(super) upstreams: Option<&'f Named<file::Upstream>>,
     pub(super) dpop: &'f file::Dpop,
+}
+
+/// How a caller's certificate becomes known.
+const ASK: &str =
+    "give a listener `client_certificates`, or trusted proxies and `client_certificate_header: client-cert`";
+
+impl Around<'_> {
+    /// Whether no listener can know a caller's certificate.
+    fn never_has_certificate(self) -> bool {
+        self.listeners.is_some_and(|listeners| !listeners.items.iter().any(|one| may_have_certificate(one)))
+    }
 }
 
 /// The routes that could be built; all of them, when nothing was complained of.
@@ -53,12 +64,34 @@ pub(super) fn routes(
             forward: Forward {
                 keep_credentials: route.forward.credentials.value == Credentials::Keep,
                 identity_headers: route.forward.identity.value == Identity::Headers,
+                report: report(&route.forward.report, around, complaints),
             },
             cors: cors.flatten(),
         });
     }
     refuse_unused_upstreams(written, around, complaints);
     routes
+}
+
+/// What the upstream is told; of a certificate only where there can be one.
+fn report(written: &Setting<List<Reported>>, around: Around<'_>, complaints: &mut Complaints) -> Report {
+    let has = |wanted| written.items.iter().find(|item| item.value == wanted);
+    for (position, item) in written.items.iter().enumerate() {
+        if written.items[..position].iter().any(|before| before.value == item.value) {
+            complaints.add(item.span, "this stands here twice");
+        }
+    }
+    if let Some(certificate) = has(Reported::ClientCert)
+        && around.never_has_certificate()
+    {
+        complaints.add_with(certificate.span, "there is no client certificate to report", ASK);
+    }
+    Report {
+        x_forwarded: has(Reported::XForwarded).is_some(),
+        forwarded: has(Reported::Forwarded).is_some(),
+        client_cert: has(Reported::ClientCert).is_some(),
+        request_id: has(Reported::RequestId).is_some(),
+    }
 }
 
 /// The index of a route's upstream among the names in order, as [`super::upstream::upstreams`] has them.
@@ -110,14 +143,11 @@ fn judge_access(route: &file::Route, around: Around<'_>, complaints: &mut Compla
     match binding.value {
         BindingRule::Any | BindingRule::Dpop => {}
         BindingRule::Mtls | BindingRule::Both => {
-            if around
-                .listeners
-                .is_some_and(|listeners| !listeners.items.iter().any(|one| may_have_certificate(one)))
-            {
+            if around.never_has_certificate() {
                 complaints.add_with(
                     binding.span,
                     "this route wants a client certificate, and no listener ever asks for one",
-                    "give a listener `client_certificates`, or trusted proxies and `client_certificate_header: client-cert`",
+                    ASK,
                 );
             }
         }

@@ -31,6 +31,7 @@ pub(super) fn upstreams(
         upstreams.push(Upstream {
             name: name.text.clone(),
             servers: servers.values(),
+            protocol: upstream.protocol.value,
             trust: trust.flatten(),
             connect_timeout: upstream.connect_timeout.0,
             response_timeout: upstream.response_timeout.0,

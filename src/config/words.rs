@@ -1,7 +1,7 @@
 //! The words of each choice. None is `yes`, `no`, `on` or `off`: YAML 1.1 tools turn those into booleans.
 
 use super::decode::Words;
-use super::{AfterRestart, ClientCertificateHeader};
+use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Protocol, ProxyProtocol};
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::token::TokenType;
 
@@ -29,10 +29,13 @@ pub(super) enum CertificateRequest {
     Required,
 }
 
-/// `proxy_protocol`
+/// One of `forward.report`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProxyProtocol {
-    None,
+pub(super) enum Reported {
+    XForwarded,
+    Forwarded,
+    ClientCert,
+    RequestId,
 }
 
 /// `forward.credentials`
@@ -67,9 +70,19 @@ words! {
     MinVersion { "1.2" => MinVersion::Tls12, "1.3" => MinVersion::Tls13 }
     CertificateRequest { "optional" => CertificateRequest::Optional, "required" => CertificateRequest::Required }
     ClientCertificateHeader {
-        "none" => ClientCertificateHeader::None, "client-cert" => ClientCertificateHeader::ClientCert; later "xfcc"
+        "none" => ClientCertificateHeader::None, "client-cert" => ClientCertificateHeader::ClientCert,
+        "xfcc" => ClientCertificateHeader::Xfcc
     }
-    ProxyProtocol { "none" => ProxyProtocol::None; later "required" }
+    ForwardedHeader {
+        "x-forwarded" => ForwardedHeader::XForwarded, "forwarded" => ForwardedHeader::Forwarded,
+        "none" => ForwardedHeader::None
+    }
+    ProxyProtocol { "none" => ProxyProtocol::None, "required" => ProxyProtocol::Required }
+    Reported {
+        "x-forwarded" => Reported::XForwarded, "forwarded" => Reported::Forwarded,
+        "client-cert" => Reported::ClientCert, "x-request-id" => Reported::RequestId
+    }
+    Protocol { "http1" => Protocol::Http1, "http2" => Protocol::Http2 }
     TokenType { "at+jwt" => TokenType::AtJwt, "any" => TokenType::Any }
     NonceRule { "none" => NonceRule::None, "required" => NonceRule::Required }
     AfterRestart { "refuse" => AfterRestart::Refuse, "accept" => AfterRestart::Accept }
@@ -90,8 +103,8 @@ words! {
 #[cfg(test)]
 mod tests {
     use super::{
-        AccessLog, BindingRule, CertificateRequest, ClientCertificateHeader, NonceRule, ProxyProtocol,
-        Watching, Words,
+        AccessLog, BindingRule, CertificateRequest, ClientCertificateHeader, ForwardedHeader, NonceRule,
+        ProxyProtocol, Reported, Watching, Words,
     };
 
     fn words<T: Words>() -> Vec<&'static str> {
@@ -105,6 +118,8 @@ mod tests {
             words::<BindingRule>(),
             words::<CertificateRequest>(),
             words::<ClientCertificateHeader>(),
+            words::<ForwardedHeader>(),
+            words::<Reported>(),
             words::<NonceRule>(),
             words::<ProxyProtocol>(),
             words::<Watching>(),

@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
-    Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, PathMatch, ReplayMemory, Route,
-    RouteMatch, Segment, ServerCertificate, TlsSettings, Upstream, Watch,
+    ForwardedHeader, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, PathMatch, Protocol,
+    ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, ServerCertificate, TlsSettings,
+    Upstream, Watch,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
 use crate::verify::credential::CredentialLimits;
@@ -51,6 +52,9 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
                 client_certificates: ClientCertificates::Asked { required: false, trust: ClientTrust::Any },
             }),
             trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::XForwarded,
+            proxy_protocol: ProxyProtocol::None,
+            keeps_certificates: false,
             client_certificate_header: ClientCertificateHeader::None,
         }],
         issuers: vec![issuer(around)?],
@@ -74,6 +78,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
         },
         upstreams: vec![Upstream {
             name: "echo".to_owned(),
+            protocol: Protocol::Http1,
             servers: vec![at(Scheme::Http, &upstream.ip().to_string(), upstream.port())],
             trust: None,
             connect_timeout: Duration::from_secs(5),
@@ -91,6 +96,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
             credentials: CredentialLimits { token_bytes: 16 << 10, proof_bytes: 8 << 10 },
             body_bytes: 10 << 20,
             connections: 1000,
+            connections_per_address: 1000,
             handshake_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -137,7 +143,11 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
             scopes: vec![scope.to_owned()],
             audiences: Vec::new(),
         }),
-        forward: Forward { keep_credentials: false, identity_headers: true },
+        forward: Forward {
+            keep_credentials: false,
+            identity_headers: true,
+            report: Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true },
+        },
         cors: None,
     }
 }

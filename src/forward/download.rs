@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::fault::Fault;
+use super::link::Lease;
 use crate::patience::Patience;
 
 /// The body of an answer. It ends with [`Fault::TimedOut`] when the upstream sends nothing for `limits.idle_timeout` while the caller waits for
@@ -17,11 +18,35 @@ use crate::patience::Patience;
 pub struct Download {
     incoming: Incoming,
     patience: Patience,
+    /// The connection it comes on, until it is over.
+    lease: Option<Lease>,
 }
 
 impl Download {
-    pub(super) const fn new(incoming: Incoming, idle_timeout: Duration) -> Self {
-        Self { incoming, patience: Patience::new(idle_timeout) }
+    pub(super) fn new(incoming: Incoming, idle_timeout: Duration, lease: Lease) -> Self {
+        let mut download = Self { incoming, patience: Patience::new(idle_timeout), lease: Some(lease) };
+        download.end_if_over();
+        download
+    }
+
+    /// Gives the connection back once the answer was read to its end. Whoever writes an answer of a known length does not ask for what
+    /// comes behind its last byte.
+    fn end_if_over(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.finish();
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.end_if_over();
     }
 }
 
@@ -39,7 +64,10 @@ impl Body for Download {
                     return Poll::Ready(Some(Err(Fault::TimedOut)));
                 }
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) => {
+                    self.end();
+                    return Poll::Ready(None);
+                }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Fault::Broken))),
                 Poll::Ready(Some(Ok(frame))) => frame,
             };

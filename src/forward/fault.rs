@@ -1,7 +1,6 @@
 //! Trouble on the way to the upstream or back. Not a rejection: the caller was let through.
 
 use http::StatusCode;
-use hyper_util::client::legacy::Error;
 
 /// What went wrong after the permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,6 +8,9 @@ pub enum Fault {
     /// No connection to the upstream.
     #[error("the upstream cannot be reached")]
     Unreachable,
+    /// The upstream has as many requests as it may, and as many wait.
+    #[error("the upstream has too many requests")]
+    Overloaded,
     /// The upstream did not answer within its `response_timeout`.
     #[error("the upstream did not answer in time")]
     TimedOut,
@@ -31,8 +33,9 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Fault; 7] = [
+    pub const ALL: [Fault; 8] = [
         Fault::Unreachable,
+        Fault::Overloaded,
         Fault::TimedOut,
         Fault::Broken,
         Fault::IdentityUnfit,
@@ -41,15 +44,11 @@ impl Fault {
         Fault::BodyBroken,
     ];
 
-    /// What a failed exchange was.
-    pub(super) fn of(error: &Error) -> Self {
-        if error.is_connect() { Fault::Unreachable } else { Fault::Broken }
-    }
-
     /// The status the caller gets.
     pub const fn status(self) -> StatusCode {
         match self {
             Fault::Unreachable | Fault::Broken | Fault::IdentityUnfit => StatusCode::BAD_GATEWAY,
+            Fault::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Fault::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Fault::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Fault::BodyStalled => StatusCode::REQUEST_TIMEOUT,
@@ -61,6 +60,7 @@ impl Fault {
     pub const fn label(self) -> &'static str {
         match self {
             Fault::Unreachable => "upstream_unreachable",
+            Fault::Overloaded => "upstream_overloaded",
             Fault::TimedOut => "upstream_timed_out",
             Fault::Broken => "upstream_broken",
             Fault::IdentityUnfit => "identity_unfit",
@@ -75,6 +75,9 @@ impl Fault {
         match self {
             Fault::Unreachable => {
                 "The service behind this gateway cannot be reached; repeat the request later."
+            }
+            Fault::Overloaded => {
+                "The service behind this gateway has too many requests; repeat the request later."
             }
             Fault::TimedOut => "The service behind this gateway did not answer in time.",
             Fault::Broken => "The service behind this gateway broke off its answer.",

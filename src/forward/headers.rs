@@ -3,8 +3,6 @@
 //! Strip, then set. What a caller may not say is removed after `Connection` was dealt with, and what the gateway says is set last, so that
 //! `Connection: x-auth-subject` can delete nothing of ours (R-L-02). `HeaderMap::remove` takes every line of a name; `get` sees only one.
 
-use std::net::IpAddr;
-
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
@@ -13,18 +11,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use http_body::Body;
 
 use super::fault::Fault;
+use super::report::{self, Origin, REQUEST_ID};
 use super::{Pass, identity};
 use crate::config::Forward;
 use crate::verify::credential::DPOP;
 use crate::verify::nonce::DPOP_NONCE;
 use crate::verify::request::Target;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Names a caller has no say in, with `-` for `_`, which some servers take for the same (R-L-01), and for whatever else is no letter and no digit, of
 /// which others make a `_` (RFC 3875 §4.1.18 leaves it to them).
@@ -70,8 +65,7 @@ const HANDLED: [HeaderName; 9] = [
     VIA,
 ];
 
-/// Rewrites a request's headers for the upstream. `version` is that of the caller's request; `caller` is the address of the connection, or as a
-/// trusted proxy reported it.
+/// Rewrites a request's headers for the upstream. `version` is that of the caller's request; `origin` is what is known of the caller.
 ///
 /// # Errors
 /// [`Fault::IdentityUnfit`]
@@ -81,7 +75,7 @@ pub(super) fn for_upstream(
     pass: &Pass,
     forward: Forward,
     target: &Target,
-    caller: IpAddr,
+    origin: &Origin<'_>,
     request_id: &HeaderValue,
 ) -> Result<(), Fault> {
     remove_hop_by_hop(headers);
@@ -96,10 +90,7 @@ pub(super) fn for_upstream(
     }
     let text = |value: &str| HeaderValue::from_str(value).map_err(|_| Fault::IdentityUnfit);
     headers.insert(HOST, text(target.origin.authority())?);
-    headers.insert(FORWARDED_HOST, text(target.origin.authority())?);
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(target.origin.scheme().name()));
-    headers.insert(FORWARDED_FOR, text(&caller.to_string())?);
-    headers.insert(REQUEST_ID, request_id.clone());
+    report::set(headers, forward.report, target, origin, request_id)?;
     // RFC 9110 §7.6.3: the version that the message was received in.
     let via = match version {
         Version::HTTP_2 => "2 holdfast",

@@ -20,7 +20,8 @@ struct Shared {
 /// The body, as the client to the upstream reads it.
 #[derive(Debug)]
 pub(super) struct Upload<B> {
-    body: B,
+    /// `None` where there is nothing to send: also in the copy of a request without a body.
+    body: Option<B>,
     shared: Option<Arc<Shared>>,
 }
 
@@ -30,12 +31,27 @@ pub(super) struct Progress(Option<Arc<Shared>>);
 
 impl<B: Body> Upload<B> {
     pub(super) fn new(body: B) -> (Self, Progress) {
-        let shared = (!body.is_end_stream()).then(Arc::<Shared>::default);
-        (Self { body, shared: shared.clone() }, Progress(shared))
+        if body.is_end_stream() {
+            return (Self::none(), Progress(None));
+        }
+        let shared = Arc::<Shared>::default();
+        (Self { body: Some(body), shared: Some(Arc::clone(&shared)) }, Progress(Some(shared)))
+    }
+}
+
+impl<B> Upload<B> {
+    /// No body.
+    pub(super) const fn none() -> Self {
+        Self { body: None, shared: None }
     }
 }
 
 impl Progress {
+    /// Whether there is no body at all.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Whether a part of the body went out since the last time this was asked.
     pub(super) fn moved(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| shared.moved.swap(false, Ordering::Relaxed))
@@ -57,8 +73,8 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        match polled {
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        match Pin::new(body).poll_frame(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(frame)) => {
@@ -76,10 +92,10 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use super::{Gateway, NoRequest};
 use crate::cors::Readers;
 use crate::observe::access_log::{Decision, Entry};
+use crate::observe::seldom::Seldom;
 use crate::route::Route;
 use crate::verify::digest::{Certificate, Digest, Key};
 use crate::verify::proof::Binding;
@@ -107,6 +108,16 @@ impl<'g> Course<'g> {
     /// How it ends.
     pub(super) fn ends(&mut self, decision: Decision, reason: Option<&'static str>, status: StatusCode) {
         self.ending = (decision, reason, status.as_u16());
+    }
+
+    /// Somebody who is not to be believed has named a client certificate. It is removed, whatever becomes of the request; but it is either an
+    /// attempt to be someone else or a proxy that `trusted_proxies` lacks, and both are news.
+    pub(super) fn warn_of_strange_certificate(&self) {
+        static SAID: Seldom = Seldom::new();
+        if let Some(unsaid) = SAID.due(self.arrived) {
+            let (peer, request_id) = (self.peer, self.request_id.to_str().unwrap_or_default());
+            tracing::warn!(%peer, request_id, unsaid, "a client certificate in a header, and its sender is not in trusted_proxies: removed");
+        }
     }
 
     /// Counts and logs what never became a request: a head that is too long, too slow, or that two readers would understand differently.

@@ -10,6 +10,8 @@ use super::{Course, Gateway, NoRequest};
 use crate::accept::Handler;
 use crate::accept::body::CallerBody;
 use crate::accept::connection::Session;
+use crate::accept::door::TurnedAway;
+use crate::accept::peer::Peer;
 use crate::respond::Body;
 
 /// Answers each request by the gateway that is there when its head is complete, and by that one alone: a request that was routed by one
@@ -47,5 +49,9 @@ impl Handler for Current {
 
     fn refused(&self, refusal: NoRequest, session: &Session) {
         Course::never_began(&self.get(), refusal, session.peer.ip());
+    }
+
+    fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {
+        self.get().turned_away(why, peer, listener);
     }
 }

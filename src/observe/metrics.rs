@@ -46,6 +46,12 @@ struct ReloadOutcome {
     outcome: &'static str,
 }
 
+/// The labels of a connection that was closed before it could carry a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
 /// Everything that is counted. `/metrics` reads it.
 #[derive(Debug)]
 pub struct Metrics {
@@ -53,7 +59,28 @@ pub struct Metrics {
     requests: Family<Outcome, Counter<u64, AtomicU64>>,
     reloads: Family<ReloadOutcome, Counter<u64, AtomicU64>>,
     applied: Gauge,
+    connections_refused: Family<Reason, Counter<u64, AtomicU64>>,
     no_route: Arc<str>,
+}
+
+/// A number that another part keeps: once, or for each upstream.
+#[derive(Debug)]
+pub struct Kept<'n> {
+    name: &'n str,
+    help: &'n str,
+    values: Vec<(Option<Arc<str>>, u64)>,
+}
+
+impl<'n> Kept<'n> {
+    /// One number.
+    pub fn one(name: &'n str, help: &'n str, value: u64) -> Self {
+        Self { name, help, values: vec![(None, value)] }
+    }
+
+    /// One for each upstream, by its name in the configuration.
+    pub fn by_upstream(name: &'n str, help: &'n str, values: impl Iterator<Item = (Arc<str>, u64)>) -> Self {
+        Self { name, help, values: values.map(|(upstream, value)| (Some(upstream), value)).collect() }
+    }
 }
 
 impl Metrics {
@@ -78,7 +105,13 @@ impl Metrics {
         for outcome in [Reloaded::Applied, Reloaded::Refused, Reloaded::Unchanged] {
             drop(reloads.get_or_create(&ReloadOutcome { outcome: outcome.label() }));
         }
-        Self { registry, requests, reloads, applied, no_route: Arc::from("") }
+        let connections_refused = Family::default();
+        registry.register(
+            "connections_refused",
+            "Connections that were closed before TLS, by reason",
+            connections_refused.clone(),
+        );
+        Self { registry, requests, connections_refused, reloads, applied, no_route: Arc::from("") }
     }
 
     /// Counts a request. `outcome` is `forwarded`, or the label of a rejection or fault; a request without a route counts under an
@@ -98,17 +131,26 @@ impl Metrics {
         self.applied.set(second);
     }
 
-    /// Everything as OpenMetrics text, with `more` numbers that others keep: name, help, value.
-    pub fn encode(&self, more: &[(&str, &str, u64)]) -> String {
+    /// Counts a connection that was closed before it could carry a request.
+    pub fn count_refused_connection(&self, reason: &'static str) {
+        self.connections_refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Everything as OpenMetrics text, with `more` numbers that others keep.
+    pub fn encode(&self, more: &[Kept<'_>]) -> String {
         let mut text = String::new();
         // Writing into a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         // The end mark comes last in OpenMetrics; what others keep goes before it.
         let mut text = text.trim_end_matches("# EOF\n").to_owned();
-        for (name, help, value) in more {
-            text.push_str(&format!(
-                "# HELP holdfast_{name} {help}.\n# TYPE holdfast_{name} gauge\nholdfast_{name} {value}\n"
-            ));
+        for Kept { name, help, values } in more {
+            text.push_str(&format!("# HELP holdfast_{name} {help}.\n# TYPE holdfast_{name} gauge\n"));
+            for (upstream, value) in values {
+                // A name of the configuration has no character that would have to be escaped.
+                let labels =
+                    upstream.as_ref().map_or(String::new(), |name| format!("{{upstream=\"{name}\"}}"));
+                text.push_str(&format!("holdfast_{name}{labels} {value}\n"));
+            }
         }
         text.push_str("# EOF\n");
         text
@@ -130,12 +172,25 @@ mod tests {
         let metrics = Metrics::new();
         metrics.count(Some(&Arc::from("accounts")), "forwarded");
         metrics.count(None, "host_unknown");
-        let text = metrics.encode(&[("replay_live", "Live claims", 3)]);
+        metrics.count_refused_connection("proxy_header_half");
+        let text = metrics.encode(&[
+            Kept::one("replay_live", "Live claims", 3),
+            Kept::by_upstream("up", "Up", [(Arc::from("one"), 1), (Arc::from("two"), 2)].into_iter()),
+        ]);
         assert!(
             text.contains("holdfast_requests_total{route=\"accounts\",outcome=\"forwarded\"} 1"),
             "{text}"
         );
         assert!(text.contains("holdfast_requests_total{route=\"\",outcome=\"host_unknown\"} 1"), "{text}");
-        assert!(text.contains("holdfast_replay_live 3\n") && text.ends_with("# EOF\n"), "{text}");
+        assert!(
+            text.contains("holdfast_connections_refused_total{reason=\"proxy_header_half\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("holdfast_replay_live 3\n"), "{text}");
+        assert!(
+            text.contains("holdfast_up{upstream=\"one\"} 1\nholdfast_up{upstream=\"two\"} 2\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("# EOF\n"), "{text}");
     }
 }

@@ -58,6 +58,18 @@ impl<Of> Digest<Of> {
         (written == 32).then_some(Self { bytes, of: PhantomData })
     }
 
+    /// Reads 64 hexadecimal digits of either case, as `X-Forwarded-Client-Cert` has them.
+    pub fn from_hex(digits: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if digits.len() != 2 * bytes.len() || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self { bytes, of: PhantomData })
+    }
+
     /// The base64url form, 43 characters.
     pub fn to_base64url(self) -> String {
         BASE64URL.encode(self.bytes)

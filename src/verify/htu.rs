@@ -26,6 +26,11 @@ impl Scheme {
         }
     }
 
+    /// The scheme of this name, in any case (RFC 3986 §3.1).
+    pub fn read(name: &str) -> Option<Self> {
+        [Scheme::Http, Scheme::Https].into_iter().find(|scheme| name.eq_ignore_ascii_case(scheme.name()))
+    }
+
     /// The port that is meant when none is given (RFC 9110 §4.2).
     pub const fn default_port(self) -> u16 {
         match self {

@@ -93,10 +93,10 @@ rejections! {
     MethodUnknown: 405 None "method_unknown" "This path does not take this method.";
     /// A preflight of a page whose origin the route's `cors` does not name (Fetch §3.2.2).
     OriginRefused: 403 None "origin_refused" "Pages of this origin may not call this route; its cors.origins does not list it.";
-    /// `Client-Cert` from a trusted proxy is not what RFC 9440 §2.2 says.
-    ClientCertInvalid: 400 None "client_cert_invalid" "The proxy in front sent a Client-Cert field that is not one RFC 9440 byte sequence of a certificate.";
-    /// The forwarded host or scheme of a trusted proxy is malformed or repeated.
-    ForwardedInvalid: 400 None "forwarded_invalid" "The proxy in front sent a malformed or repeated X-Forwarded field.";
+    /// `Client-Cert` from a trusted proxy is not what RFC 9440 §2.2 says, or `X-Forwarded-Client-Cert` not one element of one certificate.
+    ClientCertInvalid: 400 None "client_cert_invalid" "The proxy in front sent a client certificate that cannot be read: one RFC 9440 byte sequence, or one XFCC element, as configured.";
+    /// What a trusted proxy says of address, host or scheme is malformed or repeated.
+    ForwardedInvalid: 400 None "forwarded_invalid" "The proxy in front sent a malformed or repeated X-Forwarded or Forwarded field.";
     /// The body is declared larger than `limits.body_bytes`.
     BodyTooLarge: 413 None "body_too_large" "Send a smaller body.";
 

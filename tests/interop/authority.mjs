@@ -55,6 +55,8 @@ async function provider(issuer) {
       id_token_signed_response_alg: 'ES256',
     },
     clients: Object.values(CLIENTS),
+    // Pages of any origin may get tokens here: what they can do with them is the gateway's to say.
+    clientBasedCORS: () => true,
     scopes: SCOPES.split(' '),
     enabledJWA: { dPoPSigningAlgValues: ['ES256', 'PS256', 'EdDSA', 'Ed25519'] },
     ttl: { ClientCredentials: 300 },

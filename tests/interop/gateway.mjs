@@ -11,7 +11,8 @@ const READY_WITHIN_MS = 20_000;
 const STOPPED_WITHIN_MS = 10_000;
 
 /** What the gateway is told, in the operator's own words. One resource, behind one route for each way of asking for proof. */
-function configuration({ publicPort, adminPort, server, issuer, ca, upstream }) {
+function configuration({ publicPort, adminPort, server, issuer, ca, upstream, pages }) {
+  const cors = pages ? `cors: { origins: [${pages}], max_age: 0s }` : '';
   return `
 listeners:
   - name: public
@@ -37,11 +38,13 @@ routes:
     upstream: accounts
     require: { binding: any, scopes: [accounts:read] }
     forward: { identity: headers }
+    ${cors}
   - name: nonce
     match: { path_prefix: /nonce }
     upstream: accounts
     require: { binding: dpop, scopes: [accounts:read], nonce: required }
     forward: { identity: headers }
+    ${cors}
   - name: both
     match: { path_prefix: /both }
     upstream: accounts

@@ -13,8 +13,11 @@ import { startUpstream } from './upstream.mjs';
 // `node --test` ends a file that takes too long with SIGTERM; exiting in order lets the exit handlers end what was started.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
-/** Everything up and ready. `close` ends it all in the reverse order and removes the folder; so does a start that fails. */
-export async function openScene() {
+/**
+ * Everything up and ready. `close` ends it all in the reverse order and removes the folder; so does a start that fails.
+ * `pages` is an origin whose pages may call.
+ */
+export async function openScene({ pages } = {}) {
   const closers = [];
   // What does not close must not keep the rest open: a server left listening would hold the test run for ever.
   const close = async () => {
@@ -42,7 +45,7 @@ export async function openScene() {
     const server = issue('localhost', 'server');
     const authority = opened(await startAuthority(server));
     const upstream = opened(await startUpstream());
-    const gateway = opened(await startGateway({ folder, server, ca, issuer: authority.issuer, upstream: upstream.url }));
+    const gateway = opened(await startGateway({ folder, server, ca, issuer: authority.issuer, upstream: upstream.url, pages }));
 
     /** A `fetch` that trusts the run's CA and nothing else, and shows `certificate` to whoever asks. */
     const fetchWith = (certificate) => {
@@ -52,7 +55,7 @@ export async function openScene() {
       closers.push(() => dispatcher.destroy());
       return (url, init) => fetch(url, { ...init, dispatcher });
     };
-    return { folder, ca, issue, authority, upstream, gateway, fetchWith, fetch: fetchWith(), close };
+    return { folder, ca, issue, server, authority, upstream, gateway, fetchWith, fetch: fetchWith(), close };
   } catch (error) {
     await close().catch(() => {}); // what failed first is what the reader wants to know
     throw error;

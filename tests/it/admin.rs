@@ -118,6 +118,7 @@ async fn numbers_under_our_own_labels() {
             let known = match label.as_str() {
                 "route" => routes.contains(value.as_str()),
                 "outcome" => outcomes.contains(value.as_str()),
+                "upstream" => value == "echo",
                 _ => false,
             };
             assert!(known, "{line}");

@@ -113,10 +113,12 @@ fn verify_does_no_io_reads_no_clock_and_takes_no_lock() {
     assert_none(wrong.collect());
 }
 
-/// The replay store's map is used in one place, where no guard can live across an await.
+/// Maps with guards are used in two files, where no guard lives across an await (`clippy.toml` says so as well).
 #[test]
-fn dashmap_is_the_memory_stores_alone() {
-    let others = sources("src").into_iter().filter(|source| !source.path.ends_with("replay/memory.rs"));
+fn maps_with_guards_are_used_in_two_places() {
+    let known = ["replay/memory.rs", "accept/room.rs"];
+    let others =
+        sources("src").into_iter().filter(|source| !known.iter().any(|known| source.path.ends_with(known)));
     assert_none(
         others.filter(|source| has_word(&source.code, "dashmap")).map(|source| source.name()).collect(),
     );

@@ -27,6 +27,7 @@ mod presenting;
 mod process;
 mod proofs;
 mod properties;
+mod proxies;
 mod readme;
 mod reflection;
 mod refusals;

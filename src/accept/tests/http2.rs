@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::super::connection::{self, Ending, Session};
 use super::{Answers, limits, rest};
+use crate::accept::peer::Peer;
 use crate::clock::Lapse;
 
 struct Pipe {
@@ -30,7 +31,7 @@ struct Pipe {
 fn pipe() -> Pipe {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (answers, stop, tasks) = (Answers::new(), CancellationToken::new(), TaskTracker::new());
-    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+    let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
     let listener = "test".into();
     let session = Arc::new(Session { peer, server_name: None, certificate: None, tls: true, listener });
     let ending = Ending { limits: limits(), stop: stop.clone(), grace: Lapse::new(Duration::from_secs(5)) };

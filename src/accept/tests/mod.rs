@@ -26,22 +26,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::{BodyFault, CallerBody};
 use super::connection::{self, Ending, Session};
+use super::peer::Peer;
 use super::refusal::Refusal;
-use super::slots::Slots;
+use super::room::Room;
 use super::stall::Stall;
 use super::{Handler, Listening};
 use crate::clock::Lapse;
-use crate::config::{ClientCertificateHeader, Limits, Listener, ListenerTls};
+use crate::config::{ClientCertificateHeader, ForwardedHeader, Limits, Listener, ListenerTls, ProxyProtocol};
 use crate::verify::credential::CredentialLimits;
 use crate::verify::htu::Origin;
 
 /// Limits that no test meets by accident.
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         header_bytes: 8 * 1024,
         credentials: CredentialLimits { token_bytes: 4096, proof_bytes: 4096 },
         body_bytes: 1024,
         connections: 100,
+        connections_per_address: 100,
         handshake_timeout: Duration::from_secs(5),
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
@@ -56,7 +58,10 @@ fn plaintext() -> Listener {
         origins: origins(&["https://api.example.com"]),
         tls: ListenerTls::Plaintext,
         trusted_proxies: Vec::new(),
+        forwarded_header: ForwardedHeader::XForwarded,
         client_certificate_header: ClientCertificateHeader::None,
+        proxy_protocol: ProxyProtocol::None,
+        keeps_certificates: false,
     }
 }
 
@@ -65,8 +70,7 @@ fn origins(urls: &[&str]) -> Vec<Arc<Origin>> {
 }
 
 fn listening(listener: &Listener, limits: Limits, stop: &CancellationToken) -> Arc<ArcSwap<Listening>> {
-    let slots = Slots::new(limits.connections);
-    let listening = Listening::new(listener, limits, slots, stop).expect("usable settings");
+    let listening = Listening::new(listener, limits, Room::new(&limits), stop).expect("usable settings");
     Arc::new(ArcSwap::from_pointee(listening))
 }
 
@@ -136,7 +140,7 @@ impl Handler for Answers {
             path => whole(format!(
                 "{path} sni={} certificate={}",
                 session.server_name.as_deref().unwrap_or("-"),
-                session.certificate.map_or_else(|| "-".to_owned(), |digest| digest.to_string()),
+                session.certificate.as_ref().map_or_else(|| "-".to_owned(), |shown| shown.digest.to_string()),
             )),
         };
         unfinished.1 = true;
@@ -168,7 +172,7 @@ impl hyper::body::Body for Pieces {
 /// An HTTP/1 connection over a pipe that holds `room` bytes each way.
 fn pipe(limits: Limits, answers: &Arc<Answers>, room: usize) -> (DuplexStream, JoinHandle<()>) {
     let (near, far) = tokio::io::duplex(room);
-    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+    let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
     let session =
         Arc::new(Session { peer, server_name: None, certificate: None, tls: false, listener: "test".into() });
     let ending = Ending { limits, stop: CancellationToken::new(), grace: Lapse::new(Duration::from_secs(5)) };

@@ -6,6 +6,7 @@ use http::{Request, Version};
 
 use super::{origins, plaintext};
 use crate::accept::connection::Session;
+use crate::accept::peer::{Peer, caller};
 use crate::accept::site::{Site, Sites};
 use crate::accept::target::target;
 use crate::verify::rejection::Rejection;
@@ -20,7 +21,7 @@ fn session(server_name: Option<&str>, tls: bool, urls: &[&str]) -> (Site, Sessio
         ..plaintext()
     };
     let session = Session {
-        peer: SocketAddr::from(([192, 0, 2, 1], 1)),
+        peer: Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1))),
         server_name: server_name.map(str::to_owned),
         certificate: None,
         tls,
@@ -43,7 +44,9 @@ fn ask(
     uri: &str,
     headers: &[(&str, &str)],
 ) -> Result<String, Rejection> {
-    target(&request(method, uri, headers), site, session)
+    let request = request(method, uri, headers);
+    let caller = caller(request.headers(), site, session)?;
+    target(&request, &caller, site, session)
         .map(|target| format!("{}{}", target.origin, target.path.as_str()))
 }
 
@@ -131,11 +134,13 @@ fn only_targets_with_a_path() {
     assert!(ask(&session, "OPTIONS", "/", &host).is_ok());
     assert_eq!(ask(&session, "GET", "/a/../b", &host), Err(Rejection::PathAmbiguous));
     assert_eq!(ask(&session, "GET", "/a?\u{e9}", &host), Err(Rejection::PathInvalid));
-    let with_query = target(&request("GET", "/a?b=%2F&c", &host), &session.0, &session.1).expect("a target");
+    let (site, one) = &session;
+    let of = |request: &Request<()>| target(request, &caller(request.headers(), site, one)?, site, one);
+    let with_query = of(&request("GET", "/a?b=%2F&c", &host)).expect("a target");
     assert_eq!(with_query.query.as_deref(), Some("b=%2F&c"));
     let mut old = request("GET", "/a", &[]);
     *old.version_mut() = Version::HTTP_10;
-    assert_eq!(target(&old, &session.0, &session.1).map(|_| ()), Err(Rejection::HostInvalid));
+    assert_eq!(of(&old).map(|_| ()), Err(Rejection::HostInvalid));
 }
 
 /// T-ORG-06, T-ORG-07, T-ORG-09, T-ORG-10, R-L-04.
@@ -152,7 +157,7 @@ fn forwarded_hosts_are_believed_from_trusted_proxies_alone() {
     let anyone = ask(&session, "GET", "/a", &[("host", "api.example.com"), ("x-forwarded-proto", "http")]);
     assert_eq!(anyone.as_deref(), Ok("https://api.example.com/a"), "from anyone");
 
-    session.1.peer = SocketAddr::from(([10, 0, 0, 1], 1));
+    session.1.peer = Peer::Direct(SocketAddr::from(([10, 0, 0, 1], 1)));
     assert_eq!(get(&session, &[host]).as_deref(), Ok("https://api.example.com/a"));
     let proto = |proto| get(&session, &[host, ("x-forwarded-proto", proto)]);
     assert_eq!(proto("http").as_deref(), Ok("http://api.example.com/a"));
@@ -168,7 +173,7 @@ fn forwarded_hosts_are_believed_from_trusted_proxies_alone() {
     assert_eq!(get(&session, &[]), Err(Rejection::HostUnknown));
 
     // Through an IPv6 socket the same peer has another spelling.
-    session.1.peer = "[::ffff:10.0.0.1]:1".parse().expect("an address");
+    session.1.peer = Peer::Direct("[::ffff:10.0.0.1]:1".parse().expect("an address"));
     assert!(get(&session, &[host]).is_ok());
 }
 

@@ -1,0 +1,79 @@
+//! The certificate that a caller has shown to a trusted proxy, as the proxy reports it: RFC 9440, or Envoy's way.
+//!
+//! Whoever can write one of these headers can be anyone, so whether the peer may is asked before anything here is (`peer`), and every
+//! deviation refuses the request: what is not understood is not guessed at.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+
+use super::target::{Line, single};
+use super::tls::LARGEST_CERTIFICATE;
+use super::xfcc;
+use crate::config::ClientCertificateHeader;
+use crate::verify::digest::{Certificate, Digest};
+use crate::verify::rejection::Rejection;
+
+pub(super) const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+pub(super) const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+
+/// A certificate whose key a caller holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// What a token is bound to (RFC 8705 §3.1).
+    pub digest: Digest<Certificate>,
+    /// Its DER, where it is known and a route passes it on.
+    pub der: Option<Bytes>,
+}
+
+/// What a trusted proxy reports in `header`, if anything. The other header is not looked at: its proxy passes it on as it came.
+///
+/// # Errors
+/// [`Rejection::ClientCertInvalid`]
+pub(super) fn reported(
+    headers: &HeaderMap,
+    header: ClientCertificateHeader,
+) -> Result<Option<ClientCertificate>, Rejection> {
+    match header {
+        ClientCertificateHeader::None => Ok(None),
+        ClientCertificateHeader::ClientCert => one(headers, &CLIENT_CERT, rfc9440),
+        ClientCertificateHeader::Xfcc => one(headers, &XFCC, xfcc),
+    }
+}
+
+fn one(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    read: impl Fn(&[u8]) -> Option<ClientCertificate>,
+) -> Result<Option<ClientCertificate>, Rejection> {
+    match single(headers, name) {
+        Line::Absent => Ok(None),
+        Line::One(value) => read(value.as_bytes()).map(Some).ok_or(Rejection::ClientCertInvalid),
+        Line::Several => Err(Rejection::ClientCertInvalid),
+    }
+}
+
+/// RFC 9440 §2.2: one byte sequence (RFC 8941 §3.3.5) of the certificate's DER; no PEM, no URL encoding, no parameters.
+fn rfc9440(value: &[u8]) -> Option<ClientCertificate> {
+    let encoded = value.strip_prefix(b":")?.strip_suffix(b":")?;
+    // Four characters for three bytes: nothing larger than a certificate may be is decoded.
+    if encoded.len() > LARGEST_CERTIFICATE.div_ceil(3) * 4 {
+        return None;
+    }
+    let der = STANDARD.decode(encoded).ok()?;
+    is_certificate(&der).then(|| ClientCertificate { digest: Digest::of(&der), der: Some(der.into()) })
+}
+
+fn xfcc(value: &[u8]) -> Option<ClientCertificate> {
+    let named = xfcc::read(value)?;
+    if named.der.as_ref().is_some_and(|der| !is_certificate(der)) {
+        return None;
+    }
+    Some(ClientCertificate { digest: named.digest, der: named.der })
+}
+
+/// RFC 5280 §4.1, and nothing behind it.
+fn is_certificate(der: &[u8]) -> bool {
+    x509_parser::parse_x509_certificate(der).is_ok_and(|(rest, _)| rest.is_empty())
+}

@@ -1,0 +1,200 @@
+//! One request and its answer: a place, an address, a connection, and where that is safe another try.
+
+use std::fmt::Display;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body::Body;
+use hyper::body::Incoming;
+use tracing::warn;
+
+use super::balance;
+use super::download::Download;
+use super::endpoint::{Connected, Endpoint, Wanted};
+use super::fault::Fault;
+use super::link::Lease;
+use super::retry;
+use super::upload::{Progress, Upload};
+use super::upstream::Upstream;
+
+/// How often a request may find that the connection it was given had been closed while it waited. The next gets one that is new.
+const MOST_STALE: usize = 2;
+
+/// A request that can be sent once more: no body, and the head as it was.
+struct Spare {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Spare {
+    fn of<B>(request: &Request<B>) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        }
+    }
+
+    fn request<B>(self) -> Request<Upload<B>> {
+        let mut request = Request::new(Upload::none());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+/// How a try failed.
+enum Failed<B> {
+    /// There was no connection, or a new one ended before anything of the request was written.
+    Unconnected(Request<Upload<B>>),
+    /// A connection that had waited was closed before anything of the request was written.
+    Stale(Request<Upload<B>>),
+    /// The server said that it did not process it.
+    Unprocessed,
+    /// It broke off before the answer began; what the server did is not known.
+    Broken,
+    /// Nothing that another try could mend: the answer had begun, the time is up, or it is the caller's body.
+    Final(Fault),
+}
+
+impl<B> Failed<B> {
+    const fn fault(&self) -> Fault {
+        match self {
+            Failed::Unconnected(_) => Fault::Unreachable,
+            Failed::Stale(_) | Failed::Unprocessed | Failed::Broken => Fault::Broken,
+            Failed::Final(fault) => *fault,
+        }
+    }
+}
+
+impl<B> Upstream<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Fault>,
+{
+    /// Sends the request and returns the head of its answer; the bodies stream both ways.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub(super) async fn exchange(&self, head: Parts, body: B) -> Result<Response<Download>, Fault> {
+        let place = self.gate.enter().await?;
+        self.budget.deposit();
+        let (body, progress) = Upload::new(body);
+        let mut request = Request::from_parts(head, body);
+        let (mut tried, mut stale) = (Vec::new(), 0);
+        loop {
+            let endpoints = self.endpoints().await;
+            let was_tried = |endpoint: &Arc<Endpoint<B>>| tried.iter().any(|one| Arc::ptr_eq(one, endpoint));
+            let endpoint = balance::choose(&endpoints, was_tried, &self.dice).ok_or(Fault::Unreachable)?;
+            let retries_left = tried.len() < self.retries;
+            // What is sent is gone, so a request that may be sent again is copied before.
+            let repeatable = retries_left && progress.is_empty() && retry::is_idempotent(request.method());
+            let spare = repeatable.then(|| Spare::of(&request));
+            let new = stale == MOST_STALE || !tried.is_empty();
+            let wanted = if new { Wanted::Fresh } else { Wanted::Any };
+            let failed = match self.attempt(endpoint, request, wanted, &progress).await {
+                Ok((response, mut lease)) => {
+                    lease.keep(place);
+                    return Ok(response.map(|body| Download::new(body, self.idle_timeout, lease)));
+                }
+                Err(failed) => failed,
+            };
+            let fault = failed.fault();
+            request = match failed {
+                // Nobody was asked anything, so this is no retry: the pool had a connection that was none any more.
+                Failed::Stale(unsent) if stale < MOST_STALE => {
+                    stale += 1;
+                    request = unsent;
+                    continue;
+                }
+                Failed::Stale(unsent) | Failed::Unconnected(unsent) => unsent,
+                Failed::Unprocessed | Failed::Broken => spare.ok_or(fault)?.request(),
+                Failed::Final(fault) => return Err(fault),
+            };
+            if !retries_left || !self.budget.withdraw() {
+                return Err(fault);
+            }
+            self.retried.fetch_add(1, Ordering::Relaxed);
+            tried.push(Arc::clone(endpoint));
+        }
+    }
+
+    /// One try, on one connection to one address.
+    async fn attempt(
+        &self,
+        endpoint: &Arc<Endpoint<B>>,
+        mut request: Request<Upload<B>>,
+        wanted: Wanted,
+        progress: &Progress,
+    ) -> Result<(Response<Incoming>, Lease), Failed<B>> {
+        let load = endpoint.health.begin();
+        let Connected { link, reused } = match endpoint.connection(wanted).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                self.failed(endpoint, "an upstream cannot be reached", &error);
+                self.doubt_names();
+                return Err(Failed::Unconnected(request));
+            }
+        };
+        let lease = Lease::new(Arc::clone(&link), load);
+        endpoint.fit(&mut request);
+        let mut answer = pin!(link.send(request));
+        loop {
+            let mut error = match tokio::time::timeout(self.response_timeout, &mut answer).await {
+                Ok(Ok(response)) => {
+                    endpoint.health.succeeded();
+                    return Ok((response, lease));
+                }
+                Ok(Err(error)) => error,
+                // A long upload is no silent upstream: the time starts again with each part of the body that went out.
+                Err(_) if progress.moved() => continue,
+                Err(elapsed) => {
+                    let Some(fault) = progress.fault() else {
+                        self.failed(endpoint, "an upstream does not answer", &elapsed);
+                        return Err(Failed::Final(Fault::TimedOut));
+                    };
+                    return Err(Failed::Final(fault));
+                }
+            };
+            let unsent = error.take_message();
+            let error = error.into_error();
+            return Err(match (unsent, progress.fault()) {
+                (Some(unsent), _) if reused => Failed::Stale(unsent),
+                (Some(unsent), _) => {
+                    self.failed(endpoint, "an upstream ends connections at once", &error);
+                    Failed::Unconnected(unsent)
+                }
+                // The caller's body is the usual reason why a request breaks off half-way.
+                (None, Some(fault)) => Failed::Final(fault),
+                (None, None) if retry::is_unprocessed(&error) => Failed::Unprocessed,
+                (None, None) if error.is_parse() => {
+                    self.failed(endpoint, "an upstream's answer is no HTTP", &error);
+                    Failed::Final(Fault::Broken)
+                }
+                (None, None) => {
+                    // On a connection that had waited, this is most often one that was being closed: nothing against the server.
+                    if !reused {
+                        self.failed(endpoint, "an upstream broke off before it answered", &error);
+                    }
+                    Failed::Broken
+                }
+            });
+        }
+    }
+
+    /// Holds a failure against an address, and tells the operator.
+    fn failed(&self, endpoint: &Endpoint<B>, what: &str, error: &dyn Display) {
+        self.trouble.report(&self.name, &endpoint.place, what, error);
+        if endpoint.health.failed(Instant::now()) {
+            self.ejections.fetch_add(1, Ordering::Relaxed);
+            warn!(upstream = %self.name, address = %endpoint.place, "gets no requests for a while: it failed too often in a row");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The load of `tests/bench/proxies`, and the upstream: small programs on one core that cost less than any proxy between them.
+//!
+//! Everything a request needs is made before it is counted. With `run` and `idle` the caller says when: the program writes what it has reached on
+//! standard output, and goes on at each line that it reads.
+
+mod bare;
+mod connection;
+mod requests;
+mod upstream;
+
+use std::error::Error;
+use std::io::{BufRead, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+
+use connection::{Connection, Settings};
+use requests::{Kind, Requests};
+
+/// Requests that each connection makes before any is counted, so that both sides have their connections and their memory.
+const WARM_UP: usize = 40;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer every request with a small JSON text.
+    Upstream { address: SocketAddr },
+    /// Say what one bare verification of an ES256 signature costs, in nanoseconds of processor time.
+    Bare { count: usize },
+    /// Send requests over TLS connections that are kept.
+    Run {
+        #[command(flatten)]
+        there: There,
+        /// Requests, over all connections.
+        #[arg(long)]
+        requests: usize,
+        #[arg(long, default_value_t = 32)]
+        connections: usize,
+        #[arg(long, value_enum, default_value = "plain")]
+        kind: Kind,
+    },
+    /// Open TLS connections and leave them idle, before and after one request on each.
+    Idle {
+        #[command(flatten)]
+        there: There,
+        #[arg(long, default_value_t = 5000)]
+        connections: usize,
+    },
+}
+
+/// Who is spoken to, and as whom.
+#[derive(Debug, clap::Args)]
+struct There {
+    address: SocketAddr,
+    /// The path of the requests.
+    #[arg(long, default_value = "/")]
+    path: String,
+    /// The files of `cargo run --example certs`.
+    #[arg(long)]
+    files: PathBuf,
+}
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    match of(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn of(command: Command) -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match command {
+        Command::Upstream { address } => runtime.block_on(upstream::serve(address)),
+        Command::Bare { count } => {
+            println!("{}", bare::nanoseconds(count)?);
+            Ok(())
+        }
+        Command::Run { there, requests, connections, kind } => {
+            let each = requests / connections;
+            let made = Requests::new(kind, &there.files, there.address, &there.path)?
+                .lists(connections, WARM_UP + each)?;
+            let settings = Settings::new(&there.files, kind)?;
+            runtime.block_on(run(&there, &settings, made))
+        }
+        Command::Idle { there, connections } => {
+            let settings = Settings::new(&there.files, Kind::Plain)?;
+            let request =
+                Requests::new(Kind::Plain, &there.files, there.address, &there.path)?.lists(1, 1)?.remove(0);
+            runtime.block_on(idle(&there, &settings, connections, &request.0[0]))
+        }
+    }
+}
+
+/// Says what was reached, and waits for the word to go on.
+fn reached(what: &str) -> Outcome<()> {
+    println!("{what}");
+    std::io::stdout().flush()?;
+    std::io::stdin().lock().read_line(&mut String::new())?;
+    Ok(())
+}
+
+async fn run(there: &There, settings: &Settings, lists: Vec<requests::List>) -> Outcome<()> {
+    let mut workers = Vec::with_capacity(lists.len());
+    for list in lists {
+        let mut connection = Connection::open(there.address, settings).await?;
+        for request in &list.0[..WARM_UP.min(list.0.len())] {
+            connection.exchange(request).await?;
+        }
+        workers.push((connection, list));
+    }
+    reached("ready")?;
+    let began = Instant::now();
+    let tasks: Vec<_> = workers
+        .into_iter()
+        .map(|(mut connection, list)| {
+            tokio::spawn(async move {
+                for request in &list.0[WARM_UP.min(list.0.len())..] {
+                    connection.exchange(request).await?;
+                }
+                std::io::Result::Ok(list.0.len().saturating_sub(WARM_UP))
+            })
+        })
+        .collect();
+    let mut done = 0;
+    for task in tasks {
+        done += task.await??;
+    }
+    reached(&format!("done {done} {}", began.elapsed().as_secs_f64()))
+}
+
+async fn idle(there: &There, settings: &Settings, count: usize, request: &[u8]) -> Outcome<()> {
+    let mut open = Vec::with_capacity(count);
+    for _ in 0..count {
+        open.push(Connection::open(there.address, settings).await?);
+    }
+    reached("open")?;
+    for connection in &mut open {
+        connection.exchange(request).await?;
+    }
+    reached("used")
+}
