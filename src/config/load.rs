@@ -211,7 +211,7 @@ fn limits(written: &file::Limits, complaints: &mut Complaints) -> Limits {
         // nothing to share out.
         connections_per_address: match per_address {
             Some(limit) => limit.0,
-            None if connections <= 100 => connections,
+            None if connections <= 100 => usize::MAX,
             None => connections / 4 * 3,
         },
         handshake_timeout: written.handshake_timeout.0,

@@ -351,7 +351,7 @@ pub struct Limits {
     pub body_bytes: u64,
     /// `connections`, over all listeners; default 10000
     pub connections: usize,
-    /// `connections_per_address`; left out, three quarters of `connections`, or all where these are 100 at most
+    /// `connections_per_address`; left out, three quarters of `connections`, or no limit where these are 100 at most
     pub connections_per_address: usize,
     /// `handshake_timeout`; default 5 s
     pub handshake_timeout: Duration,

@@ -10,21 +10,29 @@ const READY_WITHIN_MS = 20_000;
 // With nothing in flight: well under the 30 s that requests in flight may take.
 const STOPPED_WITHIN_MS = 10_000;
 
-/** What the gateway is told, in the operator's own words. One resource, behind one route for each way of asking for proof. */
-function configuration({ publicPort, adminPort, server, issuer, ca, upstream, pages }) {
+/** TLS of the gateway's own, which asks callers for a certificate. */
+export const ownTls = (server) => `
+    tls:
+      certificates:
+        - { chain: ${server.certificate}, key: ${server.key} }
+      client_certificates: { request: optional, trust: any }`;
+
+/**
+ * What the gateway is told, in the operator's own words. One resource, behind one route for each way of asking for proof.
+ * Behind another proxy, `publicUrl` is the proxy's, `audience` the one that tokens are for, and `listener` how the two speak.
+ */
+function configuration({ publicPort, adminPort, server, issuer, ca, upstream, pages, publicUrl, audience, listener }) {
   const cors = pages ? `cors: { origins: [${pages}], max_age: 0s }` : '';
+  const url = publicUrl ?? `https://localhost:${publicPort}`;
   return `
 listeners:
   - name: public
     address: 127.0.0.1:${publicPort}
-    public_urls: [https://localhost:${publicPort}]
-    tls:
-      certificates:
-        - { chain: ${server.certificate}, key: ${server.key} }
-      client_certificates: { request: optional, trust: any }
+    public_urls: [${url}]
+${listener ?? ownTls(server)}
 issuers:
   - issuer: ${issuer}
-    audiences: [https://localhost:${publicPort}]
+    audiences: [${audience ?? url}]
     keys: { discovery: true }
     trust: { ca: ${ca.certificate} }
     algorithms: [ES256]
@@ -37,7 +45,7 @@ routes:
     match: { path_prefix: /accounts }
     upstream: accounts
     require: { binding: any, scopes: [accounts:read] }
-    forward: { identity: headers }
+    forward: { identity: headers, report: [x-forwarded, forwarded, client-cert, x-request-id] }
     ${cors}
   - name: nonce
     match: { path_prefix: /nonce }
@@ -56,11 +64,12 @@ admin:
 }
 
 /** Starts the gateway and waits until it says that it is ready. Gives `{ url, close }`. */
-export async function startGateway({ folder, ...parts }) {
+export async function startGateway({ folder, file: name = 'gateway.yaml', port, ...parts }) {
   const binary = process.env.HOLDFAST;
   if (!binary) throw new Error('set HOLDFAST to the gateway binary, as tests/run does');
-  const [publicPort, adminPort] = await freePorts(2);
-  const file = join(folder, 'gateway.yaml');
+  const [freePort, adminPort] = await freePorts(2);
+  const publicPort = port ?? freePort;
+  const file = join(folder, name);
   writeFileSync(file, configuration({ publicPort, adminPort, ...parts }));
 
   const child = spawn(binary, ['serve', '--config', file], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -82,7 +91,8 @@ export async function startGateway({ folder, ...parts }) {
   }
 
   return {
-    url: `https://localhost:${publicPort}`,
+    url: parts.publicUrl ?? `https://localhost:${publicPort}`,
+    address: `127.0.0.1:${publicPort}`,
     /** Everything that it has printed so far. */
     said: () => said,
     async close() {
