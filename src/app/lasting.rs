@@ -104,11 +104,8 @@ impl Lasting {
         next.proofs.oldest = Some(now.minus(before.proofs.max_age)).max(before.proofs.oldest);
         // With a nonce a claim ends with the nonce's time. Where that is another now, or there was no nonce before, no nonce from before
         // counts any more: a new one costs each client one round trip.
-        let line = now.plus(NONCE_LINE);
-        next.proofs.nonces.follow(&before.proofs.nonces, line);
-        if !next.routes.asks_for_nonces_like(&before.routes) {
-            next.proofs.nonces.not_before(line);
-        }
+        let asks_otherwise = !next.routes.asks_for_nonces_like(&before.routes);
+        next.proofs.nonces.follow(&before.proofs.nonces, now.plus(NONCE_LINE), asks_otherwise);
     }
 
     /// What of a configuration is not part of the gateway.

@@ -186,7 +186,6 @@ struct Running {
     answers: Arc<Answers>,
     stop: CancellationToken,
     task: JoinHandle<()>,
-    listening: Arc<ArcSwap<Listening>>,
 }
 
 async fn start(listener: &Listener, limits: Limits, grace: Duration) -> Running {
@@ -194,14 +193,9 @@ async fn start(listener: &Listener, limits: Limits, grace: Duration) -> Running 
     let address = socket.local_addr().expect("bound");
     let (answers, stop) = (Answers::new(), CancellationToken::new());
     let listening = listening(listener, limits, &stop);
-    let serving = super::serve(
-        socket.into(),
-        Arc::clone(&listening),
-        Arc::clone(&answers),
-        stop.clone(),
-        Lapse::new(grace),
-    );
-    Running { address, answers, stop, task: tokio::spawn(serving), listening }
+    let serving =
+        super::serve(socket.into(), listening, Arc::clone(&answers), stop.clone(), Lapse::new(grace));
+    Running { address, answers, stop, task: tokio::spawn(serving) }
 }
 
 impl Running {
