@@ -85,7 +85,11 @@ impl Lasting {
                 oldest: None,
             },
             replay: Arc::clone(&self.replay),
-            upstreams: Upstreams::new(&config.upstreams, config.limits.idle_timeout, &Resolver::system())?,
+            upstreams: Upstreams::new(
+                &config.upstreams,
+                &Resolver::system(),
+                before.map(|before| &before.upstreams),
+            )?,
             limits: config.limits,
             clock: self.clock.clone(),
             access_log: if config.log.access { self.access_log()? } else { AccessLog::none() },
