@@ -33,7 +33,7 @@ mod sockets;
 mod supervisor;
 mod watch;
 
-pub use reload::Source;
+pub use reload::{Source, Variables};
 pub use signals::{Signal, Signals};
 pub use sockets::{Passed, Sockets, passed};
 pub use supervisor::Supervisor;

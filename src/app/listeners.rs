@@ -119,11 +119,10 @@ impl Listeners {
         for next in prepared {
             let served = match next {
                 Next::Kept { position, listening } => {
-                    before.get_mut(position).and_then(Option::take).map(|served| {
+                    before.get_mut(position).and_then(Option::take).inspect(|served| {
                         let listening = Arc::new(listening);
                         let old = served.listening.swap(Arc::clone(&listening));
                         old.give_way_to(&listening);
-                        served
                     })
                 }
                 Next::Opened { configured, address, socket, listening, stop } => {

@@ -30,13 +30,16 @@ use crate::observe::metrics::Reloaded;
 /// of others are not.
 const KEYS_AT_LATEST: Duration = Duration::from_secs(10);
 
+/// The value of a variable, where it has one.
+pub type Variables = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// Where the configuration is read from, each time.
 #[derive(Clone)]
 pub struct Source {
     /// The file.
     pub path: PathBuf,
     /// What `${NAME}` and `{ env: NAME }` mean.
-    pub environment: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub environment: Arc<Variables>,
     /// Puts `log.level` in force.
     pub set_log_level: Arc<dyn Fn(tracing::Level) + Send + Sync>,
     /// Who is told of reloads.

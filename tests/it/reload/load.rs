@@ -62,7 +62,7 @@ impl Counts {
                         .iter()
                         .any(|line| line.contains(&format!("scope=\"{side}\"")))
                 };
-                SIDES.iter().position(|side| asks(side)).filter(|side| *side != scope)
+                SIDES.iter().position(asks).filter(|side| *side != scope)
             }
             _ => None,
         };
