@@ -1,6 +1,5 @@
 //! One request, top to bottom: accept → verify → forward.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use crate::accept::door::TurnedAway;
 use crate::accept::peer::Peer;
 use crate::accept::refusal::Refusal as NoRequest;
 use crate::accept::site::Sites;
-use crate::accept::{Handler, Reply, peer, target};
+use crate::accept::{Reply, peer, target};
 use crate::authority::Tokens;
 use crate::clock::{Clock, Deadline};
 use crate::config::Limits;
@@ -35,15 +34,18 @@ use crate::verify::request::{RequestFacts, Target};
 use crate::verify::time::UnixTime;
 
 mod course;
+mod current;
 mod journey;
 mod record;
 
 use course::Course;
 pub use course::RequestIds;
+pub use current::Current;
 pub use journey::{Cut, Journey};
-use record::{Holder, Record};
+use record::Holder;
 
-/// Everything a request meets. Built once by `app`, immutable, shared by all connections.
+/// Everything a request meets: one configuration, and what outlives it. Built whole by `app` and immutable; a reload puts another in its place
+/// (see [`Current`]), while requests that have begun end with the one they began with.
 pub struct Gateway {
     /// What each listener serves, and whom it believes.
     pub sites: Sites,
@@ -54,7 +56,7 @@ pub struct Gateway {
     /// Which proofs.
     pub proofs: DpopRules,
     /// Which proofs were used.
-    pub replay: MemoryStore,
+    pub replay: Arc<MemoryStore>,
     /// Where to.
     pub upstreams: Upstreams<CallerBody>,
     /// How large.
@@ -66,7 +68,7 @@ pub struct Gateway {
     /// Numbers.
     pub metrics: Arc<Metrics>,
     /// Makes request ids.
-    pub request_ids: RequestIds,
+    pub request_ids: Arc<RequestIds>,
 }
 
 /// Why a request got no permit, and what goes into the refusal beside the reason.
@@ -107,21 +109,7 @@ impl From<BodyFault> for Fault {
     }
 }
 
-impl Handler for Gateway {
-    type Body = Journey;
-
-    fn handle(
-        &self,
-        request: Request<CallerBody>,
-        session: Arc<Session>,
-    ) -> impl Future<Output = Reply<Journey>> + Send {
-        self.answer(request, session)
-    }
-
-    fn refused(&self, refusal: NoRequest, session: &Session) {
-        Record::never_began(self, refusal, session.peer.ip());
-    }
-
+impl Gateway {
     fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {
         // A proxy that cannot make itself understood must not go unheard for a flood of strangers.
         static STRANGERS: Seldom = Seldom::new();
@@ -201,6 +189,7 @@ impl Gateway {
         course.record.route = Some(Arc::clone(route.name()));
         course.route = Some(route);
         course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
+        request.body_mut().bound(self.limits.body_bytes);
         request.body().declared()?;
         let pass = match route.demand() {
             Demand::Nothing(public) => Pass::Public(public),
@@ -275,7 +264,7 @@ impl Gateway {
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms)?;
             let granted = policy.grant(proven)?;
-            granted.claim(&self.replay, now).await
+            granted.claim(&*self.replay, now).await
         };
         decided.await.map_err(|rejection| Denied {
             rejection,

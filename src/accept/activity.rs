@@ -51,6 +51,7 @@ pub(super) struct Activity {
     switch: AtomicU8,
     /// Locked twice in a connection that becomes one, and never otherwise.
     tunnel: Mutex<Option<Box<Tunnel>>>,
+    closing: AtomicBool,
     /// Nanoseconds since `opened` at which the present idle time began.
     idle_since: AtomicU64,
     /// The same for the present head.
@@ -68,6 +69,7 @@ impl Activity {
             broken: AtomicBool::new(false),
             switch: AtomicU8::new(Switch::Unasked as u8),
             tunnel: Mutex::new(None),
+            closing: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
         })
@@ -135,6 +137,16 @@ impl Activity {
     /// What comes behind the last answer, if that was a 101. To be asked when hyper is done.
     pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
         self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The connection is to end: the next answer says that it is the last.
+    pub(super) fn closes(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Activity::closes`] was called.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// Whether a request is being answered, or its answer still being written.
