@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -55,19 +55,36 @@ pub struct CallerBody {
     received: Received,
 }
 
-/// How much of a body has been read, for whoever writes about it. A request without a body has nothing to count and costs no allocation.
+/// How far a body has been read, for whoever does not read it. A request without a body has nothing to tell and costs no allocation.
 #[derive(Clone, Debug, Default)]
-pub struct Received(Option<Arc<AtomicU64>>);
+pub struct Received(Option<Arc<Reading>>);
+
+#[derive(Debug, Default)]
+struct Reading {
+    begun: AtomicBool,
+    bytes: AtomicU64,
+}
 
 impl Received {
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
-        self.0.as_ref().map_or(0, |bytes| bytes.load(Ordering::Relaxed))
+        self.0.as_ref().map_or(0, |reading| reading.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Whether there is a body and nobody has asked for any of it.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.0.as_ref().is_some_and(|reading| !reading.begun.load(Ordering::Relaxed))
+    }
+
+    fn begin(&self) {
+        if let Some(reading) = &self.0 {
+            reading.begun.store(true, Ordering::Relaxed);
+        }
     }
 
     fn add(&self, bytes: usize) {
-        if let Some(sum) = &self.0 {
-            sum.fetch_add(bytes as u64, Ordering::Relaxed);
+        if let Some(reading) = &self.0 {
+            reading.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 }
@@ -132,6 +149,7 @@ impl Body for CallerBody {
         if let Some(fault) = self.fault {
             return self.fail(fault);
         }
+        self.received.begin();
         let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending if self.patience.poll_exhausted(cx).is_ready() => {
                 return self.fail(BodyFault::Stalled);

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, EXPECT, UPGRADE};
 use http::{HeaderValue, Request, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -347,7 +347,9 @@ fn service<H: Handler>(
             let asks_to_switch = request.version() == Version::HTTP_11
                 && request.headers().contains_key(UPGRADE)
                 && request.body().is_end_stream();
+            let cannot_be_skipped = cannot_be_skipped(&request);
             let request = request.map(|incoming| CallerBody::new(incoming, &limits));
+            let received = request.body().received();
             let reply = handler.handle(request, session).await;
             let spoke_early = asks_to_switch && activity.switch() == Switch::AskedAndSpoke;
             let response = match reply {
@@ -359,7 +361,8 @@ fn service<H: Handler>(
                     if asks_to_switch {
                         activity.switches(Switch::Declined);
                     }
-                    if is_http1 && (activity.is_broken() || activity.is_closing() || spoke_early) {
+                    let is_last = spoke_early || (cannot_be_skipped && received.is_untouched());
+                    if is_http1 && (activity.is_broken() || activity.is_closing() || is_last) {
                         // RFC 9112 §9.6: nothing more is read, so the caller is told not to send more.
                         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                     }
@@ -369,6 +372,13 @@ fn service<H: Handler>(
             Ok(response.map(|body| Answer::new(body, in_flight)))
         }
     })
+}
+
+/// Whether the body of a request, unread, stands between it and the next one. hyper skips what it has already; it says nothing when that is not all.
+/// And behind an answer to `Expect: 100-continue` nobody knows whether the body comes (RFC 9110 §10.1.1).
+fn cannot_be_skipped(request: &Request<Incoming>) -> bool {
+    request.headers().contains_key(EXPECT)
+        || request.body().size_hint().exact().is_some_and(|length| length > LEAST_BUFFER as u64)
 }
 
 /// Says the last word, if there is one, and closes. Closing with bytes unread resets the connection, which takes the last word back.
