@@ -12,6 +12,8 @@ mod challenges;
 mod cors;
 mod differential;
 mod forwarding;
+mod h2frames;
+mod h2spec;
 mod handshake;
 mod health;
 mod house;
