@@ -12,7 +12,7 @@ use crate::accept::door::TurnedAway;
 use crate::accept::peer::Peer;
 use crate::accept::refusal::Refusal as NoRequest;
 use crate::accept::site::Sites;
-use crate::accept::{Handler, peer, target};
+use crate::accept::{Handler, head, peer, target};
 use crate::authority::Tokens;
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -173,6 +173,7 @@ impl Gateway {
     ) -> Result<Response<Download>, Ending<'g>> {
         let now = self.clock.now();
         let site = self.sites.of(session)?;
+        head::judge_number(request.headers())?;
         if let Some(id) = peer::request_id(request.headers(), site, session) {
             course.request_id = id.clone();
         }

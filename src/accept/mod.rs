@@ -16,7 +16,7 @@ pub mod door;
 mod forwarded;
 mod frames;
 mod framing;
-mod head;
+pub mod head;
 pub mod peer;
 mod proxy_protocol;
 pub mod refusal;

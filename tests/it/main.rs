@@ -11,6 +11,7 @@ mod binding;
 mod challenges;
 mod cors;
 mod differential;
+mod floods;
 mod forwarding;
 mod h2frames;
 mod h2spec;
