@@ -198,7 +198,7 @@ fn gateway(config: &mut Config, fence: Option<UnixTime>, clock: Clock) -> Result
             oldest: None,
         },
         replay: MemoryStore::new(&config.replay),
-        upstreams: Upstreams::new(&config.upstreams, config.limits.idle_timeout, &Resolver::system())?,
+        upstreams: Upstreams::new(&config.upstreams, &Resolver::system(), None)?,
         limits: config.limits,
         clock,
         access_log: if config.log.access { AccessLog::to(io::stdout())? } else { AccessLog::none() },

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::config::{Access, Config, Forward, PathMatch, RouteMatch, Segment};
+use crate::config::{Access, Config, Forward, Onward, PathMatch, RouteMatch, Segment};
 use crate::cors::CrossOrigin;
 use crate::verify::policy::Policy;
 use crate::verify::rejection::Rejection;
@@ -25,6 +25,8 @@ pub struct Route {
     pub upstream: usize,
     /// What is forwarded.
     pub forward: Forward,
+    /// Where it goes on to.
+    pub onward: Onward,
 }
 
 /// What a route demands of its callers.
@@ -89,6 +91,7 @@ impl Routes {
                 access: route.access,
                 upstream: route.upstream,
                 forward: route.forward,
+                onward: route.onward,
             })
             .collect();
         routes.sort_by(|a, b| {
@@ -253,7 +256,15 @@ mod tests {
         };
         let report = Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true };
         let forward = Forward { keep_credentials: false, identity_headers: false, report };
-        Route { name: name.into(), matches, access: Access::Public, cross_origin: None, upstream: 0, forward }
+        Route {
+            name: name.into(),
+            matches,
+            access: Access::Public,
+            cross_origin: None,
+            upstream: 0,
+            forward,
+            onward: Onward::default(),
+        }
     }
 
     fn routes() -> Routes {

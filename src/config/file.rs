@@ -14,9 +14,10 @@ use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
 use super::table::settings;
+use super::upstream_file::Upstream;
 use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
 use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, Reported};
-use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Protocol, ProxyProtocol};
+use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Host, ProxyProtocol};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
 use crate::verify::policy::{BindingRule, NonceRule};
@@ -206,22 +207,6 @@ settings! {
 }
 
 settings! {
-    /// One of `upstreams`.
-    Upstream {
-        /// http or https origins
-        servers: List<Origin, 1> => required;
-        /// `http1`, or `http2`: by ALPN over TLS, with prior knowledge without
-        protocol: Protocol => default "http1";
-        /// for https servers; left out, the system's roots
-        trust: CaTrust => optional;
-        /// for a connection to a server
-        connect_timeout: Millis<10, { 5 * MINUTE }> => default "5s";
-        /// until the head of the answer
-        response_timeout: Millis<10, HOUR> => default "60s";
-    }
-}
-
-settings! {
     /// One of `routes`.
     Route {
         /// names the route in logs and metrics
@@ -280,8 +265,22 @@ settings! {
         credentials: Credentials => default "strip";
         /// whether it is told in headers who is calling
         identity: Identity => default "none";
+        /// `Host` at the upstream: `caller` (the public name that was called), `upstream` (the server's own), or a name
+        host: Host => default "caller";
+        /// another path for the upstream than the one that was authorised
+        rewrite: Rewrite => optional;
         /// what it is told of the caller and the request, in headers
         report: List<Reported> => default "[x-forwarded, x-request-id]";
+    }
+}
+
+settings! {
+    /// `rewrite` of a route.
+    Rewrite {
+        /// the whole segments that are taken from the start of the path; the match has to begin with them
+        strip_prefix: Text => required;
+        /// the segments that are put in their place; left out, none
+        replace: Text => optional;
     }
 }
 

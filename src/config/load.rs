@@ -88,7 +88,9 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
     refuse_no_issuer(file, written_routes, complaints);
     let dpop = proofs::dpop(&file.dpop, written_routes, surroundings, complaints);
     let replay = proofs::replay(&file.replay.memory, complaints);
-    let upstreams = around.upstreams.map(|written| upstream::upstreams(written, surroundings, complaints));
+    let upstreams = around
+        .upstreams
+        .map(|written| upstream::upstreams(written, file.limits.idle_timeout.0, surroundings, complaints));
     let routes = written_routes.map(|written| route::routes(written, around, complaints));
     let admin = file.admin.as_ref().and_then(|admin| admin.address.as_ref());
     if let Some(address) = admin {

@@ -15,12 +15,15 @@ mod issuer;
 mod listener;
 mod load;
 mod material;
+mod onward;
 mod pattern;
+mod places;
 mod proofs;
 mod route;
 mod table;
 mod toml;
 mod upstream;
+mod upstream_file;
 mod values;
 mod words;
 mod yaml;
@@ -31,6 +34,8 @@ mod answered;
 mod broken;
 #[cfg(test)]
 mod broken_routes;
+#[cfg(test)]
+mod broken_upstreams;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -60,6 +65,8 @@ pub use listener::{
     ProxyProtocol, ServerCertificate, TlsSettings,
 };
 pub use load::{load, read};
+pub use onward::{Host, Onward, Rewrite};
+pub use upstream::{Check, Health, Protocol, Server, Upstream};
 
 /// The whole configuration.
 #[derive(Debug)]
@@ -158,32 +165,6 @@ pub enum AfterRestart {
     Accept,
 }
 
-/// One of `upstreams`.
-#[derive(Debug)]
-pub struct Upstream {
-    /// Its name
-    pub name: String,
-    /// `servers`, at least one: http or https origins
-    pub servers: Vec<Origin>,
-    /// `protocol`
-    pub protocol: Protocol,
-    /// `trust`: the CA of https servers; `None` is the system's roots
-    pub trust: Option<Arc<RootCertStore>>,
-    /// `connect_timeout`; default 5 s
-    pub connect_timeout: Duration,
-    /// `response_timeout`: until the head of the answer; default 60 s
-    pub response_timeout: Duration,
-}
-
-/// `protocol` of an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1
-    Http1,
-    /// HTTP/2: by ALPN over TLS, with prior knowledge without (RFC 9113 §3.2, §3.3)
-    Http2,
-}
-
 /// One of `routes`.
 #[derive(Debug)]
 pub struct Route {
@@ -197,6 +178,8 @@ pub struct Route {
     pub access: Access,
     /// `forward`
     pub forward: Forward,
+    /// `forward.host` and `forward.rewrite`
+    pub onward: Onward,
     /// `cors`; `None`: the gateway has no part in it
     pub cors: Option<Cors>,
 }

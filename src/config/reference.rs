@@ -9,7 +9,7 @@ use super::document::{self, Format, Node, Value};
 use super::fixture::{EXAMPLE, Fixture, REFERENCE};
 use super::{
     Access, AfterRestart, ClientCertificates, ClientTrust, Config, CorsOrigins, KeySource, ListenerTls,
-    PathMatch, Segment, settings,
+    PathMatch, Segment, Server, settings,
 };
 use crate::verify::policy::{BindingRule, NonceRule};
 
@@ -112,7 +112,8 @@ fn the_example_loads_as_it_is_written() {
     assert_eq!(accounts.matches.methods, [http::Method::GET, http::Method::POST]);
     assert!(accounts.forward.identity_headers && !accounts.forward.keep_credentials);
     assert!(matches!(health.access, Access::Public) && !health.forward.identity_headers);
-    assert_eq!(config.upstreams[accounts.upstream].servers[0].to_string(), "http://127.0.0.1:9000");
+    let Server::Origin(server) = &config.upstreams[accounts.upstream].servers[0] else { panic!("http") };
+    assert_eq!(server.to_string(), "http://127.0.0.1:9000");
     assert_eq!(config.admin.map(|admin| admin.address.port()), Some(9901));
     assert_eq!((config.limits.header_bytes, config.limits.body_bytes), (32 << 10, 10 << 20));
     assert_eq!(config.limits.idle_timeout, Duration::from_secs(60));

@@ -8,7 +8,9 @@ use super::cors;
 use super::decode::{List, Named, Setting, Wrong};
 use super::either;
 use super::file;
+use super::onward;
 use super::pattern::{self, Allowed};
+use super::upstream_file::Upstream;
 use super::values::Text;
 use super::words::{Credentials, Identity, Reported};
 use super::{Access, ClientCertificateHeader, Forward, PathMatch, Report, Route, RouteMatch};
@@ -18,7 +20,7 @@ use crate::verify::policy::{BindingRule, NonceRule, Policy};
 #[derive(Clone, Copy)]
 pub(super) struct Around<'f> {
     pub(super) listeners: Option<&'f List<file::Listener, 1>>,
-    pub(super) upstreams: Option<&'f Named<file::Upstream>>,
+    pub(super) upstreams: Option<&'f Named<Upstream>>,
     pub(super) dpop: &'f file::Dpop,
 }
 
@@ -55,7 +57,8 @@ pub(super) fn routes(
         let Some(written_match) = &route.matches else { continue };
         let Some(built) = route_match(written_match, around, complaints) else { continue };
         taken.take(&built, written_match.span, complaints);
-        let (Some(name), Some(upstream)) = (&route.name, upstream) else { continue };
+        let onward = onward::onward(&route.forward, &built, complaints);
+        let (Some(name), Some(upstream), Some(onward)) = (&route.name, upstream, onward) else { continue };
         routes.push(Route {
             name: Arc::from(name.0.as_str()),
             matches: built,
@@ -66,6 +69,7 @@ pub(super) fn routes(
                 identity_headers: route.forward.identity.value == Identity::Headers,
                 report: report(&route.forward.report, around, complaints),
             },
+            onward,
             cors: cors.flatten(),
         });
     }

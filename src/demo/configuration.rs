@@ -11,9 +11,9 @@ use tokio::net::TcpListener;
 use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
-    ForwardedHeader, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, PathMatch, Protocol,
-    ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, ServerCertificate, TlsSettings,
-    Upstream,
+    ForwardedHeader, Health, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, Onward,
+    PathMatch, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, Server,
+    ServerCertificate, TlsSettings, Upstream,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
 use crate::verify::credential::CredentialLimits;
@@ -79,10 +79,19 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
         upstreams: vec![Upstream {
             name: "echo".to_owned(),
             protocol: Protocol::Http1,
-            servers: vec![at(Scheme::Http, &upstream.ip().to_string(), upstream.port())],
+            servers: vec![Server::Origin(at(Scheme::Http, &upstream.ip().to_string(), upstream.port()))],
             trust: None,
+            client_certificate: None,
+            server_name: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(55),
+            resolve: Duration::from_secs(30),
+            retries: 1,
+            connections: 1024,
+            waiting: 1024,
+            health: Health { failures: 5, ejection: Duration::from_secs(10), check: None },
         }],
         routes: vec![
             route(ACCOUNTS, "accounts:read", NonceRule::None),
@@ -146,6 +155,7 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
             identity_headers: true,
             report: Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true },
         },
+        onward: Onward::default(),
         cors: None,
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tracing::debug;
 
 use super::fault::Fault;
@@ -39,12 +40,15 @@ pub(super) const HTTP_1_1: &[u8] = b"http/1.1";
 pub(super) enum Place {
     /// An address of the network.
     Tcp(SocketAddr),
+    /// A socket of the file system.
+    Unix(PathBuf),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Tcp(address) => address.fmt(f),
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -88,6 +92,10 @@ where
             // A request is small and waits for its answer; Nagle's algorithm would only hold it back. Not being able to say so is no failure.
             let _ = stream.set_nodelay(true);
             secure(stream, tls, protocol).await
+        }
+        Place::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(ConnectError::Refused)?;
+            speak(stream, protocol).await
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme};
 use http::{Request, Uri, Version};
 use http_body::Body;
@@ -16,11 +16,7 @@ use super::health::{Health, Rules};
 use super::link::Link;
 use super::pool::Pool;
 use super::server::Server;
-use crate::config::Protocol;
-
-/// Connections that wait for a request are closed after this time. Less than the servers' own keep-alive times, nginx's 75 s and the 60 s of many balancers
-/// among them, so that it is rarely the server that closes while a request is on its way; the 5 s of Node.js are left to the retry of what was not sent.
-const POOL_IDLE: Duration = Duration::from_secs(55);
+use crate::config::{self, Host, Protocol};
 
 /// An address that requests can be sent to.
 pub(super) struct Endpoint<B> {
@@ -50,20 +46,15 @@ pub(super) enum Wanted {
 }
 
 impl<B> Endpoint<B> {
-    pub(super) fn new(
-        server: Arc<Server>,
-        place: Place,
-        rules: Rules,
-        protocol: Protocol,
-        connect_timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(server: Arc<Server>, place: Place, upstream: &config::Upstream) -> Self {
+        let rules = Rules { failures: upstream.health.failures, ejection: upstream.health.ejection };
         Self {
             server,
             place,
             health: Health::new(rules),
-            pool: Arc::new(Pool::new(POOL_IDLE)),
-            protocol,
-            connect_timeout,
+            pool: Arc::new(Pool::new(upstream.keep_alive)),
+            protocol: upstream.protocol,
+            connect_timeout: upstream.connect_timeout,
             dialing: tokio::sync::Mutex::default(),
         }
     }
@@ -123,7 +114,10 @@ where
     }
 
     /// Makes a request fit the protocol and the server. Done again for another endpoint, it is as if it had been done for that one alone.
-    pub(super) fn fit<R>(&self, request: &mut Request<R>) {
+    pub(super) fn fit<R>(&self, request: &mut Request<R>, host: &Host) {
+        if *host == Host::Upstream {
+            request.headers_mut().insert(HOST, self.server.authority.clone());
+        }
         if self.protocol == Protocol::Http1 {
             return;
         }
@@ -133,6 +127,7 @@ where
             None => request.uri().authority().cloned(),
         };
         request.headers_mut().remove(TRANSFER_ENCODING);
+        request.headers_mut().remove(CONNECTION);
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.scheme = Some(if self.server.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
         parts.authority = authority;

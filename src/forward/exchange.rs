@@ -21,6 +21,7 @@ use super::link::Lease;
 use super::retry;
 use super::upload::{Progress, Upload};
 use super::upstream::Upstream;
+use crate::config::Host;
 
 /// How often a request may find that the connection it was given had been closed while it waited. The next gets one that is new.
 const MOST_STALE: usize = 2;
@@ -79,11 +80,17 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Fault>,
 {
-    /// Sends the request and returns the head of its answer; the bodies stream both ways.
+    /// Sends the request and returns the head of its answer; the bodies stream both ways. Where `host` says so, `Host` becomes that of the server which is
+    /// chosen; otherwise it is as it stands in the head.
     ///
     /// # Errors
     /// [`Fault`]
-    pub(super) async fn exchange(&self, head: Parts, body: B) -> Result<Response<Download>, Fault> {
+    pub(super) async fn exchange(
+        &self,
+        head: Parts,
+        body: B,
+        host: &Host,
+    ) -> Result<Response<Download>, Fault> {
         let place = self.gate.enter().await?;
         self.budget.deposit();
         let (body, progress) = Upload::new(body);
@@ -93,16 +100,17 @@ where
             let endpoints = self.endpoints().await;
             let was_tried = |endpoint: &Arc<Endpoint<B>>| tried.iter().any(|one| Arc::ptr_eq(one, endpoint));
             let endpoint = balance::choose(&endpoints, was_tried, &self.dice).ok_or(Fault::Unreachable)?;
-            let retries_left = tried.len() < self.retries;
+            let retries_left = tried.len() < self.settings.retries;
             // What is sent is gone, so a request that may be sent again is copied before.
             let repeatable = retries_left && progress.is_empty() && retry::is_idempotent(request.method());
             let spare = repeatable.then(|| Spare::of(&request));
             let new = stale == MOST_STALE || !tried.is_empty();
             let wanted = if new { Wanted::Fresh } else { Wanted::Any };
+            endpoint.fit(&mut request, host);
             let failed = match self.attempt(endpoint, request, wanted, &progress).await {
                 Ok((response, mut lease)) => {
                     lease.keep(place);
-                    return Ok(response.map(|body| Download::new(body, self.idle_timeout, lease)));
+                    return Ok(response.map(|body| Download::new(body, self.settings.idle_timeout, lease)));
                 }
                 Err(failed) => failed,
             };
@@ -130,7 +138,7 @@ where
     async fn attempt(
         &self,
         endpoint: &Arc<Endpoint<B>>,
-        mut request: Request<Upload<B>>,
+        request: Request<Upload<B>>,
         wanted: Wanted,
         progress: &Progress,
     ) -> Result<(Response<Incoming>, Lease), Failed<B>> {
@@ -144,10 +152,9 @@ where
             }
         };
         let lease = Lease::new(Arc::clone(&link), load);
-        endpoint.fit(&mut request);
         let mut answer = pin!(link.send(request));
         loop {
-            let mut error = match tokio::time::timeout(self.response_timeout, &mut answer).await {
+            let mut error = match tokio::time::timeout(self.settings.response_timeout, &mut answer).await {
                 Ok(Ok(response)) => {
                     endpoint.health.succeeded();
                     return Ok((response, lease));

@@ -4,9 +4,11 @@
 //! Active: what the checks say. An address that either has turned away gets no request while there is a better one; when all are turned away,
 //! all are tried, since a gateway that is wrong about health must not be what makes a service unreachable.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::config::Check;
 
 /// How much longer than the first an ejection can become.
 const LONGEST: u32 = 32;
@@ -27,6 +29,9 @@ pub(super) struct Health {
     in_flight: AtomicUsize,
     failures: AtomicU32,
     ejected: AtomicBool,
+    check_failed: AtomicBool,
+    /// Checks in a row: good ones above zero, bad ones below.
+    streak: AtomicI32,
     ejection: Mutex<Ejection>,
 }
 
@@ -55,6 +60,8 @@ impl Health {
             in_flight: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             ejected: AtomicBool::new(false),
+            check_failed: AtomicBool::new(false),
+            streak: AtomicI32::new(0),
             ejection: Mutex::default(),
         })
     }
@@ -76,7 +83,7 @@ impl Health {
 
     /// Whether it should get requests.
     pub(super) fn is_up(&self) -> bool {
-        !self.ejected.load(Ordering::Relaxed)
+        !self.ejected.load(Ordering::Relaxed) && !self.check_failed.load(Ordering::Relaxed)
     }
 
     /// It answered a request: whatever was held against it is forgotten.
@@ -120,6 +127,33 @@ impl Health {
             ejection.prolong(self.rules, now);
         }
     }
+
+    /// What a check came to. Only one task asks, so nothing happens between a look and a write. Gives what it changes.
+    pub(super) fn checked(&self, good: bool, rules: &Check) -> Option<Change> {
+        let before = self.streak.load(Ordering::Relaxed);
+        let streak = if good { before.max(0).saturating_add(1) } else { before.min(0).saturating_sub(1) };
+        self.streak.store(streak, Ordering::Relaxed);
+        if good && streak.unsigned_abs() >= rules.healthy && !self.is_up() {
+            // It answers, so it is not ejected either.
+            let mut ejection = self.ejection();
+            ejection.times = 0;
+            self.failures.store(0, Ordering::Relaxed);
+            self.ejected.store(false, Ordering::Relaxed);
+            self.check_failed.store(false, Ordering::Relaxed);
+            return Some(Change::Up);
+        }
+        let turns_away = !good && streak.unsigned_abs() >= rules.unhealthy;
+        (turns_away && !self.check_failed.swap(true, Ordering::Relaxed)).then_some(Change::Down)
+    }
+}
+
+/// What a check has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The address gets requests again.
+    Up,
+    /// It gets none.
+    Down,
 }
 
 impl Ejection {
@@ -170,6 +204,29 @@ mod tests {
         health.succeeded();
         assert!(!health.failed(start) && !health.failed(start) && health.failed(start));
         assert!(health.is_due(after(start, 10)));
+    }
+
+    #[test]
+    fn checks_turn_away_and_bring_back() {
+        let rules = Check {
+            path: http::uri::PathAndQuery::from_static("/"),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            healthy: 2,
+            unhealthy: 3,
+            status: Vec::new(),
+        };
+        let health = Health::new(RULES);
+        let mut up = Vec::new();
+        for good in [false, false, true, false, false, false, false, true, false, true, true, true] {
+            let change = health.checked(good, &rules);
+            assert_eq!(change.is_some(), up.last().is_some_and(|up| *up != health.is_up()), "{up:?}");
+            up.push(health.is_up());
+        }
+        assert_eq!(up, [true, true, true, true, true, false, false, false, false, false, true, true]);
+        // Whoever answers the checks is not ejected either.
+        assert!((0..3).any(|_| health.failed(Instant::now())));
+        assert_eq!(health.checked(true, &rules), Some(Change::Up));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! operator's word that the route is public. An unchecked request has nothing to call it with.
 
 mod balance;
+mod check;
 mod connect;
 mod download;
 mod endpoint;
@@ -25,13 +26,12 @@ mod upstream;
 mod uri;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 
-use crate::config;
+use crate::config::{self, Onward};
 use crate::route::{PublicRoute, Route};
 use crate::verify::replay::Permit;
 use crate::verify::request::Target;
@@ -62,16 +62,25 @@ where
     B::Error: Into<Fault>,
 {
     /// Builds them, and starts the tasks that keep them: these end when the last holder of an upstream is gone. Connects to nothing yet, and no name has to
-    /// resolve. `idle_timeout` is how long the body of an answer may be silent. To be called within a Tokio runtime.
+    /// resolve. To be called within a Tokio runtime.
+    ///
+    /// An upstream of which nothing has changed since `before` is taken over as it runs, with its connections, its limits and what it knows of its
+    /// servers. Of one that has changed, requests that are under way end where they are.
     ///
     /// # Errors
     /// When TLS to an upstream cannot be set up: one without a `trust` of its own needs the system's roots.
     pub fn new(
         upstreams: &[config::Upstream],
-        idle_timeout: Duration,
         resolver: &Resolver,
+        before: Option<&Self>,
     ) -> Result<Self, rustls::Error> {
-        let build = |upstream| Upstream::new(upstream, idle_timeout, resolver.clone());
+        let running = |upstream: &config::Upstream| {
+            before.and_then(|before| before.0.iter().find(|running| running.settings.is_same(upstream)))
+        };
+        let build = |upstream| match running(upstream) {
+            Some(running) => Ok(Arc::clone(running)),
+            None => Upstream::new(upstream, resolver.clone()),
+        };
         upstreams.iter().map(build).collect::<Result<_, _>>().map(Self)
     }
 
@@ -83,7 +92,7 @@ where
     /// Sends a request to the route's upstream and returns the head of its answer; the bodies stream both ways.
     ///
     /// The request's headers are rewritten first: see `headers` for what goes and what comes. What is forwarded is
-    /// `target`, the very path that was authorised. `origin` is what the upstream may be told of the caller.
+    /// `target`, the very path that was authorised, unless the route rewrites it for the upstream. `origin` is what the upstream may be told of the caller.
     ///
     /// # Errors
     /// [`Fault`]: the upstream cannot be reached, has too many requests, does not answer in time or not in HTTP; or the caller's body ended badly.
@@ -108,9 +117,10 @@ where
         )?;
         headers::frame(&mut parts.headers, &body);
         let upstream = self.0.get(route.upstream).ok_or(Fault::Unreachable)?;
-        parts.uri = uri::for_upstream(parts.uri, target).ok_or(Fault::Unreachable)?;
+        let Onward { host, rewrite } = &route.onward;
+        parts.uri = uri::for_upstream(parts.uri, target, rewrite.as_ref()).ok_or(Fault::Unreachable)?;
         parts.version = Version::HTTP_11;
-        let mut response = upstream.exchange(parts, body).await?;
+        let mut response = upstream.exchange(parts, body, host).await?;
         // RFC 9110 §15.2.2: it answers an Upgrade, and none is ever passed on. Handed to the caller, it would end the connection without
         // an answer, or be taken for a tunnel (T-PXY-08).
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

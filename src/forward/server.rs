@@ -1,10 +1,13 @@
 //! A server as the operator wrote it: where it is, and what TLS to it needs.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::TlsConnector;
 
 use super::connect;
@@ -17,6 +20,8 @@ pub(super) struct Server {
     pub(super) whereabouts: Whereabouts,
     /// TLS, for https.
     pub(super) tls: Option<Tls>,
+    /// Its own name, for `Host`: the authority that stands in the configuration.
+    pub(super) authority: HeaderValue,
 }
 
 /// Where a server is.
@@ -25,6 +30,8 @@ pub(super) enum Whereabouts {
     Address(SocketAddr),
     /// Wherever the name points to, at this port.
     Name(String, u16),
+    /// At this socket of the file system.
+    Socket(PathBuf),
 }
 
 /// What a TLS handshake with a server needs.
@@ -34,36 +41,50 @@ pub(super) struct Tls {
     pub(super) name: ServerName<'static>,
 }
 
-impl Server {
-    /// # Errors
-    /// When its name cannot be in a certificate.
-    pub(super) fn new(origin: &Origin, tls: &Arc<ClientConfig>) -> Result<Self, rustls::Error> {
-        let whereabouts = match origin.host().parse::<IpAddr>() {
-            Ok(address) => Whereabouts::Address(SocketAddr::new(address, origin.port())),
-            Err(_) => Whereabouts::Name(origin.host().to_owned(), origin.port()),
-        };
-        let tls = match origin.scheme() {
-            Scheme::Http => None,
-            Scheme::Https => Some(Tls {
-                connector: TlsConnector::from(Arc::clone(tls)),
-                name: ServerName::try_from(origin.host().to_owned())
-                    .map_err(|_| rustls::Error::General(format!("{} is no server name", origin.host())))?,
-            }),
-        };
-        Ok(Self { whereabouts, tls })
+/// The servers of an upstream, in the order of the configuration.
+///
+/// # Errors
+/// When TLS to them cannot be set up: the system's roots cannot be had, or a host is no name that a certificate could be for.
+pub(super) fn servers(upstream: &config::Upstream) -> Result<Vec<Arc<Server>>, rustls::Error> {
+    let tls = client_config(upstream)?;
+    let build = |server: &config::Server| match server {
+        config::Server::Unix(path) => Ok(Arc::new(Server {
+            whereabouts: Whereabouts::Socket(path.clone()),
+            tls: None,
+            authority: HeaderValue::from_static("localhost"),
+        })),
+        config::Server::Origin(origin) => at_origin(origin, upstream, &tls).map(Arc::new),
+    };
+    upstream.servers.iter().map(build).collect()
+}
+
+fn at_origin(
+    origin: &Origin,
+    upstream: &config::Upstream,
+    tls: &Arc<ClientConfig>,
+) -> Result<Server, rustls::Error> {
+    let whereabouts = match origin.host().parse::<IpAddr>() {
+        Ok(address) => Whereabouts::Address(SocketAddr::new(address, origin.port())),
+        Err(_) => Whereabouts::Name(origin.host().to_owned(), origin.port()),
+    };
+    let no_name = || rustls::Error::General(format!("{} is no name of a server", origin.host()));
+    let tls = match (origin.scheme(), &upstream.server_name) {
+        (Scheme::Http, _) => None,
+        (Scheme::Https, Some(name)) => Some(name.clone()),
+        (Scheme::Https, None) => Some(ServerName::try_from(origin.host().to_owned()).map_err(|_| no_name())?),
     }
+    .map(|name| Tls { connector: TlsConnector::from(Arc::clone(tls)), name });
+    let authority = HeaderValue::from_str(origin.authority()).map_err(|_| no_name())?;
+    Ok(Server { whereabouts, tls, authority })
 }
 
 /// TLS to an upstream: its certificate is always verified, against `trust` or the system's roots.
-///
-/// # Errors
-/// When the system's roots are needed and cannot be had.
-pub(super) fn client_config(upstream: &config::Upstream) -> Result<Arc<ClientConfig>, rustls::Error> {
+fn client_config(upstream: &config::Upstream) -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let encrypted = upstream.servers.iter().any(|server| server.scheme() == Scheme::Https);
-    let config = match &upstream.trust {
+    let encrypted = upstream.servers.iter().any(config::Server::is_https);
+    let builder = match &upstream.trust {
         Some(roots) => builder.with_root_certificates(Arc::clone(roots)),
         // Without an https server the roots are never used, and a machine without any can still start.
         None if !encrypted => builder.with_root_certificates(rustls::RootCertStore::empty()),
@@ -71,7 +92,13 @@ pub(super) fn client_config(upstream: &config::Upstream) -> Result<Arc<ClientCon
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(rustls_platform_verifier::Verifier::new(provider)?)),
     };
-    let mut config = config.with_no_client_auth();
+    let mut config = match &upstream.client_certificate {
+        None => builder.with_no_client_auth(),
+        Some(certified) => {
+            let shown = SingleCertAndKey::from(CertifiedKey::clone(certified));
+            builder.with_client_cert_resolver(Arc::new(shown))
+        }
+    };
     let protocol = match upstream.protocol {
         Protocol::Http1 => connect::HTTP_1_1,
         Protocol::Http2 => connect::H2,

@@ -12,40 +12,30 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use super::balance::Dice;
+use super::check;
 use super::connect::Place;
 use super::endpoint::Endpoint;
 use super::fault::Fault;
 use super::gate::Gate;
-use super::health::Rules;
 use super::names::Resolver;
 use super::retry::Budget;
 use super::server::{self, Server, Whereabouts};
 use super::trouble::Trouble;
-use crate::config::{self, Protocol};
+use crate::config;
 
 /// How often closed and old connections are dropped, and ejected addresses looked at.
 const TIDY: Duration = Duration::from_secs(1);
 /// The least time between two resolutions, whatever fails meanwhile.
 const RESOLVE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
-const RESOLVE: Duration = Duration::from_secs(30);
-const CONNECTIONS: usize = 1024;
-const WAITING: usize = 1024;
-const RETRIES: usize = 1;
-const RULES: Rules = Rules { failures: 5, ejection: Duration::from_secs(10) };
-
 /// An upstream.
 pub(super) struct Upstream<B> {
     pub(super) name: Arc<str>,
-    protocol: Protocol,
-    pub(super) connect_timeout: Duration,
-    pub(super) response_timeout: Duration,
-    pub(super) idle_timeout: Duration,
+    pub(super) settings: config::Upstream,
     pub(super) gate: Gate,
     pub(super) budget: Budget,
     pub(super) dice: Dice,
     pub(super) trouble: Trouble,
-    pub(super) retries: usize,
     pub(super) retried: AtomicU64,
     pub(super) ejections: AtomicU64,
     servers: Vec<Arc<Server>>,
@@ -87,29 +77,16 @@ where
     ///
     /// # Errors
     /// When TLS to it cannot be set up.
-    pub(super) fn new(
-        upstream: &config::Upstream,
-        idle_timeout: Duration,
-        resolver: Resolver,
-    ) -> Result<Arc<Self>, rustls::Error> {
-        let tls = server::client_config(upstream)?;
-        let servers: Vec<_> = upstream
-            .servers
-            .iter()
-            .map(|origin| Server::new(origin, &tls).map(Arc::new))
-            .collect::<Result<_, _>>()?;
+    pub(super) fn new(upstream: &config::Upstream, resolver: Resolver) -> Result<Arc<Self>, rustls::Error> {
+        let servers = server::servers(upstream)?;
         let stop = CancellationToken::new();
         let built = Arc::new(Self {
             name: Arc::from(upstream.name.as_str()),
-            protocol: upstream.protocol,
-            connect_timeout: upstream.connect_timeout,
-            response_timeout: upstream.response_timeout,
-            idle_timeout,
-            gate: Gate::new(CONNECTIONS, WAITING, upstream.connect_timeout),
+            gate: Gate::new(upstream.connections, upstream.waiting, upstream.connect_timeout),
+            settings: upstream.clone(),
             budget: Budget::new(),
             dice: Dice::default(),
             trouble: Trouble::default(),
-            retries: RETRIES,
             retried: AtomicU64::new(0),
             ejections: AtomicU64::new(0),
             servers,
@@ -123,6 +100,9 @@ where
         built.settle_on(&addresses);
         built.resolved.send_replace(!named);
         tokio::spawn(stop.clone().run_until_cancelled_owned(tidy(Arc::downgrade(&built))));
+        if let Some(rules) = built.settings.health.check.clone() {
+            tokio::spawn(stop.clone().run_until_cancelled_owned(check::run(Arc::downgrade(&built), rules)));
+        }
         if named {
             tokio::spawn(stop.run_until_cancelled_owned(resolve(Arc::downgrade(&built), addresses)));
         }
@@ -133,6 +113,7 @@ where
     fn known_addresses(&self) -> (Addresses, bool) {
         let known = |server: &Arc<Server>| match &server.whereabouts {
             Whereabouts::Address(address) => Some(vec![Place::Tcp(*address)]),
+            Whereabouts::Socket(path) => Some(vec![Place::Unix(path.clone())]),
             Whereabouts::Name(..) => None,
         };
         let addresses: Addresses = self.servers.iter().map(known).collect();
@@ -148,9 +129,7 @@ where
             for place in places.iter().flatten() {
                 let same = |one: &&Arc<Endpoint<B>>| Arc::ptr_eq(&one.server, server) && one.place == *place;
                 endpoints.push(before.iter().find(same).cloned().unwrap_or_else(|| {
-                    let server = Arc::clone(server);
-                    let place = place.clone();
-                    Arc::new(Endpoint::new(server, place, RULES, self.protocol, self.connect_timeout))
+                    Arc::new(Endpoint::new(Arc::clone(server), place.clone(), &self.settings))
                 }));
             }
         }
@@ -165,7 +144,13 @@ where
         }
         let mut resolved = self.resolved.subscribe();
         // Where that takes too long, there are no addresses, which the caller is told.
-        let _ = tokio::time::timeout(self.connect_timeout, resolved.wait_for(|resolved| *resolved)).await;
+        let _ = tokio::time::timeout(self.settings.connect_timeout, resolved.wait_for(|resolved| *resolved))
+            .await;
+        self.endpoints.load_full()
+    }
+
+    /// The addresses at this moment, which may be none.
+    pub(super) fn addresses(&self) -> Arc<Vec<Arc<Endpoint<B>>>> {
         self.endpoints.load_full()
     }
 
@@ -245,6 +230,6 @@ where
         }
         tokio::time::sleep(RESOLVE_AT_MOST_EVERY).await;
         let Some(upstream) = upstream.upgrade() else { return };
-        let _ = tokio::time::timeout(RESOLVE, upstream.resolve_soon.notified()).await;
+        let _ = tokio::time::timeout(upstream.settings.resolve, upstream.resolve_soon.notified()).await;
     }
 }

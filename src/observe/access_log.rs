@@ -1,20 +1,16 @@
 //! One JSON line a request, on standard output.
 //!
-//! Requests never wait for the log: lines go through a bounded queue to a thread of its own, and when the queue is full they are
-//! dropped and counted. What a caller sent (method, host, path) is in the line as a JSON string, so it cannot break out of it (R-L-10).
+//! Requests never wait for the log: lines go to a thread of its own, and when too many wait they are dropped and counted. What a caller sent (method, host, path) is in the line as a JSON string, so it cannot break out of it (R-L-10).
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 
+use super::lines::Lines;
 use crate::verify::digest::{Certificate, Digest, Key};
-
-/// Lines that may wait.
-const QUEUE: usize = 2048;
 
 /// The longest method and path that are written whole, in bytes. A head may have a megabyte of either, and thousands of lines may wait.
 const LONGEST: usize = 1024;
@@ -106,39 +102,37 @@ fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::
     serializer.serialize_f64((duration.as_secs_f64() * 1e6).round() / 1e3)
 }
 
-/// The queue to the log. Cheap to clone.
+/// The way to the log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    queue: Option<SyncSender<Vec<u8>>>,
+    lines: Option<Arc<Lines>>,
     dropped: Arc<AtomicU64>,
 }
 
 impl AccessLog {
     /// `log.access: none`.
     pub fn none() -> Self {
-        Self { queue: None, dropped: Arc::default() }
+        Self { lines: None, dropped: Arc::default() }
     }
 
-    /// A log that a thread of its own writes to `out`. The thread ends when the last clone is dropped.
+    /// A log that a thread of its own writes to `out`. When the last clone is dropped, so is the thread, behind the last line.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("access-log".into()).spawn(move || write_lines(&lines, out))?;
-        Ok(Self { queue: Some(queue), dropped: Arc::default() })
+        Ok(Self { lines: Some(Arc::new(Lines::to(out)?)), dropped: Arc::default() })
     }
 
     /// Hands a line over, or drops it when too many wait.
     pub fn write(&self, entry: &Entry<'_>) {
-        let Some(queue) = &self.queue else { return };
+        let Some(lines) = &self.lines else { return };
         let mut line = Vec::with_capacity(512);
         // Every field is a plain string or number; there is nothing that could fail to be written into memory.
         if serde_json::to_writer(&mut line, entry).is_err() {
             return;
         }
         line.push(b'\n');
-        if queue.try_send(line).is_err() {
+        if lines.push(&line).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -146,19 +140,6 @@ impl AccessLog {
     /// How many lines were dropped so far.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
-    }
-}
-
-/// Writes whatever waits in one go and flushes when nothing does.
-fn write_lines(lines: &Receiver<Vec<u8>>, out: impl Write) {
-    let mut out = io::BufWriter::with_capacity(64 * 1024, out);
-    while let Ok(line) = lines.recv() {
-        // A closed standard output must not stop the gateway; the lines are lost, as the operator has chosen.
-        let _ = out.write_all(&line);
-        while let Ok(line) = lines.try_recv() {
-            let _ = out.write_all(&line);
-        }
-        let _ = out.flush();
     }
 }
 

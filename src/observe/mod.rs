@@ -3,5 +3,6 @@
 //! Never a token or a proof, and nothing a caller sent is a metric label.
 
 pub mod access_log;
+mod lines;
 pub mod metrics;
 pub mod seldom;

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use super::{Demo, Ended, GatewayError, SCENES, play};
 use crate::caller::connection;
 use crate::caller::trust::{ServerTrust, client_config};
-use crate::config::{Config, ListenerTls};
+use crate::config::{self, Config, ListenerTls};
 use crate::demo::loopback::{self, Server, Transport};
 use crate::verify::credential::DPOP;
 use crate::verify::htu::Origin;
@@ -58,7 +58,8 @@ async fn ended(mistake: Mistake) -> (Ended, Vec<usize>) {
 async fn gateway(config: Config, listener: TcpListener, mistake: Mistake) -> Result<Server, GatewayError> {
     let ListenerTls::Tls(tls) = &config.listeners[0].tls else { return Err("the demo has TLS".into()) };
     let transport = Transport::Tls(loopback::acceptor(Arc::clone(&tls.certificates[0].key))?);
-    let upstream = Arc::new(config.upstreams[0].servers[0].clone());
+    let config::Server::Origin(upstream) = config.upstreams[0].servers[0].clone() else { panic!("http") };
+    let upstream = Arc::new(upstream);
     Ok(loopback::serve(listener, transport, move |request| {
         let upstream = Arc::clone(&upstream);
         async move { answer(request, &upstream, mistake).await }

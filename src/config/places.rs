@@ -1,0 +1,73 @@
+//! How places are written: servers, their names, and where a request goes on to.
+
+use super::decode::{FromText, Wrong};
+use crate::verify::htu::{Authority, Origin};
+
+/// One of `servers`: an origin, or `unix:` and the absolute path of a socket, as nginx writes it.
+#[derive(Clone, Debug)]
+pub(super) struct Server(pub(super) super::Server);
+
+impl FromText for Server {
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        match text.strip_prefix("unix:") {
+            None => Origin::from_text(text).map(super::Server::Origin).map(Self),
+            // What `sockaddr_un` has room for, less the zero at its end.
+            Some(path) if path.starts_with('/') && !path.starts_with("//") && path.len() < 108 => {
+                Ok(Self(super::Server::Unix(path.into())))
+            }
+            Some(_) => Err(Wrong::new(
+                "is no path of a socket",
+                "`unix:` and an absolute path of at most 107 bytes: `unix:/run/app/http.sock`",
+            )),
+        }
+    }
+}
+
+/// A name that a certificate can be valid for: a DNS name or an IP address.
+#[derive(Clone, Debug)]
+pub(super) struct ServerName(pub(super) rustls::pki_types::ServerName<'static>);
+
+impl FromText for ServerName {
+    const ANY_WORD: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        rustls::pki_types::ServerName::try_from(text.to_owned())
+            .map(Self)
+            .map_err(|_| Wrong::new("is no name of a server", "a DNS name or an IP address, without a port"))
+    }
+}
+
+/// A path and perhaps a query, as in a request.
+#[derive(Clone, Debug)]
+pub(super) struct UrlPath(pub(super) http::uri::PathAndQuery);
+
+impl FromText for UrlPath {
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let fits = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+        text.parse()
+            .ok()
+            .filter(|_| fits)
+            .map(Self)
+            .ok_or_else(|| Wrong::new("is no path", "a path as in a request: `/healthz`"))
+    }
+}
+
+/// `forward.host`: a word, or a host and perhaps a port.
+impl FromText for super::Host {
+    const ANY_WORD: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "caller" => return Ok(super::Host::Caller),
+            "upstream" => return Ok(super::Host::Upstream),
+            _ => {}
+        }
+        let name = Authority::read(text).and_then(|_| http::HeaderValue::from_str(text).ok());
+        name.map(super::Host::Name).ok_or_else(|| {
+            Wrong::new(
+                "is no host",
+                "`caller`, `upstream`, or a name and perhaps a port: `app.internal:8080`",
+            )
+        })
+    }
+}
