@@ -115,8 +115,13 @@ where
 
     /// Makes a request fit the protocol and the server. Done again for another endpoint, it is as if it had been done for that one alone.
     pub(super) fn fit<R>(&self, request: &mut Request<R>, host: &Host) {
-        if *host == Host::Upstream {
-            request.headers_mut().insert(HOST, self.server.authority.clone());
+        let own = match host {
+            Host::Caller => None,
+            Host::Upstream => Some(&self.server.authority),
+            Host::Name(name) => Some(name),
+        };
+        if let Some(own) = own {
+            request.headers_mut().insert(HOST, own.clone());
         }
         if self.protocol == Protocol::Http1 {
             return;

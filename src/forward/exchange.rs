@@ -21,7 +21,7 @@ use super::link::Lease;
 use super::retry;
 use super::upload::{Progress, Upload};
 use super::upstream::Upstream;
-use crate::config::Host;
+use crate::config::{Host, Protocol};
 
 /// How often a request may find that the connection it was given had been closed while it waited. The next gets one that is new.
 const MOST_STALE: usize = 2;
@@ -102,7 +102,9 @@ where
             let endpoint = balance::choose(&endpoints, was_tried, &self.dice).ok_or(Fault::Unreachable)?;
             let retries_left = tried.len() < self.settings.retries;
             // What is sent is gone, so a request that may be sent again is copied before.
-            let repeatable = retries_left && progress.is_empty() && retry::is_idempotent(request.method());
+            let idempotent = retry::is_idempotent(request.method());
+            let may_be_unprocessed = self.settings.protocol == Protocol::Http2;
+            let repeatable = retries_left && progress.is_empty() && (idempotent || may_be_unprocessed);
             let spare = repeatable.then(|| Spare::of(&request));
             let new = stale == MOST_STALE || !tried.is_empty();
             let wanted = if new { Wanted::Fresh } else { Wanted::Any };
@@ -123,7 +125,8 @@ where
                     continue;
                 }
                 Failed::Stale(unsent) | Failed::Unconnected(unsent) => unsent,
-                Failed::Unprocessed | Failed::Broken => spare.ok_or(fault)?.request(),
+                Failed::Unprocessed => spare.ok_or(fault)?.request(),
+                Failed::Broken => spare.filter(|_| idempotent).ok_or(fault)?.request(),
                 Failed::Final(fault) => return Err(fault),
             };
             if !retries_left || !self.budget.withdraw() {

@@ -25,6 +25,9 @@ mod upload;
 mod upstream;
 mod uri;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
