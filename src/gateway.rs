@@ -11,11 +11,7 @@ use crate::accept::door::TurnedAway;
 use crate::accept::peer::Peer;
 use crate::accept::refusal::Refusal as NoRequest;
 use crate::accept::site::Sites;
-<<<<<<< HEAD
-use crate::accept::{Handler, head, peer, target};
-=======
-use crate::accept::{peer, target};
->>>>>>> main
+use crate::accept::{head, peer, target};
 use crate::authority::Tokens;
 use crate::clock::Clock;
 use crate::config::Limits;

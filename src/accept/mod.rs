@@ -17,12 +17,8 @@ pub mod door;
 mod forwarded;
 mod frames;
 mod framing;
-<<<<<<< HEAD
 pub mod head;
-=======
-mod head;
 mod listening;
->>>>>>> main
 pub mod peer;
 mod proxy_protocol;
 pub mod refusal;
