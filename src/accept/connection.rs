@@ -3,7 +3,6 @@
 //! hyper's own time limits are off, save its pings: its `header_read_timeout` is also its keep-alive limit, and its automatic choice of
 //! protocol waits for a silent client for ever. The protocol is what ALPN says, and on a plaintext listener HTTP/1.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,11 +10,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, UPGRADE};
-use http::{HeaderValue, Request, Version};
-use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
-use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -24,17 +19,17 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activity::{Activity, InFlight, Phase, Switch};
-use super::answer::{Answer, Streams};
-use super::body::CallerBody;
+use super::activity::{Activity, Phase};
+use super::answer::Streams;
 use super::certificate::ClientCertificate;
 use super::door::Taken;
 use super::frames::Frames;
 use super::framing::{Framing, Rest};
 use super::peer::Peer;
 use super::refusal::Refusal;
+use super::service::service;
 use super::stall::Stall;
-use super::{Handler, Listening, Reply, Transport};
+use super::{Handler, Listening, Transport};
 use crate::clock::Lapse;
 use crate::config::Limits;
 use crate::verify::digest::Digest;
@@ -50,7 +45,7 @@ const TIME_TO_SPEAK: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// hyper does not take less for its buffers.
-const LEAST_BUFFER: usize = 64 * 1024;
+pub(super) const LEAST_BUFFER: usize = 64 * 1024;
 
 /// HTTP/2: requests at once on a connection.
 const STREAMS: u32 = 128;
@@ -326,59 +321,6 @@ impl Ending {
 /// polled.
 async fn busy(activity: &Activity) {
     poll_fn(|_| if activity.is_busy() { Poll::Ready(()) } else { Poll::Pending }).await;
-}
-
-/// What hyper calls for each request. `began` counts it, where nothing below hyper has done so.
-fn service<H: Handler>(
-    handler: Arc<H>,
-    session: Arc<Session>,
-    activity: Arc<Activity>,
-    limits: Limits,
-    began: impl Fn() + Send,
-) -> impl HttpService<Incoming, ResBody = Answer<H::Body>, Error = Infallible, Future: Send> + Send {
-    hyper::service::service_fn(move |request: Request<Incoming>| {
-        began();
-        let in_flight = InFlight::adopt(Arc::clone(&activity));
-        let (handler, session, activity) =
-            (Arc::clone(&handler), Arc::clone(&session), Arc::clone(&activity));
-        async move {
-            let is_http1 = request.version() < Version::HTTP_2;
-            // The same requests behind which `framing` judges nothing.
-            let asks_to_switch = request.version() == Version::HTTP_11
-                && request.headers().contains_key(UPGRADE)
-                && request.body().is_end_stream();
-            let cannot_be_skipped = cannot_be_skipped(&request);
-            let request = request.map(|incoming| CallerBody::new(incoming, &limits));
-            let received = request.body().received();
-            let reply = handler.handle(request, session).await;
-            let spoke_early = asks_to_switch && activity.switch() == Switch::AskedAndSpoke;
-            let response = match reply {
-                Reply::Switch(response, tunnel) => {
-                    activity.switches_to(tunnel);
-                    response
-                }
-                Reply::Answer(mut response) => {
-                    if asks_to_switch {
-                        activity.switches(Switch::Declined);
-                    }
-                    let is_last = spoke_early || (cannot_be_skipped && received.is_untouched());
-                    if is_http1 && (activity.is_broken() || activity.is_closing() || is_last) {
-                        // RFC 9112 §9.6: nothing more is read, so the caller is told not to send more.
-                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    }
-                    response
-                }
-            };
-            Ok(response.map(|body| Answer::new(body, in_flight)))
-        }
-    })
-}
-
-/// Whether the body of a request, unread, stands between it and the next one. hyper skips what it has already; it says nothing when that is not all.
-/// And behind an answer to `Expect: 100-continue` nobody knows whether the body comes (RFC 9110 §10.1.1).
-fn cannot_be_skipped(request: &Request<Incoming>) -> bool {
-    request.headers().contains_key(EXPECT)
-        || request.body().size_hint().exact().is_some_and(|length| length > LEAST_BUFFER as u64)
 }
 
 /// Says the last word, if there is one, and closes. Closing with bytes unread resets the connection, which takes the last word back.
