@@ -143,7 +143,8 @@ async fn memory_and_work_are_bounded() {
         let sent = bytes.len() * CONNECTIONS / 1024;
         let before = last;
         flood(&house, &bytes).await;
-        last = process.peak_memory();
+        // The kernel counts in batches, so a peak can seem to sink a little.
+        last = process.peak_memory().max(before);
         let reached = house.seen().len();
         report
             .push_str(&format!("{what}: sent {sent} KiB, {} KiB more, {reached} requests\n", last - before));
@@ -245,7 +246,7 @@ async fn answers_that_nobody_reads() {
         }
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let more = process.peak_memory() - before;
+    let more = process.peak_memory().saturating_sub(before);
     println!("answers that nobody reads: 1600 MiB, {more} KiB more");
     assert!(more < 4 * 100 * 256, "{more} KiB");
 }
@@ -264,7 +265,7 @@ async fn connections_that_get_nowhere() {
         let _ = stream.write_all(&[&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 300]].concat()).await;
         kept.push(stream);
     }
-    let half_open = process.peak_memory() - before;
+    let half_open = process.peak_memory().saturating_sub(before);
     let mut heads = Vec::new();
     for _ in 0..100 {
         let mut client = house.connect(HOST, None).await;
@@ -274,7 +275,7 @@ async fn connections_that_get_nowhere() {
     }
     let honest = house.connect(HOST, None).await.exchange(&Scene::right(&house).bytes(&house)).await;
     assert_eq!(honest.expect("an answer").status, 200);
-    let half_heads = process.peak_memory() - before - half_open;
+    let half_heads = process.peak_memory().saturating_sub(before + half_open);
     println!("{MANY} half handshakes: {half_open} KiB; 100 half heads of 32 KiB: {half_heads} KiB");
     assert!(half_open < (MANY * 32) as u64, "{half_open} KiB");
     assert!(half_heads < 100 * 256, "{half_heads} KiB");
