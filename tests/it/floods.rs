@@ -117,9 +117,13 @@ async fn flood(house: &House, bytes: &[u8]) {
                 while at % 2 == 0 && matches!(reading.read(&mut buffer).await, Ok(1..)) {}
                 std::future::pending::<()>().await;
             };
+            let writes = async {
+                // Until the gateway has had enough, or takes no more; and then it holds on, or what it asked for would go with it.
+                let _ = tokio::time::timeout(Duration::from_secs(3), writing.write_all(&bytes)).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            };
             tokio::select! {
-                // Until the gateway has had enough, or takes no more.
-                _ = tokio::time::timeout(Duration::from_secs(3), writing.write_all(&bytes)) => {}
+                () = writes => {}
                 () = reads => {}
             }
         });
