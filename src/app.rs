@@ -1,58 +1,68 @@
-//! Builds every part once from `Config`, introduces them to each other, and stops them.
+//! Builds every part from `Config`, introduces them to each other, replaces them on reload, and stops them.
 //!
-//! Sockets, the clock and the stop signal are arguments, so that a test starts the real server on port 0.
+//! Sockets, the clock, where the configuration comes from and the stop signal are arguments, so that a test starts the real server on port 0.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::rand;
-use tokio::net::TcpListener;
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
 
-use crate::accept::room::Room;
-use crate::accept::site::Sites;
+use self::lasting::Lasting;
+use self::listeners::Listeners;
+use self::operators::Operators;
+use self::reload::{Parts, Reloading};
 use crate::accept::tls::TlsFault;
-use crate::accept::{self, Listening};
-use crate::admin::{self, Admin};
-use crate::authority::{Tokens, Unusable};
-use crate::clock::Clock;
-use crate::config::{self, Config};
-use crate::forward::{Resolver, Upstreams};
-use crate::gateway::{Gateway, RequestIds};
-use crate::observe::access_log::AccessLog;
-use crate::observe::metrics::Metrics;
+use crate::admin::Admin;
+use crate::admin::reload::Reloads;
+use crate::authority::Unusable;
+use crate::clock::{Clock, Lapse};
+use crate::config::{Config, Files};
+use crate::gateway::Current;
 use crate::replay::fence;
-use crate::replay::memory::MemoryStore;
-use crate::route::Routes;
-use crate::verify::dpop::DpopRules;
-use crate::verify::nonce::NonceRing;
-use crate::verify::time::UnixTime;
+
+mod lasting;
+mod listeners;
+mod operators;
+mod reload;
+mod signals;
+mod sockets;
+mod supervisor;
+mod watch;
+
+pub use reload::{Source, Variables};
+pub use signals::{Signal, Signals};
+pub use sockets::{Passed, Sockets, passed};
+pub use supervisor::Supervisor;
 
 /// How often expired claims are forgotten when no request does it in passing.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How many of them at a time: about a millisecond's worth.
 const SWEEP_BUDGET: usize = 4096;
-/// About how much memory verified tokens may take.
-const TOKEN_CACHE_BYTES: u64 = 32 * 1024 * 1024;
-/// How long connections may still be taken after the stop signal, so that whoever asks `/readyz` can turn away first.
-const CLOSE_CONNECTIONS_AFTER: Duration = Duration::from_millis(200);
 
-/// Why the gateway could not start. A bad configuration is not among these: `config` has found it before.
+/// Why the gateway could not start, or a configuration not be put in force. A bad configuration is not among these: `config` has found it before.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} ({role}): {source}")]
+    #[error("cannot listen on {address} (listener {listener}): {source}")]
     Bind {
         /// The address.
         address: SocketAddr,
-        /// Which setting it comes from.
-        role: String,
+        /// The listener's name, or `admin`.
+        listener: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// A socket that the service manager has passed cannot be used.
+    #[error("the socket {socket} that the service manager has passed {why}")]
+    Passed {
+        /// Its name and address.
+        socket: String,
+        /// What is wrong.
+        why: String,
     },
     /// TLS to an upstream cannot be set up.
     #[error("TLS to the upstreams cannot be set up: {0}")]
@@ -71,199 +81,166 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
-/// The sockets to serve on, in the order of the configuration's listeners.
-#[derive(Debug)]
-pub struct Sockets {
-    /// One for each listener.
-    pub public: Vec<TcpListener>,
-    /// The admin listener's.
-    pub admin: Option<TcpListener>,
-}
-
-impl Sockets {
-    /// Listens on the addresses of a configuration.
-    ///
-    /// # Errors
-    /// [`StartError::Bind`] for the first that cannot be had.
-    pub async fn bind(config: &Config) -> Result<Self, StartError> {
-        async fn listen(address: SocketAddr, role: String) -> Result<TcpListener, StartError> {
-            TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, role, source })
-        }
-        let mut public = Vec::with_capacity(config.listeners.len());
-        for listener in &config.listeners {
-            public.push(listen(listener.address, format!("listener {}", listener.name)).await?);
-        }
-        let admin = match &config.admin {
-            Some(admin) => Some(listen(admin.address, "admin".into()).await?),
-            None => None,
-        };
-        Ok(Self { public, admin })
-    }
-}
-
 /// A gateway that runs.
 pub struct Running {
-    public: Vec<SocketAddr>,
-    admin: Option<SocketAddr>,
-    gateway: Arc<Gateway>,
+    addresses: Arc<ArcSwap<Addresses>>,
+    gateway: Arc<Current>,
+    reloads: Reloads,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Ends what answers operators.
+    ended: CancellationToken,
+}
+
+/// Where it is listened on.
+#[derive(Debug, Default)]
+struct Addresses {
+    public: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
 }
 
 impl Running {
     /// The address of each listener, in the order of the configuration.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.public
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.load().public.clone()
     }
 
     /// The admin listener's address.
-    pub const fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.addresses.load().admin
     }
 
     /// Whether every issuer was tried and one has keys, and nobody has said stop.
     pub fn is_ready(&self) -> bool {
-        self.gateway.tokens.ready() && !self.stop.is_cancelled()
+        self.gateway.get().tokens.ready() && !self.stop.is_cancelled()
     }
 
     /// Waits until every issuer was asked for its keys once, whatever came of it.
     pub async fn tried(&self) {
-        self.gateway.tokens.tried().await;
+        self.gateway.get().tokens.tried().await;
     }
 
-    /// Begins to stop: readiness turns 503, then no connection is taken any more, and what is in flight may end.
+    /// Where the configuration is asked to be read again and put in force.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.clone()
+    }
+
+    /// Begins to stop: readiness turns 503; after `shutdown.delay` no connection is taken any more, and what is in flight may end.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Waits until everything has ended, which is at most `shutdown.grace` after [`Running::stop`].
-    pub async fn ended(self) {
+    /// Waits until everything has ended, which is about `shutdown.delay` and `shutdown.grace` after [`Running::stop`] at most.
+    pub async fn ended(&self) {
         self.tasks.wait().await;
+        self.ended.cancel();
     }
 }
 
-/// Starts the gateway. It serves when this returns.
+/// Starts the gateway with a configuration that nothing will change. It serves when this returns: see [`start_from`].
+///
+/// # Errors
+/// [`StartError`]; nothing is left running then.
+pub async fn start(config: Config, sockets: Sockets, clock: Clock) -> Result<Running, StartError> {
+    begin(config, None, sockets, clock).await
+}
+
+/// Starts the gateway with a configuration that was read from `source`, and from these files. It serves when this returns, and reads `source` again
+/// when it is asked to, or when a file is not what it was.
 ///
 /// With `after_restart: refuse` this waits for the next whole second first: proofs from before it are refused, and a caller that
 /// comes right after the start would otherwise be one of them.
 ///
 /// # Errors
 /// [`StartError`]; nothing is left running then.
-pub async fn start(mut config: Config, sockets: Sockets, clock: Clock) -> Result<Running, StartError> {
+pub async fn start_from(
+    source: Source,
+    config: Config,
+    files: Files,
+    sockets: Sockets,
+    clock: Clock,
+) -> Result<Running, StartError> {
+    begin(config, Some((source, files)), sockets, clock).await
+}
+
+async fn begin(
+    mut config: Config,
+    source: Option<(Source, Files)>,
+    sockets: Sockets,
+    clock: Clock,
+) -> Result<Running, StartError> {
     let since_epoch = clock.precise().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let fence = fence::fence(since_epoch, config.replay.after_restart);
-    let listeners = listening(&config, sockets.public)?;
-    let admin_address = sockets.admin.as_ref().map(TcpListener::local_addr).transpose()?;
-    let gateway = Arc::new(gateway(&mut config, fence, clock)?);
+    let mut lasting = Lasting::new(&config, fence, clock)?;
+    let gateway = lasting.gateway(&mut config, None)?;
+    lasting.replay.judged_by(gateway.proofs.max_age, lasting.clock.now());
+    lasting.metrics.applied_at(lasting.clock.now().seconds());
+
+    let (stop, closing, ended, tasks) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+    let gateway = Arc::new(Current::new(gateway));
+    let (reloads, asked) = Reloads::channel();
+    let admin = Admin { gateway: Arc::clone(&gateway), stop: stop.clone(), reloads: reloads.clone() };
+    let mut operators = Operators::new(Arc::new(admin), ended.clone());
+    let opened = match (config.admin, sockets.admin) {
+        (Some(admin), Some(socket)) => operators::Prepared::open(admin, socket)?,
+        (admin, _) => operators.prepare(admin).await?,
+    };
+    let mut listeners = Listeners::new(
+        Arc::clone(&gateway),
+        Arc::clone(&lasting.room),
+        tasks.clone(),
+        closing.clone(),
+        lasting.grace.clone(),
+    );
+    let prepared = listeners.prepare(&config, sockets.public).await?;
 
     // Nothing can fail from here on, so that a start that failed leaves nothing running.
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    gateway.tokens.spawn(&tasks, &stop);
+    gateway.get().tokens.spawn(&tasks, &stop);
     tasks.spawn(sweep(Arc::clone(&gateway), stop.clone()));
     // Before the admin listener answers: `/readyz` invites callers, and a proof made before the fence opens would be refused.
     if let Some(fence) = fence {
         let opens = Duration::from_secs(u64::try_from(fence.seconds()).unwrap_or_default());
         tokio::time::sleep(opens.saturating_sub(since_epoch)).await;
     }
-    if let (Some(socket), Some(address)) = (sockets.admin, admin_address) {
-        info!(%address, "listening for operators");
-        let admin = Arc::new(Admin { gateway: Arc::clone(&gateway), stop: stop.clone() });
-        // Not among the tasks that are waited for: it answers during the drain, and must not lengthen it.
-        tokio::spawn(admin::serve(socket, admin, stop.clone(), config.shutdown_grace));
-    }
-    let closing = CancellationToken::new();
-    tasks.spawn(close_after_notice(stop.clone(), closing.clone()));
-    let mut public = Vec::with_capacity(listeners.len());
-    for (address, socket, listening) in listeners {
-        info!(listener = &*listening.name, %address, "listening for callers");
-        public.push(address);
-        let gateway = Arc::clone(&gateway);
-        tasks.spawn(accept::serve(socket, listening, gateway, closing.clone(), config.shutdown_grace));
+    operators.commit(opened);
+    listeners.commit(prepared);
+    tasks.spawn(close_after_notice(stop.clone(), closing, lasting.delay.clone()));
+    let addresses = Addresses { public: listeners.addresses(), admin: operators.address() };
+    let addresses = Arc::new(ArcSwap::from_pointee(addresses));
+    if let Some((source, files)) = source {
+        let parts = Parts {
+            lasting,
+            gateway: Arc::clone(&gateway),
+            listeners,
+            operators,
+            addresses: Arc::clone(&addresses),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            after_restart: config.replay.after_restart,
+        };
+        tasks.spawn(Reloading::new(source, parts, config.reload, files).run(asked));
     }
     tasks.close();
-    Ok(Running { public, admin: admin_address, gateway, stop, tasks })
+    Ok(Running { addresses, gateway, reloads, stop, tasks, ended })
 }
 
-/// What a request meets, from the configuration.
-fn gateway(config: &mut Config, fence: Option<UnixTime>, clock: Clock) -> Result<Gateway, StartError> {
-    Ok(Gateway {
-        sites: Sites::new(&config.listeners),
-        tokens: Tokens::new(&config.issuers, TOKEN_CACHE_BYTES)?,
-        proofs: DpopRules {
-            nonces: nonce_ring(config)?,
-            algorithms: config.dpop.algorithms.clone(),
-            max_age: config.dpop.max_age,
-            max_future: config.dpop.max_future,
-            fence,
-            oldest: None,
-        },
-        replay: MemoryStore::new(&config.replay),
-        upstreams: Upstreams::new(&config.upstreams, &Resolver::system(), None)?,
-        limits: config.limits,
-        clock,
-        access_log: if config.log.access { AccessLog::to(io::stdout())? } else { AccessLog::none() },
-        metrics: Metrics::new(),
-        request_ids: RequestIds::new(u64::from_be_bytes(random()?)),
-        routes: Routes::new(config),
-    })
-}
-
-/// Each socket with its address and its settings.
-fn listening(
-    config: &Config,
-    sockets: Vec<TcpListener>,
-) -> Result<Vec<(SocketAddr, TcpListener, Arc<Listening>)>, StartError> {
-    let room = Room::new(&config.limits);
-    let of = |(socket, listener): (TcpListener, &config::Listener)| {
-        let listening = Listening::new(listener, config.limits, Arc::clone(&room))?;
-        Ok((socket.local_addr()?, socket, Arc::new(listening)))
-    };
-    sockets.into_iter().zip(&config.listeners).map(of).collect()
-}
-
-/// Closes the listeners a moment after readiness has turned.
-async fn close_after_notice(stop: CancellationToken, closing: CancellationToken) {
+/// Closes the listeners a while after readiness has turned.
+async fn close_after_notice(stop: CancellationToken, closing: CancellationToken, delay: Lapse) {
     stop.cancelled().await;
-    tokio::time::sleep(CLOSE_CONNECTIONS_AFTER).await;
+    tokio::time::sleep(delay.get()).await;
     closing.cancel();
 }
 
-/// The configured nonce keys, or one made now: then a restart makes every nonce stale, which costs each client one round trip.
-fn nonce_ring(config: &Config) -> Result<NonceRing, StartError> {
-    let made = [random()?];
-    let keys = if config.dpop.nonce_keys.0.is_empty() { &made[..] } else { &config.dpop.nonce_keys.0 };
-    let (first, older) = keys.split_first().ok_or(StartError::Random)?;
-    Ok(NonceRing::new(first, older, config.dpop.nonce_lifetime))
-}
-
-fn random<const N: usize>() -> Result<[u8; N], StartError> {
-    let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
-    Ok(bytes)
-}
-
-async fn sweep(gateway: Arc<Gateway>, stop: CancellationToken) {
+async fn sweep(gateway: Arc<Current>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let gateway = gateway.get();
+        gateway.replay.settle(gateway.clock.now());
         // A whole nonce period may end in one second; requests get their turn between the parts.
         while gateway.replay.sweep(gateway.clock.now(), SWEEP_BUDGET) == SWEEP_BUDGET {
             tokio::task::yield_now().await;
         }
-    }
-}
-
-/// Waits for SIGTERM or SIGINT.
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        warn!("signals cannot be caught; stop the process with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => info!("SIGINT: stopping"),
     }
 }

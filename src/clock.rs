@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use crate::verify::time::UnixTime;
 
@@ -30,6 +31,29 @@ impl Clock {
     pub fn now(&self) -> UnixTime {
         let since = self.precise().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         UnixTime::from_seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A length of time that a reload may change, in whole milliseconds. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Lapse(Arc<AtomicU64>);
+
+impl Lapse {
+    /// So long.
+    pub fn new(length: Duration) -> Self {
+        let lapse = Self(Arc::default());
+        lapse.set(length);
+        lapse
+    }
+
+    /// Changes it, for those that have not begun to wait.
+    pub fn set(&self, length: Duration) {
+        self.0.store(u64::try_from(length.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long it is.
+    pub fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
 

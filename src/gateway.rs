@@ -1,6 +1,5 @@
 //! One request, top to bottom: accept → verify → forward.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use crate::accept::door::TurnedAway;
 use crate::accept::peer::Peer;
 use crate::accept::refusal::Refusal as NoRequest;
 use crate::accept::site::Sites;
-use crate::accept::{Handler, peer, target};
+use crate::accept::{peer, target};
 use crate::authority::Tokens;
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -35,11 +34,14 @@ use crate::verify::request::{RequestFacts, Target};
 use crate::verify::time::UnixTime;
 
 mod course;
+mod current;
 
 pub use course::RequestIds;
 use course::{Course, Holder};
+pub use current::Current;
 
-/// Everything a request meets. Built once by `app`, immutable, shared by all connections.
+/// Everything a request meets: one configuration, and what outlives it. Built whole by `app` and immutable; a reload puts another in its place
+/// (see [`Current`]), while requests that have begun end with the one they began with.
 pub struct Gateway {
     /// What each listener serves, and whom it believes.
     pub sites: Sites,
@@ -50,7 +52,7 @@ pub struct Gateway {
     /// Which proofs.
     pub proofs: DpopRules,
     /// Which proofs were used.
-    pub replay: MemoryStore,
+    pub replay: Arc<MemoryStore>,
     /// Where to.
     pub upstreams: Upstreams<CallerBody>,
     /// How large.
@@ -60,9 +62,9 @@ pub struct Gateway {
     /// One line a request.
     pub access_log: AccessLog,
     /// Numbers.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Makes request ids.
-    pub request_ids: RequestIds,
+    pub request_ids: Arc<RequestIds>,
 }
 
 /// Why a request got no permit, and what goes into the refusal beside the reason.
@@ -101,21 +103,7 @@ impl From<BodyFault> for Fault {
     }
 }
 
-impl Handler for Gateway {
-    type Body = Body;
-
-    fn handle(
-        &self,
-        request: Request<CallerBody>,
-        session: Arc<Session>,
-    ) -> impl Future<Output = Response<Body>> + Send {
-        self.answer(request, session)
-    }
-
-    fn refused(&self, refusal: NoRequest, session: &Session) {
-        Course::never_began(self, refusal, session.peer.ip());
-    }
-
+impl Gateway {
     fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {
         // A proxy that cannot make itself understood must not go unheard for a flood of strangers.
         static STRANGERS: Seldom = Seldom::new();
@@ -167,7 +155,7 @@ impl Gateway {
     /// The table of contents: what a request goes through, in the order of cost.
     async fn pass_on<'g>(
         &'g self,
-        request: Request<CallerBody>,
+        mut request: Request<CallerBody>,
         session: &Session,
         course: &mut Course<'g>,
     ) -> Result<Response<Download>, Ending<'g>> {
@@ -193,6 +181,7 @@ impl Gateway {
         let route = self.routes.find(target, request.method())?;
         course.route = Some(route);
         course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
+        request.body_mut().bound(self.limits.body_bytes);
         request.body().declared()?;
         let pass = match route.demand() {
             Demand::Nothing(public) => Pass::Public(public),
@@ -257,7 +246,7 @@ impl Gateway {
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms)?;
             let granted = policy.grant(proven)?;
-            granted.claim(&self.replay, now).await
+            granted.claim(&*self.replay, now).await
         };
         decided.await.map_err(|rejection| Denied {
             rejection,

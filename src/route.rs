@@ -132,6 +132,17 @@ impl Routes {
         route.ok_or(Rejection::MethodUnknown)
     }
 
+    /// Whether every request that asks for proof is asked for a nonce where `other` asks for one, and nowhere else.
+    pub fn asks_for_nonces_like(&self, other: &Self) -> bool {
+        let nonces = |route: &Route| route.policy().map(|policy| policy.nonce);
+        self.0.len() == other.0.len()
+            && self
+                .0
+                .iter()
+                .zip(&other.0)
+                .all(|(one, other)| one.matches == other.matches && nonces(one) == nonces(other))
+    }
+
     /// The methods that the path of `target` takes, for `Allow` (RFC 9110 §10.2.1).
     pub fn methods_at<'r>(&'r self, target: &Target) -> impl Iterator<Item = &'r Method> + use<'r> {
         self.at_path(target).iter().flat_map(|route| &route.matches.methods)

@@ -29,6 +29,7 @@ pub(super) struct Activity {
     unflushed: AtomicBool,
     in_head: AtomicBool,
     broken: AtomicBool,
+    closing: AtomicBool,
     /// Nanoseconds since `opened` at which the present idle time began.
     idle_since: AtomicU64,
     /// The same for the present head.
@@ -44,6 +45,7 @@ impl Activity {
             unflushed: AtomicBool::new(false),
             in_head: AtomicBool::new(false),
             broken: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
         })
@@ -84,6 +86,16 @@ impl Activity {
     /// Whether [`Activity::broke`] was called.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
+    }
+
+    /// The connection is to end: the next answer says that it is the last.
+    pub(super) fn closes(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Activity::closes`] was called.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// Whether a request is being answered, or its answer still being written.

@@ -61,6 +61,11 @@ impl CallerBody {
         }
     }
 
+    /// Takes another limit, in bytes, before anything was read: a connection may be older than the configuration that its request is judged by.
+    pub const fn bound(&mut self, body_bytes: u64) {
+        self.allowance = body_bytes;
+    }
+
     /// The length that the caller declared, where it did. To be asked before anything is read or sent on.
     ///
     /// # Errors

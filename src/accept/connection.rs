@@ -4,9 +4,10 @@
 //! protocol waits for a silent client for ever. The protocol is what ALPN says, and on a plaintext listener HTTP/1.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -34,11 +35,16 @@ use super::peer::Peer;
 use super::refusal::Refusal;
 use super::stall::Stall;
 use super::{Handler, Listening, Transport};
+use crate::clock::Lapse;
 use crate::config::Limits;
 use crate::verify::digest::Digest;
 
 /// How long the end of a connection may take: to write a last word, and for the peer to read it.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+/// After the stop signal: for how long, since a connection came or its last answer went, its next request is waited for. Longer than a round trip,
+/// so that nobody's request meets a closing connection; those that have been silent for longer are closed at once.
+const TIME_TO_SPEAK: Duration = Duration::from_secs(2);
 
 /// The most of a peer's unread bytes that are read away at the end, so that they do not make the system throw our last word away.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -80,17 +86,18 @@ pub(super) async fn serve<H: Handler>(
     handler: Arc<H>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    grace: Duration,
+    grace: Lapse,
 ) {
     let limits = listener.limits;
     let ending = Ending { limits, stop, grace };
+    let accepted = Instant::now();
     // One limit for all that comes before HTTP: a PROXY header that comes slowly leaves less for the handshake.
-    let deadline = Instant::now() + limits.handshake_timeout;
+    let deadline = accepted + limits.handshake_timeout;
     let came_from = taken.peer;
     let heard = tokio::select! {
         biased;
         heard = listener.door.hear(taken, &mut socket, deadline) => heard,
-        () = ending.stop.cancelled() => return,
+        () = ending.has_waited(accepted) => return,
     };
     // The place is kept to the end of the connection.
     let Taken { peer, place: _place } = match heard {
@@ -104,13 +111,13 @@ pub(super) async fn serve<H: Handler>(
     let socket = Stall::new(socket, limits.idle_timeout);
     let name = Arc::clone(&listener.name);
     let plain = Session { peer, server_name: None, certificate: None, tls: false, listener: name };
-    let Transport::Tls(acceptor) = &listener.transport else {
+    let Transport::Tls(tls) = &listener.transport else {
         return http1(socket, Arc::new(plain), handler, ending).await;
     };
     let handshake = tokio::select! {
         biased;
-        handshake = timeout_at(deadline, acceptor.accept(socket)) => handshake,
-        () = ending.stop.cancelled() => return,
+        handshake = timeout_at(deadline, tls.acceptor.accept(socket)) => handshake,
+        () = ending.has_waited(accepted) => return,
     };
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
@@ -147,7 +154,7 @@ fn of_handshake<S>(plain: Session, stream: &TlsStream<S>, keeps_certificate: boo
 pub(super) struct Ending {
     pub(super) limits: Limits,
     pub(super) stop: CancellationToken,
-    pub(super) grace: Duration,
+    pub(super) grace: Lapse,
 }
 
 /// Why a connection is no longer driven.
@@ -234,6 +241,12 @@ pub(super) async fn http2<S, H>(
 }
 
 impl Ending {
+    /// Waits for `stop`, and until a connection that came at `since` has had its time to speak.
+    async fn has_waited(&self, since: Instant) {
+        self.stop.cancelled().await;
+        tokio::time::sleep_until(since + TIME_TO_SPEAK).await;
+    }
+
     /// Runs `connection` until it ends or has to. `wind_down` asks it to finish what it has begun.
     async fn drive<C, E>(&self, connection: &mut C, wind_down: fn(Pin<&mut C>), activity: &Activity) -> Ended
     where
@@ -245,7 +258,7 @@ impl Ending {
         let step = header_timeout.min(idle_timeout);
         let mut look = pin!(sleep(step));
         let mut stop = pin!(self.stop.cancelled());
-        let mut overdue = None;
+        let (mut overdue, mut winds_down) = (None, false);
         loop {
             tokio::select! {
                 biased;
@@ -255,19 +268,38 @@ impl Ending {
                     return Ended::Failed;
                 }
                 () = &mut stop, if overdue.is_none() => {
-                    wind_down(Pin::new(&mut *connection));
-                    overdue = Some(Instant::now() + self.grace);
+                    activity.closes();
+                    overdue = Some(Instant::now() + self.grace.get());
                 }
+                // The connection has just been polled: this hears of the request that it was waited for.
+                () = busy(activity), if overdue.is_some() && !winds_down => {}
                 () = &mut look => {}
             }
             let now = Instant::now();
-            let deadline = match activity.phase() {
+            let phase = activity.phase();
+            let mut next = now + step;
+            if overdue.is_some() && !winds_down {
+                // hyper closes a connection that is idle at this moment, with a request that is on its way to us perhaps. Who has just come or
+                // just been answered may be about to speak, and gets the time to; what it says is answered with `Connection: close`.
+                let waits = match phase {
+                    Phase::Busy => None,
+                    Phase::Head(_) => Some(next),
+                    Phase::Idle(since) => Some(since + TIME_TO_SPEAK).filter(|until| *until > now),
+                };
+                match waits {
+                    Some(until) => next = next.min(until),
+                    None => {
+                        winds_down = true;
+                        wind_down(Pin::new(&mut *connection));
+                    }
+                }
+            }
+            let deadline = match phase {
                 Phase::Busy => None,
                 Phase::Head(since) => Some((since + header_timeout, Ended::SlowHead)),
                 Phase::Idle(since) => Some((since + idle_timeout, Ended::Idle)),
             };
             let overdue = overdue.map(|overdue| (overdue, Ended::Overdue));
-            let mut next = now + step;
             for (deadline, ended) in deadline.into_iter().chain(overdue) {
                 if deadline <= now {
                     return ended;
@@ -277,6 +309,12 @@ impl Ending {
             look.as_mut().reset(next);
         }
     }
+}
+
+/// Ready when a request is being answered. It asks nobody to be woken: whatever begins a request wakes the connection, beside which this is
+/// polled.
+async fn busy(activity: &Activity) {
+    poll_fn(|_| if activity.is_busy() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 /// What hyper calls for each request. `began` counts it, where nothing below hyper has done so.
@@ -296,7 +334,7 @@ fn service<H: Handler>(
             let is_http1 = request.version() < Version::HTTP_2;
             let request = request.map(|incoming| CallerBody::new(incoming, &limits));
             let mut response = handler.handle(request, session).await;
-            if is_http1 && activity.is_broken() {
+            if is_http1 && (activity.is_broken() || activity.is_closing()) {
                 // RFC 9112 §9.6: nothing more is read, so the caller is told not to send more.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

@@ -73,6 +73,12 @@ impl Door {
         Self { proxies, proxy_protocol: listener.proxy_protocol, room, per_address }
     }
 
+    /// Whether PROXY headers are believed from the same peers.
+    pub(super) fn believes_like(&self, other: &Self) -> bool {
+        self.proxy_protocol == other.proxy_protocol
+            && (self.proxy_protocol == ProxyProtocol::None || self.proxies == other.proxies)
+    }
+
     /// The first look, at the TCP peer alone. Where a PROXY header has to come, it says later who is counted.
     pub(super) fn look(&self, address: SocketAddr) -> Result<Taken, TurnedAway> {
         let peer = Peer::Direct(address);

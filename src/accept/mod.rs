@@ -8,6 +8,7 @@
 
 mod activity;
 mod answer;
+pub mod backlog;
 pub mod body;
 pub mod certificate;
 mod chunked;
@@ -17,12 +18,14 @@ mod forwarded;
 mod frames;
 mod framing;
 mod head;
+mod listening;
 pub mod peer;
 mod proxy_protocol;
 pub mod refusal;
 mod reported;
 pub mod room;
 pub mod site;
+mod slots;
 mod stall;
 pub mod target;
 pub mod tls;
@@ -34,24 +37,28 @@ mod tests;
 use std::error::Error;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::backlog::Socket;
 use self::body::CallerBody;
 use self::connection::{LINGER, Session};
-use self::door::{Door, TurnedAway};
+use self::door::TurnedAway;
 use self::peer::Peer;
 use self::refusal::Refusal;
-use self::room::Room;
-use self::tls::TlsFault;
-use crate::config::{Limits, Listener, ListenerTls};
+use crate::clock::Lapse;
+
+pub use self::listening::Listening;
+use self::listening::Transport;
 
 /// The first and the longest pause after the system refused to give us a connection.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -80,105 +87,104 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// What the connections of one listener are carried by. What their requests are judged by is the listener's [`site::Site`].
-pub struct Listening {
-    /// `name`
-    pub name: Arc<str>,
-    /// `limits`
-    pub limits: Limits,
-    transport: Transport,
-    door: Door,
-    room: Arc<Room>,
-    keeps_certificates: bool,
-}
-
-/// How a listener's connections are carried.
-enum Transport {
-    Plaintext,
-    Tls(TlsAcceptor),
-}
-
-impl Listening {
-    /// Prepares `listener`. `room` is one for all listeners.
-    ///
-    /// # Errors
-    /// What TLS cannot do with the settings; a checked configuration has none of it.
-    pub fn new(listener: &Listener, limits: Limits, room: Arc<Room>) -> Result<Self, TlsFault> {
-        let transport = match &listener.tls {
-            ListenerTls::Plaintext => Transport::Plaintext,
-            ListenerTls::Tls(settings) => {
-                Transport::Tls(TlsAcceptor::from(Arc::new(tls::server_config(settings)?)))
-            }
-        };
-        Ok(Self {
-            name: Arc::from(listener.name.as_str()),
-            limits,
-            transport,
-            door: Door::new(listener, Arc::clone(&room), limits.connections_per_address),
-            room,
-            keeps_certificates: listener.keeps_certificates,
-        })
+/// Serves one listener until `stop` is cancelled, then drains: no new connection, GOAWAY in HTTP/2, `Connection: close` in HTTP/1;
+/// requests in flight get `grace`, and this returns when the last has ended or soon after `grace` is over. Connections that were open to us
+/// when `stop` came are served, also where we had not accepted them yet: see [`backlog`].
+///
+/// Each new connection comes by what `listening` holds at that moment.
+pub async fn serve<H: Handler>(
+    socket: Socket,
+    listening: Arc<ArcSwap<Listening>>,
+    handler: Arc<H>,
+    stop: CancellationToken,
+    grace: Lapse,
+) {
+    let tasks = TaskTracker::new();
+    let entrance = Entrance { listening, handler, tasks: &tasks, grace };
+    entrance.take_in(socket, &stop).await;
+    tasks.close();
+    if tokio::time::timeout(entrance.grace.get() + LINGER * 2, tasks.wait()).await.is_err() {
+        let name = &entrance.listening.load().name;
+        tracing::warn!(listener = &**name, tasks = tasks.len(), "connections outlived the drain");
     }
 }
 
-/// Serves one listener until `stop` is cancelled, then drains: no new connection, GOAWAY in HTTP/2, `Connection: close` in HTTP/1;
-/// requests in flight get `grace`, and this returns when the last has ended or soon after `grace` is over.
-pub async fn serve<H: Handler>(
-    socket: TcpListener,
-    listener: Arc<Listening>,
+/// What new connections come in by.
+struct Entrance<'t, H> {
+    listening: Arc<ArcSwap<Listening>>,
     handler: Arc<H>,
-    stop: CancellationToken,
-    grace: Duration,
-) {
-    let tasks = TaskTracker::new();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            accepted = socket.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, address)) => {
-                pause = FIRST_PAUSE;
-                // Before a slot is waited for: whoever is not taken keeps nobody waiting.
-                let taken = match listener.door.look(address) {
-                    Ok(taken) => taken,
-                    Err(why) => {
-                        handler.turned_away(why, Peer::Direct(address), &listener.name);
-                        continue;
+    tasks: &'t TaskTracker,
+    grace: Lapse,
+}
+
+impl<H: Handler> Entrance<'_, H> {
+    /// Takes every connection that comes until `stop`, and those that have come by then.
+    async fn take_in(&self, socket: Socket, stop: &CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        let mut closed = pin!(async {
+            stop.cancelled().await;
+            socket.turn_away().await;
+        });
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut closed => break,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok(connection) => {
+                    pause = FIRST_PAUSE;
+                    if !self.admit(connection, stop).await {
+                        return;
                     }
-                };
-                // With every slot taken this one connection waits here and the rest in the system's queue. Closing them instead would
-                // make clients come back at once; and the slots come free by themselves, since no connection idles for ever.
-                let slot = tokio::select! {
-                    biased;
-                    () = stop.cancelled() => break,
-                    slot = listener.room.slot() => slot,
-                };
-                let Some(slot) = slot else { break };
-                // A token of its own for each connection: waiting on the shared one takes its lock every time a connection wakes.
-                let stop = stop.child_token();
-                let (listener, handler, tracker) =
-                    (Arc::clone(&listener), Arc::clone(&handler), tasks.clone());
-                tasks.spawn(async move {
-                    connection::serve(stream, taken, listener, handler, tracker, stop, grace).await;
-                    drop(slot);
-                });
+                }
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    // Out of descriptors or memory: asking again at once would only burn the processor that could free some.
+                    let name = &self.listening.load().name;
+                    tracing::warn!(listener = &**name, %error, "no connection can be accepted");
+                    tokio::select! { () = &mut closed => break, () = tokio::time::sleep(pause) => {} }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
-            Err(error) if concerns_one_connection(&error) => {}
-            Err(error) => {
-                // Out of descriptors or memory: asking again at once would only burn the processor that could free some.
-                tracing::warn!(listener = &*listener.name, %error, "no connection can be accepted");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        while let Some(Ok(connection)) = socket.queued().await {
+            if !self.admit(connection, stop).await {
+                return;
             }
         }
     }
-    drop(socket);
-    tasks.close();
-    if tokio::time::timeout(grace + LINGER * 2, tasks.wait()).await.is_err() {
-        tracing::warn!(listener = &*listener.name, tasks = tasks.len(), "connections outlived the drain");
+
+    /// Serves a connection once there is a slot for it. `false` when none can be had any more.
+    ///
+    /// With every slot taken this one connection waits here and the rest in the system's queue. Closing them instead would make clients come back
+    /// at once; and the slots come free by themselves, since no connection idles for ever.
+    async fn admit(&self, (stream, peer): (TcpStream, SocketAddr), stop: &CancellationToken) -> bool {
+        let over = async {
+            stop.cancelled().await;
+            tokio::time::sleep(self.grace.get()).await;
+        };
+        let listening = self.listening.load_full();
+        // Before a slot is waited for: whoever is not taken keeps nobody waiting.
+        let taken = match listening.door.look(peer) {
+            Ok(taken) => taken,
+            Err(why) => {
+                self.handler.turned_away(why, Peer::Direct(peer), &listening.name);
+                return true;
+            }
+        };
+        let slot = tokio::select! { biased; slot = listening.room.slot() => slot, () = over => None };
+        let Some(slot) = slot else { return false };
+        // Looked up again after the wait, which may have been long.
+        let listening = self.listening.load_full();
+        // A token of its own for each connection: waiting on the shared one takes its lock every time a connection wakes.
+        let stop = listening.ending.child_token();
+        let (handler, tasks, grace) = (Arc::clone(&self.handler), self.tasks.clone(), self.grace.clone());
+        self.tasks.spawn(async move {
+            connection::serve(stream, taken, listening, handler, tasks, stop, grace).await;
+            drop(slot);
+        });
+        true
     }
 }
 

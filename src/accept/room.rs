@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::slots::{Slot, Slots};
 use crate::config::Limits;
 
 /// The places for connections, shared by all listeners.
 #[derive(Debug)]
 pub struct Room {
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
     addresses: DashMap<Neighbourhood, usize>,
 }
 
@@ -47,14 +47,17 @@ pub(super) struct Place {
 impl Room {
     /// Room for `limits.connections`.
     pub fn new(limits: &Limits) -> Arc<Self> {
-        let slots = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { slots, addresses: DashMap::new() })
+        Arc::new(Self { slots: Slots::new(limits.connections), addresses: DashMap::new() })
     }
 
     /// Waits for one of the places for all. `None` when there are none any more.
-    pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        // Nobody closes the semaphore; if somebody did, no limit would hold, so nothing is served.
-        Arc::clone(&self.slots).acquire_owned().await.ok()
+    pub(super) async fn slot(&self) -> Option<Slot> {
+        self.slots.take().await
+    }
+
+    /// Changes `limits.connections`. Connections beyond a smaller number stay; no more come until there is room. One caller at a time.
+    pub fn resize(&self, connections: usize) {
+        self.slots.resize(connections);
     }
 
     /// A place for one connection more from `address`, unless it has `limit` already.

@@ -28,7 +28,7 @@ pub struct Site {
 }
 
 /// `trusted_proxies` of a listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {

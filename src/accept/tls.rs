@@ -10,12 +10,16 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache, StoresServerSessions,
+    VerifierBuilderError, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
     SupportedProtocolVersion, client::danger::HandshakeSignatureValid, version,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::config::{ClientCertificates, ClientTrust, ServerCertificate, TlsSettings};
 
@@ -24,6 +28,9 @@ pub(super) const LARGEST_CERTIFICATE: usize = 16 * 1024;
 
 /// The most certificates behind a client's own.
 const LONGEST_CHAIN: usize = 10;
+
+/// The most sessions that are kept for clients that take no tickets.
+const KEPT_SESSIONS: usize = 256;
 
 /// TLS settings that cannot be used. The configuration is checked before, so this is a last resort and stops the start.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +46,57 @@ pub enum TlsFault {
     NoCertificate,
 }
 
-/// Builds what every connection of a listener shares.
-pub(super) fn server_config(settings: &TlsSettings) -> Result<ServerConfig, TlsFault> {
+/// What every connection of a listener shares.
+pub(super) struct Tls {
+    /// Makes the handshakes.
+    pub(super) acceptor: TlsAcceptor,
+    policy: ClientCertificates,
+    resumption: Resumption,
+}
+
+/// What sessions are resumed from: keys of tickets, and sessions that are kept for clients of TLS 1.2 that take no tickets. Whoever has it
+/// believes the client certificates of every session in it.
+#[derive(Clone)]
+struct Resumption {
+    tickets: Arc<dyn ProducesTickets>,
+    sessions: Arc<dyn StoresServerSessions>,
+}
+
+impl Tls {
+    /// TLS with these settings, that resumes no session of another.
+    pub(super) fn new(settings: &TlsSettings) -> Result<Self, TlsFault> {
+        let resumption = Resumption {
+            tickets: aws_lc_rs::Ticketer::new()?,
+            sessions: ServerSessionMemoryCache::new(KEPT_SESSIONS),
+        };
+        Self::resuming(settings, resumption)
+    }
+
+    /// TLS with other settings in the place of these. Sessions of these go on to be resumed, but only where client certificates are judged as
+    /// they were: a session brings its certificate along unjudged.
+    pub(super) fn followed_by(&self, settings: &TlsSettings) -> Result<Self, TlsFault> {
+        if settings.client_certificates != self.policy {
+            return Self::new(settings);
+        }
+        Self::resuming(settings, self.resumption.clone())
+    }
+
+    /// Whether the same client certificates are taken, compared by the CAs themselves and not by their file.
+    pub(super) fn judges_like(&self, other: &Self) -> bool {
+        self.policy == other.policy
+    }
+
+    fn resuming(settings: &TlsSettings, resumption: Resumption) -> Result<Self, TlsFault> {
+        let mut config = server_config(settings)?;
+        config.ticketer = Arc::clone(&resumption.tickets);
+        config.session_storage = Arc::clone(&resumption.sessions);
+        let policy = settings.client_certificates.clone();
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), policy, resumption })
+    }
+}
+
+/// The settings of a listener, with no way to resume a session yet.
+fn server_config(settings: &TlsSettings) -> Result<ServerConfig, TlsFault> {
     const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
     const ONLY_13: &[&SupportedProtocolVersion] = &[&version::TLS13];
 
@@ -57,7 +113,6 @@ pub(super) fn server_config(settings: &TlsSettings) -> Result<ServerConfig, TlsF
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByServerName::new(&settings.certificates)?));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.max_early_data_size = 0;
     Ok(config)
 }

@@ -1,13 +1,12 @@
-//! Health, readiness and numbers, on a listener of their own that is never public (R-L-09).
+//! Health, readiness, numbers and reloads, on a listener of their own that is never public (R-L-09).
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,34 +17,37 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::reload::{Outcome, Reloads, Trigger};
 use crate::forward::Numbers;
-use crate::gateway::Gateway;
+use crate::gateway::{Current, Gateway};
 use crate::observe::metrics::Kept;
+
+pub mod reload;
 
 /// Connections at a time; a probe and a scraper need two.
 const CONNECTIONS: usize = 64;
-/// For one connection, which carries one request: whoever neither asks nor reads may not keep a probe waiting for longer.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a head: whoever does not ask may not keep a probe waiting for longer.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// For one connection, which carries one request. A reload may wait for issuers, and for the reload before it.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the admin listener tells about.
 pub struct Admin {
     /// For readiness and for the numbers.
-    pub gateway: Arc<Gateway>,
+    pub gateway: Arc<Current>,
     /// Readiness ends when this is cancelled.
     pub stop: CancellationToken,
+    /// Who reloads.
+    pub reloads: Reloads,
 }
 
-/// Serves until `grace` after `stop`, so that a probe during the drain hears 503 and not a refused connection.
-pub async fn serve(socket: TcpListener, admin: Arc<Admin>, stop: CancellationToken, grace: Duration) {
+/// Serves until `ended` is cancelled. Connections that are there by then go on to their own end.
+pub async fn serve(socket: TcpListener, admin: Arc<Admin>, ended: CancellationToken) {
     let (slots, connections) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
-    let mut ended = pin!(async {
-        stop.cancelled().await;
-        tokio::time::sleep(grace).await;
-    });
     loop {
         let taken = async { (Arc::clone(&slots).acquire_owned().await, socket.accept().await) };
         let (slot, stream) = tokio::select! {
-            () = &mut ended => return,
+            () = ended.cancelled() => return,
             taken = taken => taken,
         };
         // Nobody closes the semaphore.
@@ -65,13 +67,12 @@ pub async fn serve(socket: TcpListener, admin: Arc<Admin>, stop: CancellationTok
 
 impl Admin {
     async fn connection(&self, stream: TcpStream) {
-        let service =
-            service_fn(
-                |request: Request<Incoming>| async move { Ok::<_, Infallible>(self.answer(&request)) },
-            );
+        let service = service_fn(|request: Request<Incoming>| async move {
+            Ok::<_, Infallible>(self.answer(&request).await)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(CONNECTION_TIMEOUT)
+            .header_read_timeout(HEAD_TIMEOUT)
             .keep_alive(false)
             .max_buf_size(16 * 1024)
             .serve_connection(TokioIo::new(stream), service);
@@ -79,66 +80,84 @@ impl Admin {
         let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
+    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        let allowed = if path == "/reload" { "POST" } else { "GET, HEAD" };
+        if !allowed.split(", ").any(|method| request.method() == method) {
             let mut response =
-                text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET and HEAD only\n".into());
+                text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", format!("{allowed} only\n"));
             // RFC 9110 §15.5.6.
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             return response;
         }
-        match request.uri().path() {
+        match path {
+            // A page in a browser on this machine can reach this address; what it posts has an Origin, and an operator's tool sends none.
+            "/reload" if request.headers().contains_key(ORIGIN) => {
+                text(StatusCode::FORBIDDEN, "text/plain", "not for pages\n".into())
+            }
+            "/reload" => self.reload().await,
             "/livez" => text(StatusCode::OK, "text/plain", "alive\n".into()),
             "/readyz" if self.stop.is_cancelled() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".into())
             }
-            "/readyz" if self.gateway.tokens.ready() => text(StatusCode::OK, "text/plain", "ready\n".into()),
+            "/readyz" if self.gateway.get().tokens.ready() => {
+                text(StatusCode::OK, "text/plain", "ready\n".into())
+            }
             "/readyz" => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "waiting for the issuers' keys\n".into())
             }
-            "/metrics" => text(
-                StatusCode::OK,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                self.gateway.metrics.encode(&self.numbers()),
-            ),
-            _ => text(StatusCode::NOT_FOUND, "text/plain", "/livez, /readyz, /metrics\n".into()),
+            "/metrics" => {
+                let gateway = self.gateway.get();
+                text(
+                    StatusCode::OK,
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                    gateway.metrics.encode(&numbers(&gateway)),
+                )
+            }
+            _ => text(StatusCode::NOT_FOUND, "text/plain", "/livez, /readyz, /metrics, /reload\n".into()),
         }
     }
 
-    /// What others count.
-    fn numbers(&self) -> Vec<Kept<'static>> {
-        let Gateway { tokens, replay, access_log, upstreams, .. } = &*self.gateway;
-        let issuers = || tokens.issuers();
-        let all: Vec<Numbers> = upstreams.numbers().collect();
-        let of = |name, help, count: fn(&Numbers) -> u64| {
-            let values = all.iter().map(|numbers| (Arc::clone(&numbers.upstream), count(numbers)));
-            Kept::by_upstream(name, help, values)
+    /// Reloads, and tells what came of it.
+    async fn reload(&self) -> Response<Full<Bytes>> {
+        let (status, lines) = match self.reloads.ask(Trigger::Request).await {
+            Some(Outcome::Applied(changes)) => (StatusCode::OK, format!("applied\n{}", changes.join("\n"))),
+            Some(Outcome::Unchanged) => (StatusCode::OK, "unchanged".to_owned()),
+            // The request was understood; the configuration is what is wrong.
+            Some(Outcome::Refused(why)) => (StatusCode::UNPROCESSABLE_ENTITY, format!("refused\n{why}")),
+            None => {
+                (StatusCode::CONFLICT, "this gateway is stopping, or has no configuration file".to_owned())
+            }
         };
-        vec![
-            of("upstream_endpoints", "Addresses of an upstream", |of| of.endpoints),
-            of("upstream_endpoints_up", "Those that are healthy", |of| of.up),
-            of("upstream_requests_in_flight", "Requests that an upstream has", |of| of.in_flight),
-            of("upstream_ejections", "Times an address failed too often in a row", |of| of.ejections),
-            of("upstream_retries", "Requests that were sent once more", |of| of.retries),
-            Kept::one("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
-            Kept::one("tokens_cached", "Verified tokens that are remembered", tokens.cached() as u64),
-            Kept::one(
-                "key_fetches",
-                "Fetches of issuers' keys",
-                issuers().map(|issuer| issuer.fetches()).sum(),
-            ),
-            Kept::one(
-                "key_fetch_failures",
-                "Those that failed",
-                issuers().map(|issuer| issuer.failures()).sum(),
-            ),
-            Kept::one(
-                "access_log_dropped_lines",
-                "Lines lost because the log was too slow",
-                access_log.dropped(),
-            ),
-        ]
+        text(status, "text/plain; charset=utf-8", format!("{}\n", lines.trim_end()))
     }
+}
+
+/// What others count.
+fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
+    let Gateway { tokens, replay, access_log, upstreams, .. } = gateway;
+    let issuers = || tokens.issuers();
+    let all: Vec<Numbers> = upstreams.numbers().collect();
+    let of = |name, help, count: fn(&Numbers) -> u64| {
+        let values = all.iter().map(|numbers| (Arc::clone(&numbers.upstream), count(numbers)));
+        Kept::by_upstream(name, help, values)
+    };
+    vec![
+        of("upstream_endpoints", "Addresses of an upstream", |of| of.endpoints),
+        of("upstream_endpoints_up", "Those that are healthy", |of| of.up),
+        of("upstream_requests_in_flight", "Requests that an upstream has", |of| of.in_flight),
+        of("upstream_ejections", "Times an address failed too often in a row", |of| of.ejections),
+        of("upstream_retries", "Requests that were sent once more", |of| of.retries),
+        Kept::one("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
+        Kept::one("tokens_cached", "Verified tokens that are remembered", tokens.cached() as u64),
+        Kept::one("key_fetches", "Fetches of issuers' keys", issuers().map(|issuer| issuer.fetches()).sum()),
+        Kept::one("key_fetch_failures", "Those that failed", issuers().map(|issuer| issuer.failures()).sum()),
+        Kept::one(
+            "access_log_dropped_lines",
+            "Lines lost because the log was too slow",
+            access_log.dropped(),
+        ),
+    ]
 }
 
 fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {

@@ -15,11 +15,11 @@ use tracing::{info, warn};
 
 use super::fetch::FetchError;
 use super::source::{Source, Unusable};
-use crate::config::Issuer;
+use crate::config::{Issuer, KeySource};
 use crate::verify::jwks::{KeySet, PassedOver};
 use crate::verify::rejection::Rejection;
 use crate::verify::time::UnixTime;
-use crate::verify::token::{TokenError, TokenRules, Unverified, VerifiedToken};
+use crate::verify::token::{TokenError, Unverified, VerifiedToken};
 
 /// The longest one attempt may take, from the first connection to the last byte, metadata included; and so the longest a request waits for it.
 pub(super) const ATTEMPT_TIME: Duration = Duration::from_secs(5);
@@ -29,11 +29,8 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// An issuer with the keys it publishes, as far as we know.
 #[derive(Debug)]
 pub struct IssuerKeys {
-    rules: TokenRules,
+    settings: Issuer,
     source: Source,
-    refetch_cooldown: Duration,
-    refresh: Duration,
-    keep_stale: Duration,
     in_use: ArcSwap<InUse>,
     progress: watch::Sender<Progress>,
     demand: Notify,
@@ -76,11 +73,13 @@ impl IssuerKeys {
     /// [`Unusable`].
     pub(super) fn new(issuer: &Issuer) -> Result<Self, Unusable> {
         Ok(Self {
-            rules: issuer.rules.clone(),
             source: Source::new(issuer)?,
-            refetch_cooldown: issuer.refetch_cooldown.min(LONGEST),
-            refresh: issuer.refresh.min(LONGEST),
-            keep_stale: issuer.keep_stale.min(LONGEST),
+            settings: Issuer {
+                refetch_cooldown: issuer.refetch_cooldown.min(LONGEST),
+                refresh: issuer.refresh.min(LONGEST),
+                keep_stale: issuer.keep_stale.min(LONGEST),
+                ..issuer.clone()
+            },
             in_use: ArcSwap::default(),
             progress: watch::Sender::new(Progress { ended: 0, last: Ok(()), now: Stage::Fetching }),
             demand: Notify::new(),
@@ -91,7 +90,13 @@ impl IssuerKeys {
 
     /// `iss`
     pub fn name(&self) -> &str {
-        &self.rules.issuer
+        &self.settings.rules.issuer
+    }
+
+    /// Whether these are the keys that `issuer` would have, so that they can go on being its. Keys from a file never are: it is at hand, so
+    /// it is read again rather than trusted to be the same.
+    pub(super) fn are_of(&self, issuer: &Issuer) -> bool {
+        self.settings == *issuer && !matches!(issuer.keys, KeySource::File(_))
     }
 
     /// How many fetches were begun.
@@ -170,7 +175,7 @@ impl IssuerKeys {
         in_use: &InUse,
         now: UnixTime,
     ) -> Result<(VerifiedToken, u64), TokenError> {
-        token.verify(&self.rules, &in_use.keys, now).map(|verified| (verified, in_use.generation))
+        token.verify(&self.settings.rules, &in_use.keys, now).map(|verified| (verified, in_use.generation))
     }
 
     /// Returns after the fetch under way, or after one of its own if it is allowed now, or at once if it is not. Any number of callers
@@ -193,16 +198,16 @@ impl IssuerKeys {
             let began = Instant::now();
             let outcome = self.attempt().await;
             let ended = Instant::now();
-            let rested = ended + self.refetch_cooldown;
+            let rested = ended + self.settings.refetch_cooldown;
             let due = match outcome {
                 Ok(()) => {
                     last_good = Some(ended);
-                    rested.max(began + self.refresh)
+                    rested.max(began + self.settings.refresh)
                 }
                 Err(()) => rested,
             };
             // After a failure the last good keys stay for a bounded time (R-H-14). While fetches work, they are renewed in time.
-            let stale = last_good.filter(|_| outcome.is_err()).map(|good| good + self.keep_stale);
+            let stale = last_good.filter(|_| outcome.is_err()).map(|good| good + self.settings.keep_stale);
             self.rest(outcome, rested, due, stale).await;
         }
     }
@@ -233,7 +238,8 @@ impl IssuerKeys {
     /// One attempt. A failure is told to the operator here; the keys stay what they were.
     async fn attempt(&self) -> Result<(), ()> {
         self.attempts.fetch_add(1, Ordering::Relaxed);
-        let fetched = async { Ok(KeySet::read(&self.source.fetch().await?, &self.rules.algorithms)?) };
+        let fetched =
+            async { Ok(KeySet::read(&self.source.fetch().await?, &self.settings.rules.algorithms)?) };
         match timeout(ATTEMPT_TIME, fetched).await.unwrap_or(Err(FetchError::TooSlow)) {
             Ok((keys, passed_over)) => {
                 self.replace_keys(keys, passed_over);

@@ -49,7 +49,7 @@ type GatewayError = Box<dyn Error + Send + Sync>;
 
 /// The real gateway, as `holdfast serve` starts it, once it has asked its issuer for keys.
 async fn gateway(config: Config, listener: TcpListener, clock: Clock) -> Result<Running, GatewayError> {
-    let sockets = Sockets { public: vec![listener], admin: None };
+    let sockets = Sockets { public: vec![listener.into()], admin: None };
     let running = app::start(config, sockets, clock).await?;
     running.tried().await;
     Ok(running)

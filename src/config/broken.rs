@@ -391,6 +391,7 @@ fn issuers_and_upstreams() {
                 &format!("the issuer on line {line} is the same"),
             ),
             ("{ file: secrets/nonce-keys }", "{ file: secrets/none }", "{ file: secrets/none }", "`"),
+            ("  watch: files", "  watch: none", "30s ", "no file is watched, so this has no effect"),
             (
                 "{ file: secrets/nonce-keys }",
                 "{ file: secrets/short }",

@@ -99,6 +99,16 @@ impl Complaints {
         self.list.iter()
     }
 
+    /// All of it on one line, without the text of the file: for a log.
+    pub fn in_one_line(&self) -> String {
+        let one = |Complaint { span, message, mend }: &Complaint| {
+            let place = if span.line > 0 { format!(":{}:{}", span.line, span.column) } else { String::new() };
+            let mend = mend.as_ref().map_or_else(String::new, |mend| format!(" ({mend})"));
+            format!("{}{place}: {message}{mend}", self.file)
+        };
+        self.list.iter().map(one).collect::<Vec<_>>().join("; ")
+    }
+
     /// The line at `span` and a caret under the place, cut to what a terminal is wide.
     fn snippet(&self, f: &mut fmt::Formatter<'_>, span: Span) -> fmt::Result {
         const WIDTH: usize = 100;
@@ -197,6 +207,10 @@ mod tests {
             complaints.to_string(),
             "gateway.yaml:1:1: no\n    1 | a: 1\n      | ^\n\n\
              gateway.yaml:2:6: unknown key `f`\n    2 |   bé f: \u{fffd}[31m\n      |      ^\n      = leave it out"
+        );
+        assert_eq!(
+            complaints.in_one_line(),
+            "gateway.yaml:1:1: no; gateway.yaml:2:6: unknown key `f` (leave it out)"
         );
     }
 

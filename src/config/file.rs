@@ -16,7 +16,7 @@ use super::either::{ClientTrust, Secret, Tls};
 use super::table::settings;
 use super::upstream_file::Upstream;
 use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
-use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, Reported};
+use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, Reported, Watching};
 use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Host, ProxyProtocol};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
@@ -51,6 +51,8 @@ settings! {
         admin: Admin => optional;
         /// how much of everything
         limits: Limits => default "{}";
+        /// what makes the configuration be read again, besides SIGHUP and `POST /reload`
+        reload: Reload => default "{}";
         /// how it stops
         shutdown: Shutdown => default "{}";
     }
@@ -343,9 +345,21 @@ settings! {
 }
 
 settings! {
+    /// `reload`.
+    Reload {
+        /// `files`: a change of any file it was read from; or `none`
+        watch: Watching => default "files";
+        /// how often the files are looked at, where the system does not tell of a change
+        poll: Millis<100, DAY> => default "30s";
+    }
+}
+
+settings! {
     /// `shutdown`.
     Shutdown {
-        /// how long requests in flight may take to end after SIGTERM
+        /// how long connections are still taken after SIGTERM, while readiness is 503 already
+        delay: Millis<0, HOUR> => default "200ms";
+        /// how long requests in flight may take to end after that
         grace: Millis<0, HOUR> => default "30s";
     }
 }

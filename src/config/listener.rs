@@ -68,7 +68,7 @@ pub struct ServerCertificate {
 }
 
 /// `client_certificates` of a listener.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientCertificates {
     /// Left out: never asked for.
     None,
@@ -82,13 +82,26 @@ pub enum ClientCertificates {
 }
 
 /// Which client certificates a handshake takes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum ClientTrust {
     /// Any certificate whose key the client holds (RFC 8705 §4).
     Any,
     /// Only those that chain to one of these.
     Ca(Arc<RootCertStore>),
 }
+
+impl PartialEq for ClientTrust {
+    /// By what the CAs are: the same file may hold others after a while.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (ClientTrust::Any, ClientTrust::Any) => true,
+            (ClientTrust::Ca(one), ClientTrust::Ca(other)) => one.roots == other.roots,
+            (ClientTrust::Any, ClientTrust::Ca(_)) | (ClientTrust::Ca(_), ClientTrust::Any) => false,
+        }
+    }
+}
+
+impl Eq for ClientTrust {}
 
 /// `client_certificate_header` of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! A file, or its text, to a [`Config`] or to everything that is wrong with it.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use super::complaint::{Complaints, Span};
@@ -7,9 +8,10 @@ use super::decode::{List, Setting};
 use super::document::{self, Format};
 use super::environment::{self, Environment};
 use super::file::{self, File};
-use super::material::{Surroundings, read_bounded};
-use super::words::AccessLog;
-use super::{Admin, Config, Limits, Log, issuer, listener, proofs, route, upstream};
+use super::files::Files;
+use super::material::Surroundings;
+use super::words::{AccessLog, Watching};
+use super::{Admin, Config, Limits, Log, Watch, issuer, listener, proofs, route, upstream};
 use crate::verify::credential::CredentialLimits;
 
 /// Reads the configuration file at `path`, in the format its ending says, and every file that it names. Paths in it are relative to
@@ -20,6 +22,30 @@ use crate::verify::credential::CredentialLimits;
 /// # Errors
 /// Everything that is wrong, in the order of the file.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Complaints> {
+    read_files(path, environment).outcome
+}
+
+/// What came of reading a configuration, and what it was read from.
+#[derive(Debug)]
+pub struct Reading {
+    /// The configuration, or everything that is wrong.
+    pub outcome: Result<Config, Complaints>,
+    /// The configuration file and every file it names, as far as it was understood: those that are there, and those that should be.
+    pub files: Files,
+}
+
+/// Does what [`load`] does, and tells which files were read for it.
+pub fn read_files(path: &Path, environment: Environment<'_>) -> Reading {
+    let files = RefCell::default();
+    let outcome = load_noting(path, environment, &files);
+    Reading { outcome, files: files.into_inner() }
+}
+
+fn load_noting(
+    path: &Path,
+    environment: Environment<'_>,
+    files: &RefCell<Files>,
+) -> Result<Config, Complaints> {
     let name = path.display().to_string();
     let mut complaints = Complaints::about(&name);
     let Some(format) = Format::of(path) else {
@@ -30,7 +56,8 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Complai
         );
         return Err(complaints);
     };
-    let content = match read_bounded(path, document::LARGEST as u64) {
+    let read = files.borrow_mut().read(path, document::LARGEST as u64);
+    let content = match read {
         Ok(content) => content,
         Err(reason) => {
             complaints.add(Span::default(), format!("the configuration cannot be read: {reason}"));
@@ -47,7 +74,7 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Complai
         }
     };
     let base = path.parent().unwrap_or(Path::new(""));
-    read(&text, format, &name, base, environment)
+    judge(&text, format, &name, Surroundings { base, environment, files })
 }
 
 /// Reads a configuration from its text. `name` is what complaints call it, `base` is the directory that its paths are relative to.
@@ -61,14 +88,23 @@ pub fn read(
     base: &Path,
     environment: Environment<'_>,
 ) -> Result<Config, Complaints> {
+    judge(text, format, name, Surroundings { base, environment, files: &RefCell::default() })
+}
+
+fn judge(
+    text: &str,
+    format: Format,
+    name: &str,
+    surroundings: Surroundings<'_>,
+) -> Result<Config, Complaints> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut complaints = Complaints::about(name);
     complaints.quote_from(text);
     let mut config = None;
     if let Some(mut tree) = document::read(text, format, &mut complaints) {
-        environment::replace(&mut tree, environment, &mut complaints);
+        environment::replace(&mut tree, surroundings.environment, &mut complaints);
         if let Some(file) = file::read(&tree, &mut complaints) {
-            config = build(&file, Surroundings { base, environment }, &mut complaints);
+            config = build(&file, surroundings, &mut complaints);
         }
     }
     complaints.into_error()?;
@@ -110,6 +146,8 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
         log: Log { level: file.log.level.value, access: file.log.access.value == AccessLog::Json },
         admin: admin.map(|address| Admin { address: address.value }),
         limits,
+        reload: watch(&file.reload, complaints),
+        shutdown_delay: file.shutdown.delay.0,
         shutdown_grace: file.shutdown.grace.0,
     })
 }
@@ -138,6 +176,19 @@ fn refuse_public_admin(
     if let Some(public) = public.into_iter().find(|public| listener::is_taken(address.value, public.value)) {
         let message = format!("the listener on line {} has this address", public.span.line);
         complaints.add_with(address.span, message, "health and metrics are never on a public listener");
+    }
+}
+
+fn watch(written: &file::Reload, complaints: &mut Complaints) -> Watch {
+    match written.watch.value {
+        Watching::Files => Watch::Files { poll: written.poll.0 },
+        Watching::None => {
+            if written.poll.written {
+                let mend = "leave it out, or write `watch: files`";
+                complaints.add_with(written.poll.span, "no file is watched, so this has no effect", mend);
+            }
+            Watch::None
+        }
     }
 }
 

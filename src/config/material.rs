@@ -2,6 +2,7 @@
 //!
 //! They are read here, once, so that a gateway which starts has all it needs. A file's content is never part of a complaint.
 
+use std::cell::RefCell;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::decode::Setting;
 use super::either::Secret;
 use super::environment::Environment;
 use super::file::{CaTrust, Certificate};
+use super::files::Files;
 use super::values::FilePath;
 use super::{NonceKeys, ServerCertificate};
 use crate::verify::time::UnixTime;
@@ -35,6 +37,8 @@ pub(super) struct Surroundings<'a> {
     /// The directory that paths are relative to.
     pub(super) base: &'a Path,
     pub(super) environment: Environment<'a>,
+    /// Every file that was read so far.
+    pub(super) files: &'a RefCell<Files>,
 }
 
 impl Surroundings<'_> {
@@ -45,7 +49,7 @@ impl Surroundings<'_> {
 
     fn file(self, written: &FilePath, span: Span, complaints: &mut Complaints) -> Option<Vec<u8>> {
         let path = self.path(written);
-        match read_bounded(&path, LARGEST) {
+        match self.files.borrow_mut().read(&path, LARGEST) {
             Ok(content) => Some(content),
             Err(reason) => {
                 let mend = "paths are relative to the configuration file's directory";

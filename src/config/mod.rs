@@ -11,6 +11,7 @@ mod document;
 mod either;
 mod environment;
 mod file;
+mod files;
 mod issuer;
 mod listener;
 mod load;
@@ -60,11 +61,12 @@ pub use decode::Described;
 pub use document::Format;
 pub use environment::Environment;
 pub use file::settings;
+pub use files::Files;
 pub use listener::{
     ClientCertificateHeader, ClientCertificates, ClientTrust, ForwardedHeader, Listener, ListenerTls,
     ProxyProtocol, ServerCertificate, TlsSettings,
 };
-pub use load::{load, read};
+pub use load::{Reading, load, read, read_files};
 pub use onward::{Host, Onward, Rewrite};
 pub use upstream::{Check, Health, Protocol, Server, Upstream};
 
@@ -89,12 +91,16 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// `limits`
     pub limits: Limits,
-    /// `shutdown.grace`: how long requests in flight may take to end after SIGTERM; default 30 s
+    /// `reload`
+    pub reload: Watch,
+    /// `shutdown.delay`: how long connections are still taken after SIGTERM; default 200 ms
+    pub shutdown_delay: Duration,
+    /// `shutdown.grace`: how long requests in flight may take to end after that; default 30 s
     pub shutdown_grace: Duration,
 }
 
 /// One of `issuers`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Issuer {
     /// How its tokens are judged.
     pub rules: TokenRules,
@@ -108,6 +114,20 @@ pub struct Issuer {
     pub refresh: Duration,
     /// `keep_stale`: how long keys are used after the last fetch that worked; default 1 h
     pub keep_stale: Duration,
+}
+
+impl PartialEq for Issuer {
+    /// CAs by what they are: the same file may hold others after a while.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { rules, keys, trust, refetch_cooldown, refresh, keep_stale } = self;
+        let roots = |trust: &Option<Arc<RootCertStore>>| trust.as_ref().map(|trust| trust.roots.clone());
+        *rules == other.rules
+            && *keys == other.keys
+            && roots(trust) == roots(&other.trust)
+            && *refetch_cooldown == other.refetch_cooldown
+            && *refresh == other.refresh
+            && *keep_stale == other.keep_stale
+    }
 }
 
 /// `keys` of an issuer.
@@ -289,6 +309,18 @@ pub struct Log {
 pub struct Admin {
     /// `address`
     pub address: SocketAddr,
+}
+
+/// `reload`: what makes the configuration be read again, besides SIGHUP and `POST /reload`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// `watch: none`: nothing else.
+    None,
+    /// `watch: files`: a change of any file it was read from.
+    Files {
+        /// `poll`: how often they are looked at where the system does not tell; default 30 s
+        poll: Duration,
+    },
 }
 
 /// `limits`.

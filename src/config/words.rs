@@ -52,6 +52,13 @@ pub(super) enum Identity {
     Headers,
 }
 
+/// `reload.watch`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watching {
+    Files,
+    None,
+}
+
 /// `log.access`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AccessLog {
@@ -89,6 +96,7 @@ words! {
         "error" => tracing::Level::ERROR, "warn" => tracing::Level::WARN, "info" => tracing::Level::INFO,
         "debug" => tracing::Level::DEBUG, "trace" => tracing::Level::TRACE
     }
+    Watching { "files" => Watching::Files, "none" => Watching::None }
     AccessLog { "json" => AccessLog::Json, "none" => AccessLog::None }
 }
 
@@ -96,7 +104,7 @@ words! {
 mod tests {
     use super::{
         AccessLog, BindingRule, CertificateRequest, ClientCertificateHeader, ForwardedHeader, NonceRule,
-        ProxyProtocol, Reported, Words,
+        ProxyProtocol, Reported, Watching, Words,
     };
 
     fn words<T: Words>() -> Vec<&'static str> {
@@ -114,6 +122,7 @@ mod tests {
             words::<Reported>(),
             words::<NonceRule>(),
             words::<ProxyProtocol>(),
+            words::<Watching>(),
             words::<tracing::Level>(),
         ];
         for word in all.concat() {

@@ -13,7 +13,7 @@ use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
     ForwardedHeader, Health, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, Onward,
     PathMatch, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, Server,
-    ServerCertificate, TlsSettings, Upstream,
+    ServerCertificate, TlsSettings, Upstream, Watch,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
 use crate::verify::credential::CredentialLimits;
@@ -110,6 +110,8 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
         },
+        reload: Watch::None,
+        shutdown_delay: Duration::ZERO,
         shutdown_grace: Duration::from_secs(2),
     })
 }

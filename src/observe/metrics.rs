@@ -9,12 +9,40 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
 
 /// The labels of a request that was decided.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     route: Arc<str>,
+    outcome: &'static str,
+}
+
+/// What came of an attempt to reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    /// Another configuration is in force.
+    Applied,
+    /// It was refused, and the old one stays.
+    Refused,
+    /// It is the same to the byte.
+    Unchanged,
+}
+
+impl Reloaded {
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Reloaded::Applied => "applied",
+            Reloaded::Refused => "refused",
+            Reloaded::Unchanged => "unchanged",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadOutcome {
     outcome: &'static str,
 }
 
@@ -29,6 +57,8 @@ struct Reason {
 pub struct Metrics {
     registry: Registry,
     requests: Family<Outcome, Counter<u64, AtomicU64>>,
+    reloads: Family<ReloadOutcome, Counter<u64, AtomicU64>>,
+    applied: Gauge,
     connections_refused: Family<Reason, Counter<u64, AtomicU64>>,
     no_route: Arc<str>,
 }
@@ -63,13 +93,25 @@ impl Metrics {
             "Requests by route and outcome: forwarded, or the reason of a refusal or failure",
             requests.clone(),
         );
+        let (reloads, applied) = (Family::default(), Gauge::default());
+        registry.register("reloads", "Attempts to reload the configuration, by outcome", reloads.clone());
+        registry.register_with_unit(
+            "configuration_applied_timestamp",
+            "When the configuration in force was applied, since 1970",
+            Unit::Seconds,
+            applied.clone(),
+        );
+        // A counter that appears with its first event hides that event from whoever looks at the increase.
+        for outcome in [Reloaded::Applied, Reloaded::Refused, Reloaded::Unchanged] {
+            drop(reloads.get_or_create(&ReloadOutcome { outcome: outcome.label() }));
+        }
         let connections_refused = Family::default();
         registry.register(
             "connections_refused",
             "Connections that were closed before TLS, by reason",
             connections_refused.clone(),
         );
-        Self { registry, requests, connections_refused, no_route: Arc::from("") }
+        Self { registry, requests, connections_refused, reloads, applied, no_route: Arc::from("") }
     }
 
     /// Counts a request. `outcome` is `forwarded`, or the label of a rejection or fault; a request without a route counts under an
@@ -77,6 +119,16 @@ impl Metrics {
     pub fn count(&self, route: Option<&Arc<str>>, outcome: &'static str) {
         let route = Arc::clone(route.unwrap_or(&self.no_route));
         self.requests.get_or_create(&Outcome { route, outcome }).inc();
+    }
+
+    /// Counts an attempt to reload.
+    pub fn reloaded(&self, outcome: Reloaded) {
+        self.reloads.get_or_create(&ReloadOutcome { outcome: outcome.label() }).inc();
+    }
+
+    /// A configuration was applied at this second since 1970.
+    pub fn applied_at(&self, second: i64) {
+        self.applied.set(second);
     }
 
     /// Counts a connection that was closed before it could carry a request.

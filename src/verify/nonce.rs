@@ -80,6 +80,15 @@ impl NonceRing {
         self.not_before = time;
     }
 
+    /// Takes the place of `before`: its line holds on. A new one is drawn at `time` where `draws` says so or the lifetime is another one now;
+    /// behind its own, up to which `before` may have sealed ahead of the clock.
+    ///
+    /// See [`NonceRing::not_before`].
+    pub fn follow(&mut self, before: &Self, time: UnixTime, draws: bool) {
+        let drawn = draws || self.lifetime != before.lifetime;
+        self.not_before = if drawn { time.max(before.not_before.plus(1)) } else { before.not_before };
+    }
+
     /// Seals a nonce for the holder of `jkt`.
     pub fn seal(&self, jkt: Digest<Key>, now: UnixTime) -> SealedNonce {
         let time = now.max(self.not_before).seconds().to_be_bytes();
@@ -202,6 +211,14 @@ mod tests {
         let mut drawn = ring();
         drawn.not_before(line);
         let after = drawn.seal(jkt, now);
+        // Drawn again at once, it lies behind what was sealed ahead.
+        let mut again = ring();
+        again.follow(&drawn, line, true);
+        assert_eq!(again.open(after.as_str(), jkt, line), None);
+        let mut kept = ring();
+        kept.follow(&drawn, line, false);
+        assert!(kept.open(after.as_str(), jkt, line).is_some(), "the same rules");
+        assert_eq!(kept.open(before.as_str(), jkt, line), None, "the line holds on");
         for time in [now, line, line.plus(299)] {
             assert_eq!(drawn.open(before.as_str(), jkt, time), None, "{time:?}");
             let opened = drawn.open(after.as_str(), jkt, time).map(|opened| (opened.sealed, opened.until));

@@ -44,7 +44,7 @@ pub enum TokenType {
 }
 
 /// How one issuer's access tokens are judged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRules {
     /// `iss`, compared byte for byte (RFC 9068 §4).
     pub issuer: String,

@@ -99,7 +99,7 @@ async fn numbers_under_our_own_labels() {
         .iter()
         .map(|rejection| rejection.label())
         .chain(Fault::ALL.iter().map(|fault| fault.label()))
-        .chain(["forwarded", "request_malformed", "host_invalid"])
+        .chain(["forwarded", "request_malformed", "host_invalid", "applied", "refused", "unchanged"])
         .collect();
     let routes = HashSet::from(["", "any", "dpop", "scoped", "narrow", "get-only", "public", "kept"]);
     let mut forwarded = 0.0;

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use holdfast::app::{self, Running, Sockets};
+use holdfast::app::{self, Running, Sockets, Source, Supervisor};
 use holdfast::caller::key::DpopKey;
 use holdfast::clock::Clock;
-use holdfast::config;
+use holdfast::config::Reading;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -70,6 +70,8 @@ pub struct Plan {
     pub upstream: Option<SocketAddr>,
     /// Goes into the upstream.
     pub timeouts: &'static str,
+    /// Whether the gateway reads its configuration again.
+    pub reloads: bool,
     /// Files beside the configuration: name and text. They take the place of the house's own.
     pub files: Vec<(&'static str, String)>,
 }
@@ -92,6 +94,7 @@ impl Default for Plan {
             answers: &[],
             upstream: None,
             timeouts: "",
+            reloads: false,
             files: Vec::new(),
         }
     }
@@ -135,11 +138,22 @@ impl House {
         let text = configuration(&plan, upstream);
         let file = directory.path().join("gateway.yaml");
         std::fs::write(&file, &text).expect("the configuration is written");
-        let config =
-            config::load(&file, &|_| None).unwrap_or_else(|complaints| panic!("{complaints}\n{text}"));
+        let source = Source {
+            path: file,
+            environment: Arc::new(|_| None),
+            set_log_level: Arc::new(|_| {}),
+            supervisor: Supervisor::None,
+        };
+        let Reading { outcome, files } = source.read();
+        let config = outcome.unwrap_or_else(|complaints| panic!("{complaints}\n{text}"));
         let sockets = Sockets::bind(&config).await.expect("port 0 is free");
-        let gateway =
-            app::start(config, sockets, clock(Arc::clone(&ahead))).await.expect("the gateway starts");
+        let clock = clock(Arc::clone(&ahead));
+        let started = if plan.reloads {
+            app::start_from(source, config, files, sockets, clock).await
+        } else {
+            app::start(config, sockets, clock).await
+        };
+        let gateway = started.expect("the gateway starts");
         while !gateway.is_ready() && !plan.issuer.contains("unreachable") {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -176,14 +190,37 @@ impl House {
         self.ahead.fetch_add(seconds, Ordering::SeqCst);
     }
 
+    /// The text of the configuration.
+    pub fn text(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("gateway.yaml")).expect("the configuration")
+    }
+
+    /// Writes a file beside the configuration, or the configuration itself.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.directory.path().join(name), text).expect("the file is written");
+    }
+
+    /// Changes the configuration and has it put in force.
+    pub async fn reload_with(&self, text: &str) {
+        self.write("gateway.yaml", text);
+        let (status, said) = self.post_reload().await;
+        assert_eq!(status, 200, "{said}");
+    }
+
+    /// `POST /reload`.
+    pub async fn post_reload(&self) -> (u16, String) {
+        self.exchange_with_admin("POST /reload HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await
+    }
+
     /// Asks the admin listener.
     pub async fn ask_admin(&self, path: &str) -> (u16, String) {
-        let answer = Client::plain(self.admin)
+        self.exchange_with_admin(&format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n"))
             .await
-            .expect("the admin listener")
-            .exchange(format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").as_bytes())
-            .await
-            .expect("an answer");
+    }
+
+    async fn exchange_with_admin(&self, request: &str) -> (u16, String) {
+        let mut client = Client::plain(self.admin).await.expect("the admin listener");
+        let answer = client.exchange(request.as_bytes()).await.expect("an answer");
         (answer.status, answer.text())
     }
 }

@@ -31,6 +31,7 @@ mod proxies;
 mod readme;
 mod reflection;
 mod refusals;
+mod reload;
 mod replay;
 mod replay_model;
 mod rfc3986;

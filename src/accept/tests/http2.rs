@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::super::connection::{self, Ending, Session};
 use super::{Answers, limits, rest};
 use crate::accept::peer::Peer;
+use crate::clock::Lapse;
 
 struct Pipe {
     near: DuplexStream,
@@ -33,7 +34,7 @@ fn pipe() -> Pipe {
     let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
     let listener = "test".into();
     let session = Arc::new(Session { peer, server_name: None, certificate: None, tls: true, listener });
-    let ending = Ending { limits: limits(), stop: stop.clone(), grace: Duration::from_secs(5) };
+    let ending = Ending { limits: limits(), stop: stop.clone(), grace: Lapse::new(Duration::from_secs(5)) };
     let served = tokio::spawn(connection::http2(far, session, Arc::clone(&answers), tasks.clone(), ending));
     Pipe { near, served, answers, stop, tasks }
 }

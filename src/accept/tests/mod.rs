@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -30,6 +31,7 @@ use super::refusal::Refusal;
 use super::room::Room;
 use super::stall::Stall;
 use super::{Handler, Listening};
+use crate::clock::Lapse;
 use crate::config::{ClientCertificateHeader, ForwardedHeader, Limits, Listener, ListenerTls, ProxyProtocol};
 use crate::verify::credential::CredentialLimits;
 use crate::verify::htu::Origin;
@@ -67,8 +69,9 @@ fn origins(urls: &[&str]) -> Vec<Arc<Origin>> {
     urls.iter().map(|url| Arc::new(Origin::read(url).expect("an origin"))).collect()
 }
 
-fn listening(listener: &Listener, limits: Limits) -> Arc<Listening> {
-    Arc::new(Listening::new(listener, limits, Room::new(&limits)).expect("usable settings"))
+fn listening(listener: &Listener, limits: Limits, stop: &CancellationToken) -> Arc<ArcSwap<Listening>> {
+    let listening = Listening::new(listener, limits, Room::new(&limits), stop).expect("usable settings");
+    Arc::new(ArcSwap::from_pointee(listening))
 }
 
 /// What a handler was asked, and whether it lived to answer.
@@ -172,7 +175,7 @@ fn pipe(limits: Limits, answers: &Arc<Answers>, room: usize) -> (DuplexStream, J
     let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
     let session =
         Arc::new(Session { peer, server_name: None, certificate: None, tls: false, listener: "test".into() });
-    let ending = Ending { limits, stop: CancellationToken::new(), grace: Duration::from_secs(5) };
+    let ending = Ending { limits, stop: CancellationToken::new(), grace: Lapse::new(Duration::from_secs(5)) };
     let stream = Stall::new(far, limits.idle_timeout);
     (near, tokio::spawn(connection::http1(stream, session, Arc::clone(answers), ending)))
 }
@@ -189,9 +192,10 @@ async fn start(listener: &Listener, limits: Limits, grace: Duration) -> Running 
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = socket.local_addr().expect("bound");
     let (answers, stop) = (Answers::new(), CancellationToken::new());
-    let listening = listening(listener, limits);
-    let task = tokio::spawn(super::serve(socket, listening, Arc::clone(&answers), stop.clone(), grace));
-    Running { address, answers, stop, task }
+    let listening = listening(listener, limits, &stop);
+    let serving =
+        super::serve(socket.into(), listening, Arc::clone(&answers), stop.clone(), Lapse::new(grace));
+    Running { address, answers, stop, task: tokio::spawn(serving) }
 }
 
 impl Running {

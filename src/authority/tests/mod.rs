@@ -59,7 +59,7 @@ impl Running {
 
     /// Waits until the first issuer's nth attempt has ended.
     async fn ended(&self, attempts: u64) {
-        self.tokens.issuers[0].ended(attempts).await;
+        self.tokens.issuers[0].keys.ended(attempts).await;
     }
 
     async fn verify_at(&self, token: &str, now: UnixTime) -> Result<VerifiedToken, Rejection> {
@@ -76,7 +76,7 @@ impl Running {
 
     /// Fetches begun by the first issuer's task, and those that failed.
     fn counted(&self) -> (u64, u64) {
-        let issuer = &self.tokens.issuers[0];
+        let issuer = &self.tokens.issuers[0].keys;
         (issuer.fetches(), issuer.failures())
     }
 }

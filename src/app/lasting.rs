@@ -1,0 +1,141 @@
+//! What outlives a configuration, and how a gateway is made from both.
+//!
+//! Used proofs, counters, the log's thread and the process's own secrets stay. Everything else is built anew from each configuration and
+//! takes from the one before only what would be the same.
+
+use std::io;
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+
+use super::StartError;
+use crate::accept::room::Room;
+use crate::accept::site::Sites;
+use crate::authority::Tokens;
+use crate::clock::{Clock, Lapse};
+use crate::config::Config;
+use crate::forward::{Resolver, Upstreams};
+use crate::gateway::{Gateway, RequestIds};
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::Metrics;
+use crate::replay::memory::MemoryStore;
+use crate::route::Routes;
+use crate::verify::dpop::DpopRules;
+use crate::verify::nonce::NonceRing;
+use crate::verify::time::UnixTime;
+
+/// About how much memory verified tokens may take.
+const TOKEN_CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// How far ahead of a reload the line for nonces is drawn, in seconds: beyond the second it happens in, and the next if it ends in between.
+const NONCE_LINE: i64 = 2;
+
+/// See the module's description.
+pub(super) struct Lasting {
+    pub(super) clock: Clock,
+    pub(super) replay: Arc<MemoryStore>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) room: Arc<Room>,
+    /// `shutdown.delay` and `shutdown.grace`.
+    pub(super) delay: Lapse,
+    pub(super) grace: Lapse,
+    fence: Option<UnixTime>,
+    request_ids: Arc<RequestIds>,
+    /// The key for nonces where none is configured.
+    nonce_key: [u8; 32],
+    /// Once there was one it is kept: its thread ends with it.
+    access_log: Option<AccessLog>,
+}
+
+impl Lasting {
+    /// For a process that starts with `config`. Proofs from before `fence` may have been used before it started.
+    pub(super) fn new(config: &Config, fence: Option<UnixTime>, clock: Clock) -> Result<Self, StartError> {
+        Ok(Self {
+            clock,
+            replay: Arc::new(MemoryStore::new(&config.replay)),
+            metrics: Arc::default(),
+            room: Room::new(&config.limits),
+            delay: Lapse::new(config.shutdown_delay),
+            grace: Lapse::new(config.shutdown_grace),
+            fence,
+            request_ids: Arc::new(RequestIds::new(u64::from_be_bytes(random()?))),
+            nonce_key: random()?,
+            access_log: None,
+        })
+    }
+
+    /// What a request meets, from a configuration and what went `before` it.
+    pub(super) fn gateway(
+        &mut self,
+        config: &mut Config,
+        before: Option<&Gateway>,
+    ) -> Result<Gateway, StartError> {
+        let tokens = match before {
+            None => Tokens::new(&config.issuers, TOKEN_CACHE_BYTES)?,
+            Some(before) => before.tokens.followed_by(&config.issuers, TOKEN_CACHE_BYTES)?,
+        };
+        Ok(Gateway {
+            sites: Sites::new(&config.listeners),
+            tokens,
+            proofs: DpopRules {
+                nonces: self.nonce_ring(config),
+                algorithms: config.dpop.algorithms.clone(),
+                max_age: config.dpop.max_age,
+                max_future: config.dpop.max_future,
+                fence: self.fence,
+                oldest: None,
+            },
+            replay: Arc::clone(&self.replay),
+            upstreams: Upstreams::new(
+                &config.upstreams,
+                &Resolver::system(),
+                before.map(|before| &before.upstreams),
+            )?,
+            limits: config.limits,
+            clock: self.clock.clone(),
+            access_log: if config.log.access { self.access_log()? } else { AccessLog::none() },
+            metrics: Arc::clone(&self.metrics),
+            request_ids: Arc::clone(&self.request_ids),
+            routes: Routes::new(config),
+        })
+    }
+
+    /// The last moment before `next` takes the place of `before`: from here on no proof that was used passes again by the new rules.
+    pub(super) fn hand_over(&self, before: &Gateway, next: &mut Gateway) {
+        // Claims stay from now on until their proofs are too old by the new rules as well.
+        self.replay.judged_by(next.proofs.max_age, self.clock.now());
+        // Read after that: what was not too old by now is still remembered, and what was stays too old.
+        let now = self.clock.now();
+        next.proofs.oldest = Some(now.minus(before.proofs.max_age)).max(before.proofs.oldest);
+        // With a nonce a claim ends with the nonce's time. Where that is another now, or there was no nonce before, no nonce from before
+        // counts any more: a new one costs each client one round trip.
+        let asks_otherwise = !next.routes.asks_for_nonces_like(&before.routes);
+        next.proofs.nonces.follow(&before.proofs.nonces, now.plus(NONCE_LINE), asks_otherwise);
+    }
+
+    /// What of a configuration is not part of the gateway.
+    pub(super) fn adopt(&self, config: &Config) {
+        self.replay.limit(&config.replay);
+        self.room.resize(config.limits.connections);
+        self.delay.set(config.shutdown_delay);
+        self.grace.set(config.shutdown_grace);
+    }
+
+    /// The configured nonce keys, or the one made at the start: then a restart makes every nonce stale, which costs each client one round trip.
+    fn nonce_ring(&self, config: &Config) -> NonceRing {
+        let (first, older) = config.dpop.nonce_keys.0.split_first().unwrap_or((&self.nonce_key, &[]));
+        NonceRing::new(first, older, config.dpop.nonce_lifetime)
+    }
+
+    fn access_log(&mut self) -> io::Result<AccessLog> {
+        match &self.access_log {
+            Some(log) => Ok(log.clone()),
+            None => Ok(self.access_log.insert(AccessLog::to(io::stdout())?).clone()),
+        }
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
+    Ok(bytes)
+}

@@ -1,0 +1,57 @@
+//! The gateway of the moment: what a reload replaces.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::{Request, Response};
+
+use super::{Course, Gateway, NoRequest};
+use crate::accept::Handler;
+use crate::accept::body::CallerBody;
+use crate::accept::connection::Session;
+use crate::accept::door::TurnedAway;
+use crate::accept::peer::Peer;
+use crate::respond::Body;
+
+/// Answers each request by the gateway that is there when its head is complete, and by that one alone: a request that was routed by one
+/// configuration and judged by the policy of another would be judged by none.
+pub struct Current(ArcSwap<Gateway>);
+
+impl Current {
+    /// The first.
+    pub fn new(gateway: Gateway) -> Self {
+        Self(ArcSwap::from_pointee(gateway))
+    }
+
+    /// The gateway of the moment. What must be consistent has to be asked of one and the same.
+    pub fn get(&self) -> Arc<Gateway> {
+        self.0.load_full()
+    }
+
+    /// Puts another in its place, for requests that begin from now on.
+    pub fn replace(&self, gateway: Gateway) {
+        self.0.store(Arc::new(gateway));
+    }
+}
+
+impl Handler for Current {
+    type Body = Body;
+
+    fn handle(
+        &self,
+        request: Request<CallerBody>,
+        session: Arc<Session>,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        let gateway = self.get();
+        async move { gateway.answer(request, session).await }
+    }
+
+    fn refused(&self, refusal: NoRequest, session: &Session) {
+        Course::never_began(&self.get(), refusal, session.peer.ip());
+    }
+
+    fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {
+        self.get().turned_away(why, peer, listener);
+    }
+}
