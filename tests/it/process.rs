@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -37,14 +38,24 @@ impl Process {
 
     /// Serves a configuration.
     pub fn serve(file: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
-            .args(["serve", "--config"])
-            .arg(file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        command.args(["serve", "--config"]).arg(file).stdin(Stdio::null()).stdout(Stdio::piped());
+        Self::start(&mut command)
+    }
+
+    /// Serves a configuration on a socket that it is passed, as systemd passes one, with more in the environment. Standard input is the one
+    /// way to hand a descriptor down that needs nothing unsafe; a shell puts it where it belongs.
+    pub fn serve_on(socket: std::net::TcpListener, name: &str, file: &Path, more: &[(&str, &Path)]) -> Self {
+        const PASS: &str = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", PASS, "sh", env!("CARGO_BIN_EXE_holdfast"), "serve", "--config"]).arg(file);
+        command.env("LISTEN_FDNAMES", name).envs(more.iter().copied());
+        command.stdin(OwnedFd::from(socket)).stdout(Stdio::piped());
+        Self::start(&mut command)
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let stdout = gather(child.stdout.take().expect("piped"));
         let stderr = gather(child.stderr.take().expect("piped"));
         Self { child, stdout, stderr }

@@ -90,6 +90,43 @@ async fn without_a_request_it_ends_at_once() {
     assert!(begin.elapsed() < PROMPTLY, "{:?} with nothing to do", begin.elapsed());
 }
 
+/// Whoever asks twice does not want to wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let (upstream, heard) = scripted::silent().await;
+    let more = "shutdown: { delay: 1h, grace: 1h }\n";
+    let mut house = House::built(Plan { upstream: Some(upstream), more, ..Plan::default() }).await;
+    let mut process = Process::instead_of(&mut house, LOG).await;
+    let mut client = house.connect(HOST, None).await;
+    client.send(&Scene::right(&house).bytes(&house)).await.expect("sent");
+    wait("it is at the upstream", async || !heard.lock().expect("no one panicked").is_empty()).await;
+    process.signal("TERM");
+    wait("readiness ends", async || house.ask_admin("/readyz").await.0 == 503).await;
+    let begin = Instant::now();
+    process.signal("INT");
+    assert_eq!(process.ended().await.code(), Some(0), "{}", process.stderr());
+    assert!(begin.elapsed() < PROMPTLY, "{:?}", begin.elapsed());
+    assert!(process.stderr().contains("ended at once"), "{}", process.stderr());
+}
+
+/// For as long as `shutdown.delay` says, connections are taken as before, while readiness sends everyone elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_taken_for_a_while() {
+    let more = "shutdown: { delay: 1s }\n";
+    let mut house = House::built(Plan { more, ..Plan::default() }).await;
+    let mut process = Process::instead_of(&mut house, LOG).await;
+    process.signal("TERM");
+    let begin = Instant::now();
+    wait("readiness ends", async || house.ask_admin("/readyz").await.0 == 503).await;
+    let mut scene = Scene::at(&house, "/public");
+    scene.credentials = Some(Vec::new());
+    assert_eq!(scene.send(&house).await.status, 200);
+    assert!(begin.elapsed() < Duration::from_secs(1), "too slow to tell: {:?}", begin.elapsed());
+    wait("nobody is let in", async || TcpStream::connect(house.address).await.is_err()).await;
+    assert!(begin.elapsed() >= Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert_eq!(process.ended().await.code(), Some(0), "{}", process.stderr());
+}
+
 /// A configuration that is wrong is exit code 1, an address that is taken 2; nothing is served then.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_start_says_so() {
