@@ -33,6 +33,8 @@ pub(super) struct Head {
     pub(super) length: usize,
     /// What follows.
     pub(super) body: Body,
+    /// It asks for another protocol behind it (RFC 9110 §7.8).
+    pub(super) upgrade: bool,
 }
 
 /// What has been read of a head. Lines are judged once each, when they are complete, so that a head that arrives a
@@ -48,6 +50,7 @@ pub(super) struct HeadReader {
     hosts: usize,
     content_length: Option<u64>,
     chunked: bool,
+    upgrade: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +84,9 @@ impl HeadReader {
                 Version::Unknown if line.is_empty() => self.version = Version::AfterEmptyLine,
                 Version::Unknown | Version::AfterEmptyLine => self.version = request_line(line)?,
                 Version::Http10 | Version::Http11 if line.is_empty() => {
-                    return self.body().map(|body| Some(Head { length: end + 1, body }));
+                    // RFC 9110 §7.8: in HTTP/1.0 the field means nothing.
+                    let upgrade = self.upgrade && self.version == Version::Http11;
+                    return self.body().map(|body| Some(Head { length: end + 1, body, upgrade }));
                 }
                 Version::Http10 | Version::Http11 => self.field(line)?,
             }
@@ -109,6 +114,8 @@ impl HeadReader {
                 return Err(Refusal::FramingAmbiguous);
             }
             self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
         }
         Ok(())
     }

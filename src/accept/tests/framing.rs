@@ -303,7 +303,7 @@ fn a_head_says_what_follows() {
         ("transfer-encoding: CHUNKED \r\n", Body::Chunked),
     ] {
         let text = format!("GET / HTTP/1.1\r\n{host}{fields}\r\n");
-        assert_eq!(read(&text), Ok(Some(Head { length: text.len(), body })), "{fields}");
+        assert_eq!(read(&text), Ok(Some(Head { length: text.len(), body, upgrade: false })), "{fields}");
         assert_eq!(read(&text[..text.len() - 1]), Ok(None), "{fields}");
     }
     assert_eq!(read("GET / HTTP/1.1\r\n\r\n"), Err(Refusal::HostInvalid));
