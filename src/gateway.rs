@@ -11,7 +11,7 @@ use crate::accept::door::TurnedAway;
 use crate::accept::peer::Peer;
 use crate::accept::refusal::Refusal as NoRequest;
 use crate::accept::site::Sites;
-use crate::accept::{Reply, peer, target};
+use crate::accept::{Reply, head, peer, target};
 use crate::authority::Tokens;
 use crate::clock::{Clock, Deadline};
 use crate::config::Limits;
@@ -168,6 +168,7 @@ impl Gateway {
     ) -> Result<Answer, Ending<'g>> {
         let now = self.clock.now();
         let site = self.sites.of(session)?;
+        head::judge_number(request.headers())?;
         if let Some(id) = peer::request_id(request.headers(), site, session) {
             course.record.request_id = id.clone();
         }

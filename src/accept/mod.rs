@@ -18,7 +18,7 @@ pub mod door;
 mod forwarded;
 mod frames;
 mod framing;
-mod head;
+pub mod head;
 mod listening;
 pub mod peer;
 mod proxy_protocol;

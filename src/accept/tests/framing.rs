@@ -62,6 +62,8 @@ const REFUSED: &[(&str, &[u8])] = &[
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 1 1\r\n\r\na"),
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n"),
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\na"),
+    ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\na"),
+    ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\na"),
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
