@@ -330,7 +330,8 @@ fn service<H: Handler>(
         let in_flight = InFlight::adopt(Arc::clone(&activity));
         let (handler, session, activity) =
             (Arc::clone(&handler), Arc::clone(&session), Arc::clone(&activity));
-        async move {
+        // hyper keeps room for this beside every connection, and an idle one should not hold what a request in flight needs.
+        Box::pin(async move {
             let is_http1 = request.version() < Version::HTTP_2;
             let request = request.map(|incoming| CallerBody::new(incoming, &limits));
             let mut response = handler.handle(request, session).await;
@@ -339,7 +340,7 @@ fn service<H: Handler>(
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response.map(|body| Answer::new(body, in_flight)))
-        }
+        })
     })
 }
 
@@ -350,7 +351,8 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, refusal: Option
             stream.write_all(refusal.answer(SystemTime::now()).as_bytes()).await?;
         }
         stream.shutdown().await?;
-        let (mut unread, mut total) = ([0; 4096], 0);
+        // Not in place, or every connection would hold it from its beginning.
+        let (mut unread, mut total) = (vec![0; 4096], 0);
         while total < LINGER_BYTES {
             match stream.read(&mut unread).await? {
                 0 => break,
