@@ -1,9 +1,14 @@
 //! The wall clock, as an argument.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, Sleep};
 
 use crate::verify::time::UnixTime;
 
@@ -60,5 +65,50 @@ impl Lapse {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
+    }
+}
+
+/// At least this often a [`Deadline`] looks at the clock again: it may have been set, and timers do not follow it.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A moment of the wall clock that somebody waits for.
+#[derive(Debug)]
+pub struct Deadline {
+    clock: Clock,
+    at: UnixTime,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    /// The moment `at`, by `clock`.
+    pub const fn new(clock: Clock, at: UnixTime) -> Self {
+        Self { clock, at, timer: None }
+    }
+
+    /// Ready from `at` on. Until then the task is woken when that may be so: in time, or within a second when the clock was set.
+    pub fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(left) = self.left() else { return Poll::Ready(()) };
+            let next = || Instant::now() + left.min(LOOK);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next())));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            timer.as_mut().reset(next());
+        }
+    }
+
+    /// Waits for it.
+    pub async fn passed(&mut self) {
+        std::future::poll_fn(|cx| self.poll_passed(cx)).await;
+    }
+
+    /// How long it is still, or `None` when it has passed.
+    fn left(&self) -> Option<Duration> {
+        let seconds = u64::try_from(self.at.seconds()).ok()?;
+        let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        // A moment that no clock can show never comes.
+        let Some(at) = at else { return Some(LOOK) };
+        at.duration_since(self.clock.precise()).ok().filter(|left| !left.is_zero())
     }
 }

@@ -11,12 +11,12 @@ use crate::accept::door::TurnedAway;
 use crate::accept::peer::Peer;
 use crate::accept::refusal::Refusal as NoRequest;
 use crate::accept::site::Sites;
-use crate::accept::{peer, target};
+use crate::accept::{Reply, head, peer, target};
 use crate::authority::Tokens;
-use crate::clock::Clock;
+use crate::clock::{Clock, Deadline};
 use crate::config::Limits;
 use crate::cors::{Allowed, Preflight};
-use crate::forward::{CallerOrigin, Download, Fault, Pass, Upstreams};
+use crate::forward::{Answer, CallerOrigin, Fault, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
 use crate::observe::seldom::Seldom;
@@ -35,10 +35,14 @@ use crate::verify::time::UnixTime;
 
 mod course;
 mod current;
+mod journey;
+mod record;
 
+use course::Course;
 pub use course::RequestIds;
-use course::{Course, Holder};
 pub use current::Current;
+pub use journey::{Cut, Journey};
+use record::Holder;
 
 /// Everything a request meets: one configuration, and what outlives it. Built whole by `app` and immutable; a reload puts another in its place
 /// (see [`Current`]), while requests that have begun end with the one they began with.
@@ -85,6 +89,8 @@ enum Ending<'g> {
     Refused(Denied),
     Preflight(Allowed<'g>),
     Failed(Fault),
+    /// The token expired while the upstream was still being asked, on a route where nothing outlives its token.
+    Expired,
 }
 
 impl From<Rejection> for Ending<'_> {
@@ -122,34 +128,35 @@ impl Gateway {
 }
 
 impl Gateway {
-    async fn answer(&self, request: Request<CallerBody>, session: Arc<Session>) -> Response<Body> {
+    async fn answer(&self, request: Request<CallerBody>, session: Arc<Session>) -> Reply<Journey> {
         let mut course = Course::new(self, &request, session.peer.ip());
-        let mut response = match self.pass_on(request, &session, &mut course).await {
-            Ok(response) => {
-                course.ends(Decision::Forwarded, None, response.status());
-                response.map(Body::Upstream)
-            }
+        let outcome = self.pass_on(request, &session, &mut course).await;
+        let readers = course.readers.take();
+        let mut reply = match outcome {
+            Ok(answer) => course.goes_on_with(answer),
             Err(Ending::Refused(denied)) => {
                 let reason = denied.rejection.label();
                 let response = self.refuse(denied, &course);
-                course.ends(Decision::Refused, Some(reason), response.status());
-                response
+                course.ends(Decision::Refused, Some(reason), response)
             }
             Err(Ending::Preflight(allowed)) => {
-                let response = respond::preflight(allowed, &course.request_id);
-                course.ends(Decision::Answered, Some("preflight"), response.status());
-                response
+                let response = respond::preflight(allowed, &course.record.request_id);
+                course.ends(Decision::Answered, Some("preflight"), response)
             }
             Err(Ending::Failed(fault)) => {
-                course.ends(Decision::Failed, Some(fault.label()), fault.status());
-                respond::fault(fault, &course.request_id)
+                let response = respond::fault(fault, &course.record.request_id);
+                course.ends(Decision::Failed, Some(fault.label()), response)
+            }
+            Err(Ending::Expired) => {
+                let response = self.refuse(Rejection::TokenExpired.into(), &course);
+                course.ends(Decision::Failed, Some(Rejection::TokenExpired.label()), response)
             }
         };
         // The one place for all of them: a page that cannot read its refusal cannot mend it.
-        if let Some(readers) = course.readers.take() {
-            readers.label(response.headers_mut());
+        if let Some(readers) = readers {
+            readers.label(reply.headers_mut());
         }
-        response
+        reply
     }
 
     /// The table of contents: what a request goes through, in the order of cost.
@@ -158,27 +165,29 @@ impl Gateway {
         mut request: Request<CallerBody>,
         session: &Session,
         course: &mut Course<'g>,
-    ) -> Result<Response<Download>, Ending<'g>> {
+    ) -> Result<Answer, Ending<'g>> {
         let now = self.clock.now();
         let site = self.sites.of(session)?;
+        head::judge_number(request.headers())?;
         if let Some(id) = peer::request_id(request.headers(), site, session) {
-            course.request_id = id.clone();
+            course.record.request_id = id.clone();
         }
         if peer::claims_certificate(request.headers(), site, session) {
-            course.warn_of_strange_certificate();
+            course.record.warn_of_strange_certificate();
         }
         let caller = peer::caller(request.headers(), site, session)?;
-        course.peer = caller.address;
-        let target = &*course.target.insert(target::target(&request, &caller, site, session)?);
+        course.record.peer = caller.address;
+        let target = &*course.record.target.insert(target::target(&request, &caller, site, session)?);
         // A browser asks before it sends, without token and proof, so this comes before anyone's credentials.
         if let Some(preflight) = Preflight::read(&request)
             && let Ok(route) = self.routes.find(target, preflight.method())
             && let Some(cross_origin) = route.cross_origin()
         {
-            course.route = Some(route);
+            course.record.route = Some(Arc::clone(route.name()));
             return Err(Ending::Preflight(cross_origin.allow(preflight)?));
         }
         let route = self.routes.find(target, request.method())?;
+        course.record.route = Some(Arc::clone(route.name()));
         course.route = Some(route);
         course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
         request.body_mut().bound(self.limits.body_bytes);
@@ -192,21 +201,31 @@ impl Gateway {
                     headers: request.headers(),
                     certificate: caller.certificate.as_ref().map(|certificate| certificate.digest),
                 };
-                let permit =
-                    self.admit(&facts, policy, now, &mut course.holder).await.map_err(Ending::Refused)?;
-                course.holder.has_proven(permit.binding());
+                let holder = &mut course.record.holder;
+                let permit = self.admit(&facts, policy, now, holder).await.map_err(Ending::Refused)?;
+                holder.has_proven(permit.binding());
+                if route.streams.end_at_expiry {
+                    course.deadline = Some(Deadline::new(self.clock.clone(), permit.token().good_until()));
+                }
                 Pass::Bound(permit)
             }
         };
-        course.decided = Some(Instant::now());
+        course.record.decided = Some(Instant::now());
+        if let Some(idle_timeout) = route.streams.idle_timeout {
+            request.body_mut().may_be_silent_for(idle_timeout);
+        }
+        course.record.received = request.body().received();
         let origin = CallerOrigin {
             address: caller.address,
             certificate: caller.certificate.as_ref().and_then(|certificate| certificate.der.as_deref()),
         };
-        self.upstreams
-            .send(pass, route, target, origin, request, &course.request_id)
-            .await
-            .map_err(Ending::Failed)
+        let sent = self.upstreams.send(pass, route, target, origin, request, &course.record.request_id);
+        let Some(deadline) = &mut course.deadline else { return sent.await.map_err(Ending::Failed) };
+        tokio::select! {
+            biased;
+            answer = sent => answer.map_err(Ending::Failed),
+            () = deadline.passed() => Err(Ending::Expired),
+        }
     }
 
     /// Facts → a permit or a rejection. The order has reasons: everything cheap before everything dear, and the claim last, so that only
@@ -261,9 +280,11 @@ impl Gateway {
 
     fn refuse(&self, denied: Denied, course: &Course<'_>) -> Response<Body> {
         let allow =
-            course.target.as_ref().filter(|_| denied.rejection == Rejection::MethodUnknown).map(|target| {
-                self.routes.methods_at(target).map(http::Method::as_str).collect::<Vec<_>>().join(", ")
-            });
+            course.record.target.as_ref().filter(|_| denied.rejection == Rejection::MethodUnknown).map(
+                |target| {
+                    self.routes.methods_at(target).map(http::Method::as_str).collect::<Vec<_>>().join(", ")
+                },
+            );
         let policy = course.route.and_then(Route::policy);
         let refusal = Refusal {
             rejection: denied.rejection,
@@ -274,7 +295,7 @@ impl Gateway {
             allow: allow.unwrap_or_default(),
             claim_lifetime: self.proofs.claim_lifetime(policy.map_or(NonceRule::None, |policy| policy.nonce)),
         };
-        respond::refusal(&refusal, &course.request_id)
+        respond::refusal(&refusal, &course.record.request_id)
     }
 }
 

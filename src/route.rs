@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::config::{Access, Config, Forward, Onward, PathMatch, RouteMatch, Segment};
+use crate::config::{Access, Config, Forward, Onward, PathMatch, RouteMatch, Segment, Streams};
 use crate::cors::CrossOrigin;
 use crate::verify::policy::Policy;
 use crate::verify::rejection::Rejection;
@@ -27,6 +27,8 @@ pub struct Route {
     pub forward: Forward,
     /// Where it goes on to.
     pub onward: Onward,
+    /// How long, and what beyond one answer.
+    pub streams: Streams,
 }
 
 /// What a route demands of its callers.
@@ -92,6 +94,7 @@ impl Routes {
                 upstream: route.upstream,
                 forward: route.forward,
                 onward: route.onward,
+                streams: route.streams,
             })
             .collect();
         routes.sort_by(|a, b| {
@@ -275,6 +278,7 @@ mod tests {
             upstream: 0,
             forward,
             onward: Onward::default(),
+            streams: Streams::default(),
         }
     }
 

@@ -4,11 +4,13 @@
 //! above hyper sees requests and responses end, and the loop in `connection` asks which limit is running. All of
 //! them run in one or a few tasks of the same connection, so the atomics are there for the compiler and never contended.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::tunnel::Tunnel;
 
 /// Which time limit is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,22 @@ pub(super) enum Phase {
     Busy,
 }
 
+/// What became of a request to switch protocols (RFC 9110 §7.8): the reader below hyper must know how to take the bytes behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Switch {
+    /// None was made.
+    Unasked,
+    /// It is being answered. What comes meanwhile is nobody's yet.
+    Asked,
+    /// The same, and something has come.
+    AskedAndSpoke,
+    /// The answer is an ordinary one.
+    Declined,
+    /// The answer is 101: what comes is no HTTP.
+    Switched,
+}
+
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Activity {
@@ -29,6 +47,10 @@ pub(super) struct Activity {
     unflushed: AtomicBool,
     in_head: AtomicBool,
     broken: AtomicBool,
+    /// A [`Switch`].
+    switch: AtomicU8,
+    /// Locked twice in a connection that becomes one, and never otherwise.
+    tunnel: Mutex<Option<Box<Tunnel>>>,
     closing: AtomicBool,
     /// Nanoseconds since `opened` at which the present idle time began.
     idle_since: AtomicU64,
@@ -45,6 +67,8 @@ impl Activity {
             unflushed: AtomicBool::new(false),
             in_head: AtomicBool::new(false),
             broken: AtomicBool::new(false),
+            switch: AtomicU8::new(Switch::Unasked as u8),
+            tunnel: Mutex::new(None),
             closing: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
@@ -86,6 +110,33 @@ impl Activity {
     /// Whether [`Activity::broke`] was called.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
+    }
+
+    /// How far the present request has come with a switch of protocols.
+    pub(super) fn switch(&self) -> Switch {
+        match self.switch.load(Ordering::Relaxed) {
+            1 => Switch::Asked,
+            2 => Switch::AskedAndSpoke,
+            3 => Switch::Declined,
+            4 => Switch::Switched,
+            _ => Switch::Unasked,
+        }
+    }
+
+    /// Notes a step of it.
+    pub(super) fn switches(&self, step: Switch) {
+        self.switch.store(step as u8, Ordering::Relaxed);
+    }
+
+    /// The answer to a request to switch protocols is 101, and this is what comes behind it.
+    pub(super) fn switches_to(&self, tunnel: Tunnel) {
+        self.switches(Switch::Switched);
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tunnel));
+    }
+
+    /// What comes behind the last answer, if that was a 101. To be asked when hyper is done.
+    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The connection is to end: the next answer says that it is the last.

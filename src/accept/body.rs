@@ -1,8 +1,11 @@
-//! A caller's body as it streams by: bounded in size, ended when it stalls, and without trailers.
+//! A caller's body as it streams by: bounded in size, and ended when it stalls or trickles.
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -18,7 +21,7 @@ pub enum BodyFault {
     /// More than `limits.body_bytes`.
     #[error("the body is larger than allowed")]
     TooLarge,
-    /// No byte for `limits.idle_timeout`, while one was waited for.
+    /// No byte for the idle timeout while one was waited for, or fewer than `limits.least_rate` in a second.
     #[error("the body stalled")]
     Stalled,
     /// The caller went away, or broke the framing (RFC 9112 §7.1, RFC 9113 §8.1.1).
@@ -49,14 +52,34 @@ pub struct CallerBody {
     allowance: u64,
     patience: Patience,
     fault: Option<BodyFault>,
+    received: Received,
+}
+
+/// How much of a body has been read, for whoever writes about it. A request without a body has nothing to count and costs no allocation.
+#[derive(Clone, Debug, Default)]
+pub struct Received(Option<Arc<AtomicU64>>);
+
+impl Received {
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, |bytes| bytes.load(Ordering::Relaxed))
+    }
+
+    fn add(&self, bytes: usize) {
+        if let Some(sum) = &self.0 {
+            sum.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 impl CallerBody {
-    pub(super) const fn new(incoming: Incoming, limits: &Limits) -> Self {
+    pub(super) fn new(incoming: Incoming, limits: &Limits) -> Self {
+        let received = Received((!incoming.is_end_stream()).then(Arc::default));
         Self {
+            received,
             incoming,
             allowance: limits.body_bytes,
-            patience: Patience::new(limits.idle_timeout),
+            patience: Patience::with_rate(limits.idle_timeout, limits.least_rate),
             fault: None,
         }
     }
@@ -74,6 +97,20 @@ impl CallerBody {
         match self.incoming.size_hint().exact() {
             Some(length) if length > self.allowance => Err(Rejection::BodyTooLarge),
             length => Ok(length),
+        }
+    }
+
+    /// How much of it has been read: now, and whenever this is asked again.
+    pub fn received(&self) -> Received {
+        self.received.clone()
+    }
+
+    /// Says that the route is one of conversations, where silence for `idle_timeout` is in order. Without a declared length nothing says that
+    /// the body has an end it could be on time for, so the least rate does not hold then.
+    pub fn may_be_silent_for(&mut self, idle_timeout: Duration) {
+        match self.incoming.size_hint().exact() {
+            Some(_) => self.patience.limit_to(idle_timeout),
+            None => self.patience.relax(idle_timeout),
         }
     }
 
@@ -95,25 +132,28 @@ impl Body for CallerBody {
         if let Some(fault) = self.fault {
             return self.fail(fault);
         }
-        loop {
-            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Pending if self.patience.poll_exhausted(cx).is_ready() => {
-                    return self.fail(BodyFault::Stalled);
-                }
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Err(_))) => return self.fail(BodyFault::Broken),
-                Poll::Ready(Some(Ok(frame))) => frame,
-            };
-            self.patience.restore();
-            // R-L-01: trailers are dropped, so no field gets past the rules for headers by coming late.
-            let Ok(data) = frame.into_data() else { continue };
-            let Some(allowance) = self.allowance.checked_sub(data.len() as u64) else {
-                return self.fail(BodyFault::TooLarge);
-            };
-            self.allowance = allowance;
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending if self.patience.poll_exhausted(cx).is_ready() => {
+                return self.fail(BodyFault::Stalled);
+            }
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(_))) => return self.fail(BodyFault::Broken),
+            Poll::Ready(Some(Ok(frame))) => frame,
+        };
+        // Trailers end a body. What may stand in them is for the forwarding side to say, as it is for headers.
+        let Some(data) = frame.data_ref() else { return Poll::Ready(Some(Ok(frame))) };
+        let (length, is_last) = (data.len(), self.incoming.is_end_stream());
+        let Some(allowance) = self.allowance.checked_sub(length as u64) else {
+            return self.fail(BodyFault::TooLarge);
+        };
+        self.allowance = allowance;
+        self.received.add(length);
+        // A body that is whole is late at most.
+        if self.patience.came(length).is_err() && !is_last {
+            return self.fail(BodyFault::Stalled);
         }
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {

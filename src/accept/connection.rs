@@ -11,9 +11,9 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,17 +24,17 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activity::{Activity, InFlight, Phase};
+use super::activity::{Activity, InFlight, Phase, Switch};
 use super::answer::{Answer, Streams};
 use super::body::CallerBody;
 use super::certificate::ClientCertificate;
 use super::door::Taken;
 use super::frames::Frames;
-use super::framing::Framing;
+use super::framing::{Framing, Rest};
 use super::peer::Peer;
 use super::refusal::Refusal;
 use super::stall::Stall;
-use super::{Handler, Listening, Transport};
+use super::{Handler, Listening, Reply, Transport};
 use crate::clock::Lapse;
 use crate::config::Limits;
 use crate::verify::digest::Digest;
@@ -108,7 +108,7 @@ pub(super) async fn serve<H: Handler>(
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
     }
-    let socket = Stall::new(socket, limits.idle_timeout);
+    let socket = Stall::new(socket, limits.idle_timeout, limits.least_rate);
     let name = Arc::clone(&listener.name);
     let plain = Session { peer, server_name: None, certificate: None, tls: false, listener: name };
     let Transport::Tls(tls) = &listener.transport else {
@@ -188,7 +188,12 @@ where
         .max_buf_size(ending.limits.header_bytes.saturating_mul(2).max(LEAST_BUFFER))
         .serve_connection(TokioIo::new(framing), service);
     let ended = ending.drive(&mut connection, http1::Connection::graceful_shutdown, &activity).await;
-    let (stream, refusal) = connection.into_parts().io.into_inner().into_parts();
+    let Rest { stream, refusal, unjudged } = connection.into_parts().io.into_inner().into_rest();
+    if ended == Ended::Finished
+        && let Some(tunnel) = activity.take_tunnel()
+    {
+        return tunnel.run(stream, unjudged, &ending).await;
+    }
     let refusal = match ended {
         Ended::Finished => refusal,
         // Before the first request hyper calls the end that a refusal makes an error.
@@ -241,6 +246,12 @@ pub(super) async fn http2<S, H>(
 }
 
 impl Ending {
+    /// Comes when `grace` is over.
+    pub(super) async fn overdue(&self) {
+        self.stop.cancelled().await;
+        sleep(self.grace.get()).await;
+    }
+
     /// Waits for `stop`, and until a connection that came at `since` has had its time to speak.
     async fn has_waited(&self, since: Instant) {
         self.stop.cancelled().await;
@@ -333,12 +344,29 @@ fn service<H: Handler>(
         // hyper keeps room for this beside every connection, and an idle one should not hold what a request in flight needs.
         Box::pin(async move {
             let is_http1 = request.version() < Version::HTTP_2;
+            // The same requests behind which `framing` judges nothing.
+            let asks_to_switch = request.version() == Version::HTTP_11
+                && request.headers().contains_key(UPGRADE)
+                && request.body().is_end_stream();
             let request = request.map(|incoming| CallerBody::new(incoming, &limits));
-            let mut response = handler.handle(request, session).await;
-            if is_http1 && (activity.is_broken() || activity.is_closing()) {
-                // RFC 9112 §9.6: nothing more is read, so the caller is told not to send more.
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
+            let reply = handler.handle(request, session).await;
+            let spoke_early = asks_to_switch && activity.switch() == Switch::AskedAndSpoke;
+            let response = match reply {
+                Reply::Switch(response, tunnel) => {
+                    activity.switches_to(tunnel);
+                    response
+                }
+                Reply::Answer(mut response) => {
+                    if asks_to_switch {
+                        activity.switches(Switch::Declined);
+                    }
+                    if is_http1 && (activity.is_broken() || activity.is_closing() || spoke_early) {
+                        // RFC 9112 §9.6: nothing more is read, so the caller is told not to send more.
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    response
+                }
+            };
             Ok(response.map(|body| Answer::new(body, in_flight)))
         })
     })

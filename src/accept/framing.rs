@@ -6,6 +6,10 @@
 //! After a head that is refused nothing more is read. hyper is told of the end of the stream as soon as the answers to earlier
 //! requests have left, and `connection` then writes the refusal. Inside a body it is too late for that: the body fails, and whatever
 //! is being sent upstream fails with it.
+//!
+//! Behind a request to switch protocols nothing is judged until it is answered. A 101 makes what came meanwhile the first bytes of the other
+//! protocol. Any other answer leaves them without a meaning that both sides must agree on: read as HTTP they could be requests that whoever
+//! fed the caller its other-protocol data wrote into it (RFC 9931 §4), so they are thrown away and the connection ends behind the answer.
 
 use std::io;
 use std::pin::Pin;
@@ -15,10 +19,13 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::activity::Activity;
+use super::activity::{Activity, Switch};
 use super::chunked::{Checked, ChunkReader};
 use super::head::{Body, HeadReader};
 use super::refusal::Refusal;
+
+/// The most bytes that are taken in behind a request to switch protocols before it is answered. The rest waits in the system's buffer.
+const MOST_EARLY: usize = 16 * 1024;
 
 /// A stream whose reading side yields only well-framed HTTP/1 requests.
 #[derive(Debug)]
@@ -38,14 +45,25 @@ impl<S> Framing<S> {
         Self { inner, activity, reader, held: BytesMut::new(), ready: 0 }
     }
 
-    /// The stream, and the refusal that is due on it: only when nothing else is being written.
-    pub(super) fn into_parts(self) -> (S, Option<Refusal>) {
+    /// What is left when hyper is done with it.
+    pub(super) fn into_rest(self) -> Rest<S> {
         let refusal = match self.reader.verdict {
             Some(Verdict::Told(refusal)) => Some(refusal),
-            Some(Verdict::Refused(_) | Verdict::Broken) | None => None,
+            Some(Verdict::Refused(_) | Verdict::Early | Verdict::Broken) | None => None,
         };
-        (self.inner, refusal)
+        Rest { stream: self.inner, refusal, unjudged: self.held }
     }
+}
+
+/// A stream that carries no more requests.
+#[derive(Debug)]
+pub(super) struct Rest<S> {
+    /// The stream.
+    pub(super) stream: S,
+    /// The refusal that is due on it: only when nothing else is being written.
+    pub(super) refusal: Option<Refusal>,
+    /// What came and was never judged. After a 101 these are the first bytes of the other protocol.
+    pub(super) unjudged: BytesMut,
 }
 
 /// The requests of one connection, told apart.
@@ -62,6 +80,8 @@ enum Part {
     Head(HeadReader),
     Length(u64),
     Chunks(ChunkReader),
+    /// Nothing, before the request to switch protocols is answered.
+    Switching,
 }
 
 /// Why nothing more is read.
@@ -71,6 +91,8 @@ enum Verdict {
     Refused(Refusal),
     /// The same, and hyper knows that there is nothing more to read: the refusal can be written.
     Told(Refusal),
+    /// Something came behind a request to switch protocols, which was then declined.
+    Early,
     /// A body broke its framing.
     Broken,
 }
@@ -87,6 +109,10 @@ impl RequestReader {
                         activity.request_began();
                         judged += head.length;
                         self.part = match head.body {
+                            Body::None if head.upgrade => {
+                                activity.switches(Switch::Asked);
+                                Part::Switching
+                            }
                             Body::None => Part::Head(HeadReader::default()),
                             Body::Length(length) => Part::Length(length),
                             Body::Chunked => Part::Chunks(ChunkReader::new()),
@@ -95,6 +121,10 @@ impl RequestReader {
                     Ok(None) => break,
                     Err(refusal) => self.verdict = Some(Verdict::Refused(refusal)),
                 },
+                Part::Switching => {
+                    activity.switches(Switch::AskedAndSpoke);
+                    break;
+                }
                 Part::Length(left) => {
                     let taken = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                     judged += taken;
@@ -119,6 +149,14 @@ impl RequestReader {
         }
         judged
     }
+
+    /// Goes on after a request to switch protocols was answered with something else. `early`: bytes had come before.
+    fn resume(&mut self, early: bool) {
+        self.part = Part::Head(HeadReader::default());
+        if early {
+            self.verdict = Some(Verdict::Early);
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
@@ -132,9 +170,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
                 me.ready -= passed;
                 return Poll::Ready(Ok(()));
             }
+            if matches!(me.reader.part, Part::Switching) {
+                match me.activity.switch() {
+                    Switch::Asked | Switch::AskedAndSpoke | Switch::Switched => {
+                        if me.held.len() >= MOST_EARLY {
+                            return Poll::Pending;
+                        }
+                    }
+                    Switch::Unasked | Switch::Declined => me.reader.resume(!me.held.is_empty()),
+                }
+            }
             match me.reader.verdict {
                 // The end of the stream would make hyper drop the requests it is still answering.
-                Some(Verdict::Refused(_)) if me.activity.is_busy() => return Poll::Pending,
+                Some(Verdict::Refused(_) | Verdict::Early) if me.activity.is_busy() => return Poll::Pending,
+                Some(Verdict::Early) => return Poll::Ready(Ok(())),
                 Some(Verdict::Refused(refusal) | Verdict::Told(refusal)) => {
                     me.reader.verdict = Some(Verdict::Told(refusal));
                     return Poll::Ready(Ok(()));
@@ -189,7 +238,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framing<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
         self.activity.flushed();
-        if matches!(self.reader.verdict, Some(Verdict::Refused(_))) && !self.activity.is_busy() {
+        if matches!(self.reader.verdict, Some(Verdict::Refused(_) | Verdict::Early))
+            && !self.activity.is_busy()
+        {
             // hyper waits for a read that will not come: have it ask again, and hear of the end.
             cx.waker().wake_by_ref();
         }

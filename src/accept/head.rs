@@ -5,12 +5,26 @@
 //! caller's body becomes another caller's request, behind every check of ours. So the head is judged here, in place, before hyper
 //! sees a byte of it, and what is doubtful is refused rather than repaired (R-L-06). Values are not understood here, only their form.
 
+use http::HeaderMap;
 use memchr::memchr;
 
 use super::refusal::Refusal;
+use crate::verify::rejection::Rejection;
 
 /// More fields than this and the request is refused, however short they are.
 pub(super) const MOST_FIELDS: usize = 100;
+
+/// Judges the number of fields in a head that HTTP/2 carried, where no [`HeadReader`] has counted them.
+///
+/// # Errors
+/// [`Rejection::FieldsTooMany`]
+pub fn judge_number(headers: &HeaderMap) -> Result<(), Rejection> {
+    if headers.len() > MOST_FIELDS { Err(Rejection::FieldsTooMany) } else { Ok(()) }
+}
+
+/// The longest body that can be declared. Readers that count in 63 bits disagree with others about anything longer, and hyper about the
+/// last of 64 bits.
+const LONGEST_BODY: u64 = i64::MAX as u64;
 
 /// `http::Uri` counts in sixteen bits; a longer target would be refused further up without our wording.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
@@ -33,6 +47,8 @@ pub(super) struct Head {
     pub(super) length: usize,
     /// What follows.
     pub(super) body: Body,
+    /// It asks for another protocol behind it (RFC 9110 §7.8).
+    pub(super) upgrade: bool,
 }
 
 /// What has been read of a head. Lines are judged once each, when they are complete, so that a head that arrives a
@@ -48,6 +64,7 @@ pub(super) struct HeadReader {
     hosts: usize,
     content_length: Option<u64>,
     chunked: bool,
+    upgrade: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +98,9 @@ impl HeadReader {
                 Version::Unknown if line.is_empty() => self.version = Version::AfterEmptyLine,
                 Version::Unknown | Version::AfterEmptyLine => self.version = request_line(line)?,
                 Version::Http10 | Version::Http11 if line.is_empty() => {
-                    return self.body().map(|body| Some(Head { length: end + 1, body }));
+                    // RFC 9110 §7.8: in HTTP/1.0 the field means nothing.
+                    let upgrade = self.upgrade && self.version == Version::Http11;
+                    return self.body().map(|body| Some(Head { length: end + 1, body, upgrade }));
                 }
                 Version::Http10 | Version::Http11 => self.field(line)?,
             }
@@ -109,6 +128,8 @@ impl HeadReader {
                 return Err(Refusal::FramingAmbiguous);
             }
             self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
         }
         Ok(())
     }
@@ -191,6 +212,7 @@ fn decimal(value: &[u8]) -> Result<u64, Refusal> {
     value
         .iter()
         .try_fold(0_u64, |number, digit| number.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
+        .filter(|number| *number <= LONGEST_BODY)
         .ok_or(Refusal::FramingAmbiguous)
 }
 

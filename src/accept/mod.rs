@@ -4,7 +4,8 @@
 //! what was asked for and by whom; nothing here looks at credentials. Nothing here knows the gateway either: it is a handler.
 //!
 //! Every wait has an end. Handshake: `handshake_timeout`. A head, from its first byte: `header_timeout`. No request: `idle_timeout`, a
-//! silent new connection included. A body without a byte, a response that is not read: `idle_timeout`. After the stop signal: `grace`.
+//! silent new connection included. A body without a byte, a response that is not read: `idle_timeout`. A body that trickles, or is
+//! read in sips: `least_rate`. After the stop signal: `grace`.
 
 mod activity;
 mod answer;
@@ -17,7 +18,7 @@ pub mod door;
 mod forwarded;
 mod frames;
 mod framing;
-mod head;
+pub mod head;
 mod listening;
 pub mod peer;
 mod proxy_protocol;
@@ -29,6 +30,7 @@ mod slots;
 mod stall;
 pub mod target;
 pub mod tls;
+pub mod tunnel;
 mod xfcc;
 
 #[cfg(test)]
@@ -55,6 +57,7 @@ use self::connection::{LINGER, Session};
 use self::door::TurnedAway;
 use self::peer::Peer;
 use self::refusal::Refusal;
+use self::tunnel::Tunnel;
 use crate::clock::Lapse;
 
 pub use self::listening::Listening;
@@ -63,6 +66,24 @@ use self::listening::Transport;
 /// The first and the longest pause after the system refused to give us a connection.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How a request is answered.
+#[derive(Debug)]
+pub enum Reply<B> {
+    /// In HTTP.
+    Answer(Response<B>),
+    /// With 101, and behind it another protocol (RFC 9110 §7.8). Only for an HTTP/1.1 request that asked for one and has no body.
+    Switch(Response<B>, Tunnel),
+}
+
+impl<B> Reply<B> {
+    /// The headers of the answer, whichever it is.
+    pub fn headers_mut(&mut self) -> &mut http::HeaderMap {
+        match self {
+            Reply::Answer(response) | Reply::Switch(response, _) => response.headers_mut(),
+        }
+    }
+}
 
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -74,7 +95,7 @@ pub trait Handler: Send + Sync + 'static {
         &self,
         request: Request<CallerBody>,
         session: Arc<Session>,
-    ) -> impl Future<Output = Response<Self::Body>> + Send;
+    ) -> impl Future<Output = Reply<Self::Body>> + Send;
 
     /// Hears of what was refused without being a request: for the log and the metrics. The answer is already chosen.
     fn refused(&self, refusal: Refusal, session: &Session) {

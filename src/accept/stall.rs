@@ -1,4 +1,5 @@
-//! A peer that stops reading: a write that makes no progress for `idle_timeout` ends the connection.
+//! A peer that stops reading, or reads in sips: a write that makes no progress for `idle_timeout`, or less than `least_rate` while we wait
+//! for it, ends the connection.
 //!
 //! This sits between the socket and TLS, where every byte that leaves is seen. Above TLS a slow reader looks like a stuck one,
 //! since a whole buffer of records counts as one write.
@@ -20,12 +21,22 @@ pub(super) struct Stall<S> {
 }
 
 impl<S> Stall<S> {
-    /// Watches over the writes to `inner`.
-    pub(super) const fn new(inner: S, limit: Duration) -> Self {
-        Self { inner, patience: Patience::new(limit) }
+    /// Watches over the writes to `inner`. `least_rate` is in bytes a second.
+    pub(super) const fn new(inner: S, limit: Duration, least_rate: u64) -> Self {
+        Self { inner, patience: Patience::with_rate(limit, least_rate) }
     }
 
-    /// Passes a write's outcome on, unless it has been pending for too long.
+    /// Passes a write's outcome on, unless it has been pending for too long, or has been too often for too little.
+    fn watch_write(
+        &mut self,
+        outcome: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(Ok(taken)) = outcome else { return self.watch(outcome, cx) };
+        Poll::Ready(self.patience.came(taken).map(|()| taken).map_err(|_| io::ErrorKind::TimedOut.into()))
+    }
+
+    /// The same, for what moves no bytes.
     fn watch<T>(&mut self, outcome: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.patience.restore();
@@ -48,7 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stall<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.watch(outcome, cx)
+        self.watch_write(outcome, cx)
     }
 
     fn poll_write_vectored(
@@ -57,7 +68,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.watch(outcome, cx)
+        self.watch_write(outcome, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -60,6 +60,30 @@ fn routes_and_what_they_rely_on() {
                 "headers }",
                 "a public route knows no identity",
             ),
+            (
+                "public: true ",
+                "public: true\n    forward: { end_at_expiry: true } ",
+                "true } ",
+                "a public route has no token that could expire",
+            ),
+            (
+                "identity: headers ",
+                "identity: headers\n      upgrade: [websocket, H2C] ",
+                "H2C",
+                "`H2C` would carry requests past the gateway",
+            ),
+            (
+                "identity: headers ",
+                "identity: headers\n      upgrade: [\"web socket\"] ",
+                "\"web socket",
+                "`web socket` is no protocol",
+            ),
+            (
+                "{ path: /healthz }",
+                "{ path: /healthz, methods: [PUT] }\n    forward: { upgrade: [WebSocket] }",
+                "[WebSocket] }",
+                "a WebSocket begins with GET",
+            ),
             ("# nonce_lifetime: 5m", "nonce_lifetime: 5m", "5m", "no route asks for a nonce"),
             (
                 "# nonce_keys: { file: /run/secrets/nonce-keys }",
@@ -103,6 +127,16 @@ fn routes_and_what_they_rely_on() {
                 "there is no client certificate to report",
             ),
         ],
+    );
+    let over_http2 = EXAMPLE.replace("    servers: [", "    protocol: http2\n    servers: [");
+    judge(
+        &over_http2,
+        &[(
+            "identity: headers ",
+            "identity: headers\n      upgrade: [websocket] ",
+            "[websocket] ",
+            "an HTTP/2 upstream switches to no other protocol",
+        )],
     );
     // The reference grows with every setting, so the line is looked for rather than written down.
     let taken = r#"match: { path: "/accounts/{id}" }"#;

@@ -15,7 +15,7 @@ use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
 use super::table::settings;
 use super::upstream_file::Upstream;
-use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
+use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text, UpgradeToken};
 use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, Reported, Watching};
 use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Host, ProxyProtocol};
 use crate::verify::algorithm::Algorithm;
@@ -273,6 +273,12 @@ settings! {
         rewrite: Rewrite => optional;
         /// what it is told of the caller and the request, in headers
         report: List<Reported> => default "[x-forwarded, x-request-id]";
+        /// the protocols that a connection may switch to, such as `websocket`
+        upgrade: List<UpgradeToken> => default "[]";
+        /// how long a body, or both sides of an upgraded connection, may be silent; left out, `limits.idle_timeout`
+        idle_timeout: Millis<10, DAY> => optional;
+        /// whether what is still streaming ends when the token does
+        end_at_expiry: bool => default "false";
     }
 }
 
@@ -341,6 +347,8 @@ settings! {
         header_timeout: Millis<10, HOUR> => default "10s";
         /// of a connection without a request, or a body without a byte
         idle_timeout: Millis<10, HOUR> => default "60s";
+        /// bytes in a second that whoever sends a body or reads an answer must manage, over 20s of waiting for it
+        least_rate: Bytes<1, MIB> => default "500";
     }
 }
 

@@ -219,5 +219,6 @@ fn limits(written: &file::Limits, complaints: &mut Complaints) -> Limits {
         handshake_timeout: written.handshake_timeout.0,
         header_timeout: written.header_timeout.0,
         idle_timeout: written.idle_timeout.0,
+        least_rate: written.least_rate.0,
     }
 }

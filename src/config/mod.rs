@@ -21,6 +21,7 @@ mod pattern;
 mod places;
 mod proofs;
 mod route;
+mod streams;
 mod table;
 mod toml;
 mod upstream;
@@ -68,6 +69,7 @@ pub use listener::{
 };
 pub use load::{Reading, load, read, read_files};
 pub use onward::{Host, Onward, Rewrite};
+pub use streams::Streams;
 pub use upstream::{Check, Health, Protocol, Server, Upstream};
 
 /// The whole configuration.
@@ -196,10 +198,12 @@ pub struct Route {
     pub upstream: usize,
     /// `require`, or `public: true`
     pub access: Access,
-    /// `forward`
+    /// `forward`: what the upstream gets
     pub forward: Forward,
     /// `forward.host` and `forward.rewrite`
     pub onward: Onward,
+    /// `forward`: how long, and what beyond one answer
+    pub streams: Streams,
     /// `cors`; `None`: the gateway has no part in it
     pub cors: Option<Cors>,
 }
@@ -342,4 +346,6 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// `idle_timeout`: a connection without a request, or a body without a byte; default 60 s
     pub idle_timeout: Duration,
+    /// `least_rate`: bytes in a second, of a body and of an answer that is read; default 500
+    pub least_rate: u64,
 }

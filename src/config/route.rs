@@ -10,6 +10,7 @@ use super::either;
 use super::file;
 use super::onward;
 use super::pattern::{self, Allowed};
+use super::streams;
 use super::upstream_file::Upstream;
 use super::values::Text;
 use super::words::{Credentials, Identity, Reported};
@@ -52,6 +53,7 @@ pub(super) fn routes(
             complaints.add_with(name.span, message, "names tell routes apart in logs and metrics");
         }
         judge_access(route, around, complaints);
+        let streams = streams::streams(route, around, complaints);
         let upstream = upstream_of(route, around, complaints);
         let cors = route.cors.as_ref().map(|written| cors::cors(written, complaints));
         let Some(written_match) = &route.matches else { continue };
@@ -70,6 +72,7 @@ pub(super) fn routes(
                 report: report(&route.forward.report, around, complaints),
             },
             onward,
+            streams,
             cors: cors.flatten(),
         });
     }

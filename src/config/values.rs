@@ -156,6 +156,34 @@ impl FromText for Name {
     }
 }
 
+/// A protocol that a connection may be switched to (RFC 9110 §7.8), in lower case: names are compared so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UpgradeToken(pub(super) String);
+
+impl FromText for UpgradeToken {
+    const ANY_WORD: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let name = text.to_ascii_lowercase();
+        let is_token = |part: &str| part.parse::<http::Method>().is_ok();
+        let (first, version) = name.split_once('/').unwrap_or((&name, "1"));
+        if !is_token(first) || !is_token(version) {
+            return Err(Wrong::new(
+                "is no protocol",
+                "a name as in the `Upgrade` header, such as `websocket`",
+            ));
+        }
+        // What is asked for in there would be verified by nobody.
+        if matches!(first, "h2c" | "h2" | "h3" | "http" | "https" | "tls") {
+            return Err(Wrong::new(
+                "would carry requests past the gateway",
+                "name a protocol that is not HTTP, such as `websocket`",
+            ));
+        }
+        Ok(Self(name))
+    }
+}
+
 /// A file's path, relative to the directory of the configuration file.
 #[derive(Clone, Debug)]
 pub(super) struct FilePath(pub(super) String);

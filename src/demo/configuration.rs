@@ -13,7 +13,7 @@ use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
     ForwardedHeader, Health, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, Onward,
     PathMatch, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, Server,
-    ServerCertificate, TlsSettings, Upstream, Watch,
+    ServerCertificate, Streams, TlsSettings, Upstream, Watch,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
 use crate::verify::credential::CredentialLimits;
@@ -109,6 +109,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
             handshake_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            least_rate: 500,
         },
         reload: Watch::None,
         shutdown_delay: Duration::ZERO,
@@ -159,5 +160,6 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
         },
         onward: Onward::default(),
         cors: None,
+        streams: Streams::default(),
     }
 }

@@ -1,4 +1,4 @@
-//! An upstream's answer on its way to the caller: ended when it stalls, and without trailers.
+//! An upstream's answer on its way to the caller: ended when it stalls, with trailers for those who read them.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::fault::Fault;
 use super::link::Lease;
+use super::trailers::{self, TooMany};
 use crate::patience::Patience;
 
 /// The body of an answer. It ends with [`Fault::TimedOut`] when the upstream sends nothing for `limits.idle_timeout` while the caller waits for
@@ -18,15 +19,33 @@ use crate::patience::Patience;
 pub struct Download {
     incoming: Incoming,
     patience: Patience,
+    /// Whether the caller reads trailers.
+    trailers_wanted: bool,
     /// The connection it comes on, until it is over.
     lease: Option<Lease>,
 }
 
 impl Download {
     pub(super) fn new(incoming: Incoming, idle_timeout: Duration, lease: Lease) -> Self {
-        let mut download = Self { incoming, patience: Patience::new(idle_timeout), lease: Some(lease) };
+        let mut download = Self::of_switch(incoming, idle_timeout, lease);
         download.end_if_over();
         download
+    }
+
+    /// What a switch of protocols is answered with. It has no body, and the connection is not over before this is dropped.
+    pub(super) const fn of_switch(incoming: Incoming, idle_timeout: Duration, lease: Lease) -> Self {
+        let patience = Patience::new(idle_timeout);
+        Self { incoming, patience, trailers_wanted: false, lease: Some(lease) }
+    }
+
+    /// Another idle time than the upstream's.
+    pub(super) const fn may_be_silent_for(&mut self, idle_timeout: Duration) {
+        self.patience.limit_to(idle_timeout);
+    }
+
+    /// Passes trailers on.
+    pub(super) const fn with_trailers(&mut self) {
+        self.trailers_wanted = true;
     }
 
     /// Gives the connection back once the answer was read to its end. Whoever writes an answer of a known length does not ask for what
@@ -72,10 +91,18 @@ impl Body for Download {
                 Poll::Ready(Some(Ok(frame))) => frame,
             };
             self.patience.restore();
-            // RFC 9110 §6.5.1: what may not stand in the head could come behind the body, a second `DPoP-Nonce` for one. Nobody
-            // asked for trailers, since `TE` is never passed on.
-            if frame.is_data() {
-                return Poll::Ready(Some(Ok(frame)));
+            let trailers = match frame.into_trailers() {
+                Ok(trailers) => trailers,
+                Err(data) => return Poll::Ready(Some(Ok(data))),
+            };
+            // Nothing comes behind them, and nobody may ask.
+            self.end();
+            if self.trailers_wanted {
+                match trailers::filter(trailers) {
+                    Ok(None) => {}
+                    Ok(Some(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                    Err(TooMany) => return Poll::Ready(Some(Err(Fault::Broken))),
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
 use tracing::warn;
@@ -112,7 +112,9 @@ where
             let failed = match self.attempt(endpoint, request, wanted, &progress).await {
                 Ok((response, mut lease)) => {
                     lease.keep(place);
-                    return Ok(response.map(|body| Download::new(body, self.settings.idle_timeout, lease)));
+                    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                    let download = if switches { Download::of_switch } else { Download::new };
+                    return Ok(response.map(|body| download(body, self.settings.idle_timeout, lease)));
                 }
                 Err(failed) => failed,
             };

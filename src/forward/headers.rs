@@ -13,7 +13,7 @@ use http_body::Body;
 use super::fault::Fault;
 use super::report::{self, Origin, REQUEST_ID};
 use super::{Pass, identity};
-use crate::config::Forward;
+use crate::config::{Forward, Protocol};
 use crate::verify::credential::DPOP;
 use crate::verify::nonce::DPOP_NONCE;
 use crate::verify::request::Target;
@@ -139,6 +139,18 @@ pub(super) fn frame(headers: &mut HeaderMap, body: &impl Body) {
     }
 }
 
+/// Passes on that the caller reads trailers (RFC 9110 §10.1.4); the rest of its `TE` was for the hop behind us. To be called when everything else is settled.
+pub(super) fn want_trailers(headers: &mut HeaderMap, protocol: Protocol) {
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    match protocol {
+        // RFC 9113 §8.2.2: there is no `Connection` there, and `trailers` is all that `TE` may say.
+        Protocol::Http2 => {}
+        Protocol::Http1 => {
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
+    }
+}
+
 /// Rewrites an answer's headers for the caller.
 pub(super) fn for_caller(headers: &mut HeaderMap, pass: &Pass, forward: Forward, request_id: &HeaderValue) {
     if headers.contains_key(TRANSFER_ENCODING) {
@@ -211,6 +223,11 @@ fn remove_what_callers_may_not_say(headers: &mut HeaderMap) {
     for name in refused {
         headers.remove(name);
     }
+}
+
+/// Whether only the gateway says this to an upstream, or nobody. In a head most of these are set anew; behind a body they have no place.
+pub(super) fn is_never_the_callers(name: &str) -> bool {
+    is_refused(name) || HANDLED.iter().any(|handled| handled.as_str() == name)
 }
 
 /// Whether a caller may not say this. Names arrive in lower case.

@@ -20,7 +20,9 @@ mod pool;
 mod report;
 mod retry;
 mod server;
+mod trailers;
 mod trouble;
+mod upgrade;
 mod upload;
 mod upstream;
 mod uri;
@@ -31,6 +33,7 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::TRAILER;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 
@@ -43,6 +46,8 @@ pub use download::Download;
 pub use fault::Fault;
 pub use names::Resolver;
 pub use report::Origin as CallerOrigin;
+use upgrade::Asked;
+pub use upgrade::Switched;
 pub use upstream::Numbers;
 use upstream::Upstream;
 
@@ -54,6 +59,15 @@ pub enum Pass {
     Bound(Permit),
     /// A public route.
     Public(PublicRoute),
+}
+
+/// What an upstream says to a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// An answer in HTTP.
+    Http(Response<Download>),
+    /// 101: what comes next is the protocol that the caller asked for and its route allows.
+    Switched(Response<()>, Switched),
 }
 
 /// Every upstream, with its connections. `B` is the body of a caller's request.
@@ -92,7 +106,8 @@ where
         self.0.iter().map(|upstream| upstream.numbers())
     }
 
-    /// Sends a request to the route's upstream and returns the head of its answer; the bodies stream both ways.
+    /// Sends a request to the route's upstream and returns the head of its answer; the bodies stream both ways, as does what comes behind
+    /// a switch of protocols.
     ///
     /// The request's headers are rewritten first: see `headers` for what goes and what comes. What is forwarded is
     /// `target`, the very path that was authorised, unless the route rewrites it for the upstream. `origin` is what the upstream may be told of the caller.
@@ -107,8 +122,10 @@ where
         origin: CallerOrigin<'_>,
         request: Request<B>,
         request_id: &HeaderValue,
-    ) -> Result<Response<Download>, Fault> {
+    ) -> Result<Answer, Fault> {
         let (mut parts, body) = request.into_parts();
+        let trailers_wanted = trailers::are_wanted(&parts.headers);
+        let asked = Asked::of(&parts, !body.is_end_stream(), &route.streams.upgrade);
         headers::for_upstream(
             &mut parts.headers,
             parts.version,
@@ -120,16 +137,40 @@ where
         )?;
         headers::frame(&mut parts.headers, &body);
         let upstream = self.0.get(route.upstream).ok_or(Fault::Unreachable)?;
+        if let Some(asked) = &asked {
+            asked.ask(&mut parts.headers);
+        } else if trailers_wanted {
+            headers::want_trailers(&mut parts.headers, upstream.settings.protocol);
+        }
         let Onward { host, rewrite } = &route.onward;
         parts.uri = uri::for_upstream(parts.uri, target, rewrite.as_ref()).ok_or(Fault::Unreachable)?;
         parts.version = Version::HTTP_11;
         let mut response = upstream.exchange(parts, body, host).await?;
-        // RFC 9110 §15.2.2: it answers an Upgrade, and none is ever passed on. Handed to the caller, it would end the connection without
-        // an answer, or be taken for a tunnel (T-PXY-08).
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Fault::Broken);
-        }
+        let granted = match (asked, response.status()) {
+            (Some(asked), StatusCode::SWITCHING_PROTOCOLS) if asked.is_granted_by(response.headers()) => {
+                Some(asked)
+            }
+            // RFC 9110 §15.2.2: it answers nothing that was asked. Handed to the caller, it would be taken for a tunnel (T-PXY-08).
+            (_, StatusCode::SWITCHING_PROTOCOLS) => return Err(Fault::Broken),
+            _ => None,
+        };
+        let announced = if trailers_wanted { trailers::announced(response.headers()) } else { None };
         headers::for_caller(response.headers_mut(), &pass, route.forward, request_id);
-        Ok(response)
+        if let Some(announced) = announced {
+            response.headers_mut().insert(TRAILER, announced);
+        }
+        if trailers_wanted {
+            response.body_mut().with_trailers();
+        }
+        if let Some(idle_timeout) = route.streams.idle_timeout {
+            response.body_mut().may_be_silent_for(idle_timeout);
+        }
+        match granted {
+            None => Ok(Answer::Http(response)),
+            Some(asked) => {
+                let (head, switched) = Switched::behind(response, asked).await?;
+                Ok(Answer::Switched(head, switched))
+            }
+        }
     }
 }

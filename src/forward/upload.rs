@@ -1,4 +1,4 @@
-//! A caller's body on its way to the upstream: it notes that it moves, and why it broke off.
+//! A caller's body on its way to the upstream: it notes that it moves, and why it broke off. Its trailers say what trailers may.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::fault::Fault;
+use super::trailers::{self, TooMany};
 
 /// What the two ends of an upload share.
 #[derive(Debug, Default)]
@@ -74,21 +75,29 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = self.get_mut();
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        match Pin::new(body).poll_frame(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(frame)) => {
-                let frame = frame.map_err(Into::into);
-                if let Some(shared) = &this.shared {
-                    shared.moved.store(true, Ordering::Relaxed);
-                    if let Err(fault) = &frame {
-                        // The first reason counts; a second one cannot come, since the client stops reading.
-                        let _ = shared.fault.set(*fault);
-                    }
-                }
-                Poll::Ready(Some(frame))
+        let frame = match Pin::new(body).poll_frame(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(frame)) => frame.map_err(Into::into),
+        };
+        // They end the body, so where nothing is left of them, nothing comes. HTTP/1.1 upstreams get none: they are not announced (RFC 9110 §6.6.2).
+        let frame = match frame.map(Frame::into_trailers) {
+            Ok(Err(data)) => Ok(data),
+            Ok(Ok(trailers)) => match trailers::filter(trailers) {
+                Ok(None) => return Poll::Ready(None),
+                Ok(Some(trailers)) => Ok(Frame::trailers(trailers)),
+                Err(TooMany) => Err(Fault::BodyBroken),
+            },
+            Err(fault) => Err(fault),
+        };
+        if let Some(shared) = &this.shared {
+            shared.moved.store(true, Ordering::Relaxed);
+            if let Err(fault) = &frame {
+                // The first reason counts; a second one cannot come, since the client stops reading.
+                let _ = shared.fault.set(*fault);
             }
         }
+        Poll::Ready(Some(frame))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,15 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
+use http::Request;
 
-use super::{Course, Gateway, NoRequest};
-use crate::accept::Handler;
+use super::record::Record;
+use super::{Gateway, Journey, NoRequest};
 use crate::accept::body::CallerBody;
 use crate::accept::connection::Session;
 use crate::accept::door::TurnedAway;
 use crate::accept::peer::Peer;
-use crate::respond::Body;
+use crate::accept::{Handler, Reply};
 
 /// Answers each request by the gateway that is there when its head is complete, and by that one alone: a request that was routed by one
 /// configuration and judged by the policy of another would be judged by none.
@@ -36,19 +36,19 @@ impl Current {
 }
 
 impl Handler for Current {
-    type Body = Body;
+    type Body = Journey;
 
     fn handle(
         &self,
         request: Request<CallerBody>,
         session: Arc<Session>,
-    ) -> impl Future<Output = Response<Body>> + Send {
+    ) -> impl Future<Output = Reply<Journey>> + Send {
         let gateway = self.get();
         async move { gateway.answer(request, session).await }
     }
 
     fn refused(&self, refusal: NoRequest, session: &Session) {
-        Course::never_began(&self.get(), refusal, session.peer.ip());
+        Record::never_began(&self.get(), refusal, session.peer.ip());
     }
 
     fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {

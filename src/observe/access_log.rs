@@ -25,7 +25,8 @@ pub struct Entry<'e> {
     pub request_id: &'e str,
     /// `forwarded`, `refused`, `answered` when the gateway itself had the answer, `failed` when the upstream could not answer, or `abandoned` when the caller went away.
     pub decision: Decision,
-    /// The label of the rejection or fault.
+    /// The label of the rejection or fault. With `forwarded`, why the answer broke off before its end: a fault, `caller_left`, `token_expired`;
+    /// for an upgraded connection `stream_idle` and `drained` as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// The status the caller got.
@@ -59,9 +60,19 @@ pub struct Entry<'e> {
     /// Milliseconds until the verdict.
     #[serde(serialize_with = "milliseconds")]
     pub verify_ms: Duration,
-    /// Milliseconds until the head of the answer.
+    /// Milliseconds until the head of the upstream's answer; absent when there was none.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_milliseconds")]
+    pub head_ms: Option<Duration>,
+    /// Milliseconds until the end of the answer, or of the upgraded connection.
     #[serde(serialize_with = "milliseconds")]
     pub total_ms: Duration,
+    /// Bytes of the request's body that were read; of an upgraded connection, those that the upstream took. Absent without an answer
+    /// of the upstream's, as is the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_bytes: Option<u64>,
+    /// Bytes of the answer's body that were passed on; of an upgraded connection, those that the caller took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_bytes: Option<u64>,
 }
 
 /// How a request ended.
@@ -100,6 +111,13 @@ fn thumbprint<S: Serializer, Of>(digest: &Option<Digest<Of>>, serializer: S) -> 
 
 fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((duration.as_secs_f64() * 1e6).round() / 1e3)
+}
+
+fn maybe_milliseconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => milliseconds(duration, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// The way to the log. Cheap to clone.
@@ -174,7 +192,10 @@ mod tests {
             jkt: None,
             certificate: None,
             verify_ms: Duration::from_micros(1500),
+            head_ms: None,
             total_ms: Duration::from_nanos(2_000_100),
+            request_bytes: None,
+            response_bytes: None,
         };
         assert_eq!(
             serde_json::to_string(&entry).expect("serialises"),

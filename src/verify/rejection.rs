@@ -97,6 +97,8 @@ rejections! {
     ClientCertInvalid: 400 None "client_cert_invalid" "The proxy in front sent a client certificate that cannot be read: one RFC 9440 byte sequence, or one XFCC element, as configured.";
     /// What a trusted proxy says of address, host or scheme is malformed or repeated.
     ForwardedInvalid: 400 None "forwarded_invalid" "The proxy in front sent a malformed or repeated X-Forwarded or Forwarded field.";
+    /// More than 100 fields, in HTTP/2; in HTTP/1 such a head is refused before it is a request.
+    FieldsTooMany: 431 None "header_too_many_fields" "Send fewer header fields; 100 are read.";
     /// The body is declared larger than `limits.body_bytes`.
     BodyTooLarge: 413 None "body_too_large" "Send a smaller body.";
 
@@ -233,7 +235,7 @@ mod tests {
         for rejection in Rejection::ALL {
             assert!(labels.insert(rejection.label()), "{} twice", rejection.label());
             let expected: &[u16] = match rejection.code() {
-                Code::None => &[400, 403, 404, 405, 413, 421, 429, 501, 503],
+                Code::None => &[400, 403, 404, 405, 413, 421, 429, 431, 501, 503],
                 Code::InvalidRequest => &[400],
                 Code::Bare | Code::InvalidToken | Code::InvalidDpopProof | Code::UseDpopNonce => &[401],
                 Code::InsufficientScope => &[403],

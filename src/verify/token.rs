@@ -205,6 +205,11 @@ impl VerifiedToken {
         Ok(self.clone())
     }
 
+    /// From when on it is refused as expired: `exp`, and as much later as its issuer's clock may differ from ours.
+    pub fn good_until(&self) -> UnixTime {
+        self.claims.expires.plus(self.leeway)
+    }
+
     /// `iss`
     pub fn issuer(&self) -> &str {
         &self.claims.issuer

@@ -335,6 +335,30 @@ async fn long_lists_of_fields_are_refused() {
         assert!(heard.is_err() || heard.is_ok_and(|heard| heard.status == 431), "{lines} of {length}");
         assert!(house.seen().is_empty());
     }
+    // Pseudo-fields are not counted.
+    for (lines, status, reason) in [(100, 401, "credentials_missing"), (101, 431, "header_too_many_fields")] {
+        let mut scene = Scene::right(&house);
+        scene.credentials = Some(Vec::new());
+        scene.headers = (0..lines).map(|at| (format!("x-{at}"), "y".to_owned())).collect();
+        let client = house.connect_h2(None).await;
+        let answer = client.exchange(scene.request_with(&[])).await.expect("an answer");
+        assert_eq!((answer.status, answer.reason().as_str()), (status, reason));
+        assert!(house.seen().is_empty());
+    }
+    // A length that no body has, nor a counter of 63 bits.
+    for length in
+        ["9223372036854775807", "9223372036854775808", "18446744073709551615", "18446744073709551616"]
+    {
+        let mut scene = Scene::at(&house, "/public");
+        scene.headers = vec![("content-length".to_owned(), length.to_owned())];
+        let mut sender = connect(&house, HOST, None).await;
+        let heard = exchange(&mut sender, request(&scene, &house, Frames::default())).await;
+        assert!(
+            heard.is_err() || heard.is_ok_and(|heard| heard.status == 413 || heard.status == 400),
+            "{length}"
+        );
+        assert!(house.seen().is_empty());
+    }
     let scene = Scene::at(&house, "/public");
     assert_eq!(play(&house, &scene).await.status, StatusCode::OK);
 }

@@ -58,7 +58,9 @@ async fn heads() {
 async fn bodies() {
     let more = "limits: { body_bytes: 1000 }\n";
     let house = limited(more).await;
-    for (length, status) in [(1000, 200), (1001, 413), (1_u64 << 62, 413)] {
+    for (length, status) in
+        [(1000_u64, 200), (1001, 413), ((1 << 63) - 1, 413), (1 << 63, 400), (u64::MAX, 400)]
+    {
         let mut scene = Scene::right(&house);
         scene.using("POST");
         scene.headers = vec![("content-length".into(), length.to_string())];

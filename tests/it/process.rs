@@ -86,6 +86,13 @@ impl Process {
         String::from_utf8(self.stderr.lock().expect("no one panicked").clone()).expect("UTF-8")
     }
 
+    /// The most memory that it has had at once, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
         let command = format!("kill -{name} {}", self.child.id());

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::house::{House, OTHER_HOST, Plan};
 use crate::scene::{Scene, thumbprint};
+use crate::wire::Answer;
 
 /// What is broken, what is heard, and how to break it.
 type Row = (&'static str, Rejection, fn(&mut Scene, &House));
@@ -135,6 +136,11 @@ async fn hear(house: &House, (what, expected, break_it): &Row, heard: &mut HashS
     let mut scene = Scene::right(house);
     break_it(&mut scene, house);
     let answer = scene.send(house).await;
+    judge(house, what, *expected, &answer);
+    heard.insert(*expected);
+}
+
+fn judge(house: &House, what: &str, expected: Rejection, answer: &Answer) {
     assert_eq!(
         (answer.reason().as_str(), answer.status),
         (expected.label(), expected.status()),
@@ -146,7 +152,6 @@ async fn hear(house: &House, (what, expected, break_it): &Row, heard: &mut HashS
     let challenged = expected.status() == 401 || expected.code().error().is_some();
     assert_eq!(!answer.all("www-authenticate").is_empty(), challenged, "{what}: {answer:?}");
     assert!(house.seen().is_empty(), "{what}: something reached the upstream");
-    heard.insert(*expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,6 +172,13 @@ async fn every_refusal_is_heard() {
     assert_eq!(scene.send_bytes(&usual, &bytes).await.reason(), ProofReplayed.label());
     assert!(usual.seen().is_empty());
     heard.insert(ProofReplayed);
+
+    // In HTTP/1 so many fields are no request at all.
+    let mut scene = Scene::right(&usual);
+    scene.headers = (0..101).map(|at| (format!("x-{at}"), String::new())).collect();
+    let answer = usual.connect_h2(None).await.exchange(scene.request_with(&[])).await.expect("an answer");
+    judge(&usual, "too many fields", FieldsTooMany, &answer);
+    heard.insert(FieldsTooMany);
 
     in_other_houses(&mut heard).await;
     let silent: Vec<&Rejection> =

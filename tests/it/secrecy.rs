@@ -279,6 +279,7 @@ fn judge(line: &Value, told: &Told) {
         assert!(line[name].as_f64().is_some_and(|time| (0.0..60_000.0).contains(&time)), "{name} in {line}");
     }
     assert!(line["verify_ms"].as_f64() <= line["total_ms"].as_f64(), "{line}");
+    assert_eq!(line["decision"] == "forwarded", line["head_ms"].is_number(), "{line}");
     let known = [
         "method",
         "host",
@@ -291,7 +292,17 @@ fn judge(line: &Value, told: &Told) {
         "verify_ms",
         "total_ms",
     ];
-    let optional = ["reason", "route", "client", "binding", "jkt", "x5t#S256"];
+    let optional = [
+        "reason",
+        "route",
+        "client",
+        "binding",
+        "jkt",
+        "x5t#S256",
+        "head_ms",
+        "request_bytes",
+        "response_bytes",
+    ];
     for name in line.as_object().expect("an object").keys() {
         assert!(known.contains(&name.as_str()) || optional.contains(&name.as_str()), "{name} in {line}");
     }

@@ -62,6 +62,8 @@ const REFUSED: &[(&str, &[u8])] = &[
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 1 1\r\n\r\na"),
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n"),
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\na"),
+    ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\na"),
+    ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\na"),
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
     ("400", b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
@@ -303,7 +305,7 @@ fn a_head_says_what_follows() {
         ("transfer-encoding: CHUNKED \r\n", Body::Chunked),
     ] {
         let text = format!("GET / HTTP/1.1\r\n{host}{fields}\r\n");
-        assert_eq!(read(&text), Ok(Some(Head { length: text.len(), body })), "{fields}");
+        assert_eq!(read(&text), Ok(Some(Head { length: text.len(), body, upgrade: false })), "{fields}");
         assert_eq!(read(&text[..text.len() - 1]), Ok(None), "{fields}");
     }
     assert_eq!(read("GET / HTTP/1.1\r\n\r\n"), Err(Refusal::HostInvalid));

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::super::refusal::Refusal;
 use super::{Answers, exchange, limits, pipe, plaintext, rest, start, until};
 use crate::accept::body::BodyFault;
+use crate::config::Limits;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -94,7 +95,7 @@ async fn a_long_answer_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_stalls_fails_after_idle_timeout() {
     let answers = Answers::new();
-    let (mut caller, _served) = pipe(limits(), &answers, 1024);
+    let (mut caller, _served) = pipe(Limits { least_rate: 0, ..limits() }, &answers, 1024);
     caller.write_all(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n").await.expect("open");
     // A byte now and then is no stall.
     for _ in 0..3 {
@@ -105,6 +106,34 @@ async fn a_body_that_stalls_fails_after_idle_timeout() {
     assert!(until(&mut caller, "Stalled").await.starts_with("HTTP/1.1 200 OK"));
     assert!(took(since, 60), "{:?}", since.elapsed());
     assert_eq!(answers.seen().faults, [BodyFault::Stalled]);
+}
+
+/// T-PXY-18: a byte every 59 s keeps up with every limit on silence.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_fails_however_steady() {
+    for framing in ["Content-Length: 400\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"] {
+        let answers = Answers::new();
+        let (mut caller, _served) = pipe(limits(), &answers, 1024);
+        caller
+            .write_all(format!("POST /body HTTP/1.1\r\nHost: a\r\n{framing}").as_bytes())
+            .await
+            .expect("open");
+        let since = Instant::now();
+        while answers.seen().faults.is_empty() {
+            sleep(Duration::from_secs(3)).await;
+            let byte: &[u8] = if framing.starts_with('C') { b"x" } else { b"1\r\nx\r\n" };
+            // The other side may have had enough.
+            let _ = caller.write_all(byte).await;
+        }
+        assert_eq!(answers.seen().faults, [BodyFault::Stalled]);
+        assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
+    }
+    // The end of a body may be late, as long as it is not too late.
+    let (mut caller, _served) = pipe(limits(), &Answers::new(), 1024);
+    caller.write_all(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx").await.expect("open");
+    sleep(Duration::from_secs(50)).await;
+    caller.write_all(b"y").await.expect("open");
+    assert!(until(&mut caller, "read 2").await.starts_with("HTTP/1.1 200 OK"));
 }
 
 #[tokio::test(start_paused = true)]

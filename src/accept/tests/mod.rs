@@ -9,6 +9,7 @@ mod limits;
 mod peer;
 mod target;
 mod tls;
+mod tunnel;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,7 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::sync::oneshot::Receiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +32,8 @@ use super::peer::Peer;
 use super::refusal::Refusal;
 use super::room::Room;
 use super::stall::Stall;
-use super::{Handler, Listening};
+use super::tunnel::{Ended, Tunnel};
+use super::{Handler, Listening, Reply};
 use crate::clock::Lapse;
 use crate::config::{ClientCertificateHeader, ForwardedHeader, Limits, Listener, ListenerTls, ProxyProtocol};
 use crate::verify::credential::CredentialLimits;
@@ -47,6 +50,7 @@ pub(super) fn limits() -> Limits {
         handshake_timeout: Duration::from_secs(5),
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
+        least_rate: 500,
     }
 }
 
@@ -83,16 +87,18 @@ struct Seen {
     dropped: usize,
 }
 
-/// Answers by path: `/hang` when it is released, `/body` after its body with the length or the fault, `/declared` with what its length
+/// Answers by path: `/switch` with 101 when it is released, `/hang` when it is released, `/body` after its body with the length or the fault, `/declared` with what its length
 /// is said to be, `/big` with a megabyte that is made as it is read, anything else with its own name and what the session is.
 struct Answers {
     seen: Mutex<Seen>,
     release: Semaphore,
+    /// What stands behind the last 101, and word of the tunnel's end.
+    upstream: Mutex<Option<(DuplexStream, Receiver<Ended>)>>,
 }
 
 impl Answers {
     fn new() -> Arc<Self> {
-        Arc::new(Self { seen: Mutex::default(), release: Semaphore::new(0) })
+        Arc::new(Self { seen: Mutex::default(), release: Semaphore::new(0), upstream: Mutex::new(None) })
     }
 
     fn seen(&self) -> Seen {
@@ -111,25 +117,48 @@ impl Drop for Unfinished<'_> {
     }
 }
 
+impl Answers {
+    /// A 101, and the near end of a tunnel's other side for the test.
+    fn switched(&self) -> Reply<<Self as Handler>::Body> {
+        let (near, far) = tokio::io::duplex(1024);
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let tunnel = Tunnel {
+            upstream: Box::new(far),
+            idle_timeout: Some(Duration::from_secs(300)),
+            deadline: None,
+            ended: Box::new(move |how| {
+                let _ = end.send(how);
+            }),
+        };
+        *self.upstream.lock().expect("no test panics with this lock") = Some((near, ended));
+        let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
+        let response =
+            Response::builder().status(101).header("connection", "upgrade").header("upgrade", "echo");
+        Reply::Switch(response.body(body).expect("a response"), tunnel)
+    }
+}
+
 impl Handler for Answers {
     type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyFault>;
 
-    async fn handle(&self, request: Request<CallerBody>, session: Arc<Session>) -> Response<Self::Body> {
+    async fn handle(&self, request: Request<CallerBody>, session: Arc<Session>) -> Reply<Self::Body> {
         let mut unfinished = Unfinished(self, false);
         let line = format!("{} {}", request.method(), request.uri().path());
         self.seen.lock().expect("no test panics with this lock").requests.push(line);
         let whole =
             |text: String| Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
         let body = match request.uri().path() {
+            "/switch" => {
+                self.release.acquire().await.expect("open").forget();
+                unfinished.1 = true;
+                return self.switched();
+            }
             "/hang" => {
                 self.release.acquire().await.expect("open").forget();
                 whole("released".to_owned())
             }
             "/body" => match request.into_body().collect().await {
-                Ok(collected) => {
-                    assert!(collected.trailers().is_none(), "trailers are dropped");
-                    whole(format!("read {}", collected.to_bytes().len()))
-                }
+                Ok(collected) => whole(format!("read {}", collected.to_bytes().len())),
                 Err(fault) => {
                     self.seen.lock().expect("no test panics with this lock").faults.push(fault);
                     whole(format!("{fault:?}"))
@@ -144,7 +173,7 @@ impl Handler for Answers {
             )),
         };
         unfinished.1 = true;
-        Response::new(body)
+        Reply::Answer(Response::new(body))
     }
 
     fn refused(&self, refusal: Refusal, _: &Session) {
@@ -171,12 +200,22 @@ impl hyper::body::Body for Pieces {
 
 /// An HTTP/1 connection over a pipe that holds `room` bytes each way.
 fn pipe(limits: Limits, answers: &Arc<Answers>, room: usize) -> (DuplexStream, JoinHandle<()>) {
+    pipe_until(limits, answers, room, CancellationToken::new())
+}
+
+/// The same, with the signal to stop; the grace is 5 s.
+fn pipe_until(
+    limits: Limits,
+    answers: &Arc<Answers>,
+    room: usize,
+    stop: CancellationToken,
+) -> (DuplexStream, JoinHandle<()>) {
     let (near, far) = tokio::io::duplex(room);
     let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
     let session =
         Arc::new(Session { peer, server_name: None, certificate: None, tls: false, listener: "test".into() });
-    let ending = Ending { limits, stop: CancellationToken::new(), grace: Lapse::new(Duration::from_secs(5)) };
-    let stream = Stall::new(far, limits.idle_timeout);
+    let ending = Ending { limits, stop, grace: Lapse::new(Duration::from_secs(5)) };
+    let stream = Stall::new(far, limits.idle_timeout, limits.least_rate);
     (near, tokio::spawn(connection::http1(stream, session, Arc::clone(answers), ending)))
 }
 

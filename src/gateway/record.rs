@@ -1,0 +1,210 @@
+//! The line and the number that are left of a request.
+//!
+//! The line is written when the record is dropped: a caller that goes away in the middle takes the handler, or the answer's body, with it, and a
+//! request whose proof was spent must not be missing from the log for that.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+
+use super::{Gateway, NoRequest};
+use crate::accept::body::Received;
+use crate::accept::tunnel::{End, Ended};
+use crate::observe::access_log::{AccessLog, Decision, Entry};
+use crate::observe::metrics::Metrics;
+use crate::observe::seldom::Seldom;
+use crate::verify::digest::{Certificate, Digest, Key};
+use crate::verify::proof::Binding;
+use crate::verify::request::Target;
+use crate::verify::token::VerifiedToken;
+
+/// What is written of a request. It holds no part of a configuration, so that a stream which outlives a reload keeps nothing alive.
+pub(super) struct Record {
+    access_log: AccessLog,
+    metrics: Arc<Metrics>,
+    time: SystemTime,
+    arrived: Instant,
+    method: Method,
+    uri: Uri,
+    ending: (Decision, Option<&'static str>, u16),
+    answered: Option<Answered>,
+    /// Its name.
+    pub(super) request_id: HeaderValue,
+    /// When the verdict was in: from then on the time is the upstream's.
+    pub(super) decided: Option<Instant>,
+    /// Where it goes, once that is known.
+    pub(super) target: Option<Target>,
+    /// The name of its route, once one is found.
+    pub(super) route: Option<Arc<str>>,
+    /// The caller's address.
+    pub(super) peer: IpAddr,
+    /// What is known of the caller.
+    pub(super) holder: Holder,
+    /// How much of its body was read.
+    pub(super) received: Received,
+}
+
+/// What is known once the upstream has answered.
+struct Answered {
+    at: Instant,
+    /// What a tunnel carried up; a plain request has `received`.
+    up: Option<u64>,
+    down: u64,
+}
+
+/// What is known of the caller, filled in as it is verified.
+#[derive(Default)]
+pub(super) struct Holder {
+    client: Option<String>,
+    binding: Option<&'static str>,
+    jkt: Option<Digest<Key>>,
+    certificate: Option<Digest<Certificate>>,
+}
+
+impl Holder {
+    /// The token it presents is its issuer's.
+    pub(super) fn presents(&mut self, token: &VerifiedToken) {
+        self.client = token.client_id().map(str::to_owned);
+    }
+
+    /// It holds what the token is bound to.
+    pub(super) const fn has_proven(&mut self, binding: &Binding) {
+        self.binding = Some(binding.name());
+        self.jkt = binding.key();
+        self.certificate = binding.certificate();
+    }
+}
+
+impl Record {
+    pub(super) fn new<B>(gateway: &Gateway, request: &Request<B>, peer: IpAddr) -> Self {
+        Self {
+            access_log: gateway.access_log.clone(),
+            metrics: Arc::clone(&gateway.metrics),
+            request_id: gateway.request_ids.next(),
+            time: SystemTime::now(),
+            arrived: Instant::now(),
+            decided: None,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            // What it stays when nobody comes to say otherwise. 499 is never sent; it is what proxies write for this.
+            ending: (Decision::Abandoned, Some("caller_left"), 499),
+            answered: None,
+            target: None,
+            route: None,
+            peer,
+            holder: Holder::default(),
+            received: Received::default(),
+        }
+    }
+
+    /// How it ends.
+    pub(super) fn ends(&mut self, decision: Decision, reason: Option<&'static str>, status: StatusCode) {
+        self.ending = (decision, reason, status.as_u16());
+    }
+
+    /// The upstream has answered. Whether the caller gets the whole of it is not known: until [`Record::is_whole`] it does not.
+    pub(super) fn is_answered(&mut self, status: StatusCode) {
+        self.ends(Decision::Forwarded, Some("caller_left"), status);
+        self.answered = Some(Answered { at: Instant::now(), up: None, down: 0 });
+    }
+
+    /// So many bytes of the answer were passed on.
+    pub(super) const fn passes(&mut self, bytes: usize) {
+        if let Some(answered) = &mut self.answered {
+            answered.down += bytes as u64;
+        }
+    }
+
+    /// The answer was passed on to its end.
+    pub(super) const fn is_whole(&mut self) {
+        self.ending.1 = None;
+    }
+
+    /// The answer breaks off.
+    pub(super) const fn breaks_off(&mut self, reason: &'static str) {
+        self.ending.1 = Some(reason);
+    }
+
+    /// The upgraded connection has ended.
+    pub(super) fn has_carried(&mut self, ended: Ended) {
+        self.ending.1 = match ended.end {
+            End::Closed => None,
+            End::CallerLeft => Some("caller_left"),
+            End::UpstreamBroken => Some("upstream_broken"),
+            End::Idle => Some("stream_idle"),
+            End::Expired => Some("token_expired"),
+            End::Drained => Some("drained"),
+        };
+        if let Some(answered) = &mut self.answered {
+            (answered.up, answered.down) = (Some(ended.from_caller), ended.from_upstream);
+        }
+    }
+
+    /// Somebody who is not to be believed has named a client certificate. It is removed, whatever becomes of the request; but it is either an
+    /// attempt to be someone else or a proxy that `trusted_proxies` lacks, and both are news.
+    pub(super) fn warn_of_strange_certificate(&self) {
+        static SAID: Seldom = Seldom::new();
+        if let Some(unsaid) = SAID.due(self.arrived) {
+            let (peer, request_id) = (self.peer, self.request_id.to_str().unwrap_or_default());
+            tracing::warn!(%peer, request_id, unsaid, "a client certificate in a header, and its sender is not in trusted_proxies: removed");
+        }
+    }
+
+    /// Counts and logs what never became a request: a head that is too long, too slow, or that two readers would understand differently.
+    pub(super) fn never_began(gateway: &Gateway, refusal: NoRequest, peer: IpAddr) {
+        gateway.metrics.count(None, refusal.label());
+        gateway.access_log.write(&Entry {
+            time: SystemTime::now(),
+            request_id: "",
+            decision: Decision::Refused,
+            reason: Some(refusal.label()),
+            status: refusal.status().as_u16(),
+            route: None,
+            method: "",
+            host: None,
+            path: "",
+            peer,
+            client: None,
+            binding: None,
+            jkt: None,
+            certificate: None,
+            verify_ms: Duration::ZERO,
+            head_ms: None,
+            total_ms: Duration::ZERO,
+            request_bytes: None,
+            response_bytes: None,
+        });
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let (decision, reason, status) = self.ending;
+        let total_ms = self.arrived.elapsed();
+        self.metrics.count(self.route.as_ref(), reason.unwrap_or("forwarded"));
+        let answered = self.answered.as_ref();
+        self.access_log.write(&Entry {
+            time: self.time,
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            decision,
+            reason,
+            status,
+            route: self.route.as_deref(),
+            method: self.method.as_str(),
+            host: self.target.as_ref().map(|target| target.origin.host()),
+            path: self.target.as_ref().map_or(self.uri.path(), |target| target.path.as_str()),
+            peer: self.peer,
+            client: self.holder.client.as_deref(),
+            binding: self.holder.binding,
+            jkt: self.holder.jkt,
+            certificate: self.holder.certificate,
+            verify_ms: self.decided.map_or(total_ms, |decided| decided - self.arrived),
+            head_ms: answered.map(|answered| answered.at - self.arrived),
+            total_ms,
+            request_bytes: answered.map(|answered| answered.up.unwrap_or_else(|| self.received.bytes())),
+            response_bytes: answered.map(|answered| answered.down),
+        });
+    }
+}
