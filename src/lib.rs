@@ -33,7 +33,8 @@
 //! 4. No configuration turns off issuer, audience, expiry, signature or binding: there is no key for it; `config` refuses an issuer without audience.
 //! 5. No live replay claim is ever evicted; a full store refuses: `replay_model.rs`, `refusals.rs`.
 //! 6. Nothing a caller sent is a metric label; a token or proof is never logged: `secrecy.rs`.
-//! 7. The bytes that are authorised are the bytes that are forwarded, one [`verify::request::Target`] for routing, `htu` and upstream: `origin.rs`.
+//! 7. The bytes that are authorised are the bytes that are forwarded, one [`verify::request::Target`] for routing, `htu` and upstream: `origin.rs`. Only the operator's
+//!    `forward.rewrite` gives the upstream another path, and never the policy: `upstreams.rs`.
 //! 8. A setting that has no effect, or that nobody reads, stops the start: the tests of `config`.
 
 pub mod accept;

@@ -8,17 +8,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, USER_AGENT};
+use http::header::{ACCEPT, HOST, USER_AGENT};
 use http::uri::Scheme;
-use http::{Request, StatusCode, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::verify::jwks::NotAKeySet;
 
@@ -44,6 +47,18 @@ impl FetchUrl {
     /// Whether it is fetched over TLS.
     pub(super) fn is_https(&self) -> bool {
         self.0.scheme() == Some(&Scheme::HTTPS)
+    }
+
+    /// The host without brackets, and the port.
+    fn whereabouts(&self) -> (&str, u16) {
+        let host = self.0.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        (host, self.0.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 }))
+    }
+
+    /// The authority without a user, for `Host` (RFC 9110 §7.2).
+    fn authority(&self) -> &str {
+        let authority = self.0.authority().map_or("", |authority| authority.as_str());
+        authority.rsplit('@').next().unwrap_or_default()
     }
 
     /// The address.
@@ -89,7 +104,7 @@ pub(super) enum FetchError {
 }
 
 /// A client for one issuer, with the roots it is trusted by.
-pub(super) struct Fetcher(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
+pub(super) struct Fetcher(TlsConnector);
 
 /// Whose certificates an issuer's servers may have.
 pub(super) enum Roots {
@@ -115,29 +130,22 @@ impl Fetcher {
             Roots::System => builder.with_platform_verifier()?,
         }
         .with_no_client_auth();
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new())
-            // Minutes lie between two fetches, and a connection kept that long is one that broke meanwhile.
-            .pool_max_idle_per_host(0)
-            // One fetch is one request: the cooldown counts on it.
-            .retry_canceled_requests(false)
-            .build(connector);
-        Ok(Self(client))
+        Ok(Self(TlsConnector::from(Arc::new(tls))))
     }
 
     /// The body of a 200. Takes as long as the server takes.
+    ///
+    /// One connection for one request: minutes lie between two fetches, and the cooldown counts on a fetch being one request.
     pub(super) async fn get(&self, url: &FetchUrl) -> Result<Bytes, FetchError> {
-        let request = Request::get(url.uri())
+        let target = url.uri().path_and_query().map_or("/", |target| target.as_str());
+        let request = Request::get(target)
+            .header(HOST, url.authority())
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, concat!("holdfast/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())
             .map_err(|error| FetchError::Unreachable(error.to_string()))?;
         let response =
-            self.0.request(request).await.map_err(|error| FetchError::Unreachable(causes(&error)))?;
+            self.send(url, request).await.map_err(|error| FetchError::Unreachable(causes(&*error)))?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
@@ -147,6 +155,34 @@ impl Fetcher {
             Err(error) => Err(FetchError::Broken(causes(error.as_ref()))),
         }
     }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+impl Fetcher {
+    async fn send(
+        &self,
+        url: &FetchUrl,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let (host, port) = url.whereabouts();
+        let stream = TcpStream::connect((host, port)).await?;
+        if !url.is_https() {
+            return exchange(stream, request).await;
+        }
+        let name = ServerName::try_from(host.to_owned())?;
+        exchange(self.0.connect(name, stream).await?, request).await
+    }
+}
+
+async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends by itself when the answer's body is read or dropped; what went wrong in it reaches the reader of the body.
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?)
 }
 
 impl fmt::Debug for Fetcher {

@@ -245,3 +245,57 @@ impl Upstream {
             && *health == other.health
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::super::fixture::{Fixture, REFERENCE};
+    use super::Upstream;
+
+    fn accounts(fixture: &Fixture, text: &str) -> Upstream {
+        let config = fixture.read(text, Format::Yaml).unwrap_or_else(|complaints| panic!("{complaints}"));
+        config.upstreams[0].clone()
+    }
+
+    /// A reload keeps what means the same, and nothing else: an old CA that went on being trusted would be the worst of it.
+    #[test]
+    fn any_setting_makes_another_upstream() {
+        let fixture = Fixture::new();
+        let before = accounts(&fixture, REFERENCE);
+        assert!(before.is_same(&accounts(&fixture, REFERENCE)));
+        assert!(before.is_same(&accounts(&fixture, &REFERENCE.replace("level: info", "level: warn"))));
+        for (from, to) in [
+            ("servers: [https://accounts.internal:9443]", "servers: [https://accounts.internal]"),
+            ("protocol: http1", "protocol: http2"),
+            ("    server_name: accounts.internal\n", ""),
+            ("connect_timeout: 5s", "connect_timeout: 6s"),
+            ("response_timeout: 60s", "response_timeout: 61s"),
+            ("    idle_timeout: 60s                     # 10ms", "    idle_timeout: 61s # 10ms"),
+            ("keep_alive: 55s", "keep_alive: 54s"),
+            ("resolve: 30s", "resolve: 31s"),
+            ("retries: 1\n", "retries: 2\n"),
+            ("    connections: 1024 ", "    connections: 1025 "),
+            ("waiting: 1024", "waiting: 1025"),
+            ("failures: 5", "failures: 6"),
+            ("healthy: 2 ", "healthy: 3 "),
+        ] {
+            assert_eq!(REFERENCE.matches(from).count(), 1, "{from}");
+            assert!(!before.is_same(&accounts(&fixture, &REFERENCE.replace(from, to))), "{from}");
+        }
+        // The same file names, and other certificates in them.
+        let other = Fixture::new();
+        for files in [&["certs/upstream-ca.pem"][..], &["certs/server.pem", "certs/server.key"]] {
+            let swap = |from: &Fixture, to: &Fixture| {
+                for file in files {
+                    to.write(file, &std::fs::read(from.base().join(file)).expect("it is there"));
+                }
+            };
+            let kept = Fixture::new();
+            swap(&fixture, &kept);
+            swap(&other, &fixture);
+            assert!(!before.is_same(&accounts(&fixture, REFERENCE)), "{files:?}");
+            swap(&kept, &fixture);
+            assert!(before.is_same(&accounts(&fixture, REFERENCE)), "{files:?}");
+        }
+    }
+}

@@ -72,7 +72,7 @@ pub struct Kept<'n> {
 }
 
 impl<'n> Kept<'n> {
-    /// One number.
+    /// One number. What only grows has a name that ends in `_total`, here and below.
     pub fn one(name: &'n str, help: &'n str, value: u64) -> Self {
         Self { name, help, values: vec![(None, value)] }
     }
@@ -144,7 +144,12 @@ impl Metrics {
         // The end mark comes last in OpenMetrics; what others keep goes before it.
         let mut text = text.trim_end_matches("# EOF\n").to_owned();
         for Kept { name, help, values } in more {
-            text.push_str(&format!("# HELP holdfast_{name} {help}.\n# TYPE holdfast_{name} gauge\n"));
+            // In OpenMetrics a counter's samples are named so, and its family without it.
+            let (family, kind) = match name.strip_suffix("_total") {
+                Some(family) => (family, "counter"),
+                None => (*name, "gauge"),
+            };
+            text.push_str(&format!("# HELP holdfast_{family} {help}.\n# TYPE holdfast_{family} {kind}\n"));
             for (upstream, value) in values {
                 // A name of the configuration has no character that would have to be escaped.
                 let labels =
@@ -175,6 +180,7 @@ mod tests {
         metrics.count_refused_connection("proxy_header_half");
         let text = metrics.encode(&[
             Kept::one("replay_live", "Live claims", 3),
+            Kept::one("tries_total", "Tries", 4),
             Kept::by_upstream("up", "Up", [(Arc::from("one"), 1), (Arc::from("two"), 2)].into_iter()),
         ]);
         assert!(
@@ -186,7 +192,8 @@ mod tests {
             text.contains("holdfast_connections_refused_total{reason=\"proxy_header_half\"} 1"),
             "{text}"
         );
-        assert!(text.contains("holdfast_replay_live 3\n"), "{text}");
+        assert!(text.contains("# TYPE holdfast_replay_live gauge\nholdfast_replay_live 3\n"), "{text}");
+        assert!(text.contains("# TYPE holdfast_tries counter\nholdfast_tries_total 4\n"), "{text}");
         assert!(
             text.contains("holdfast_up{upstream=\"one\"} 1\nholdfast_up{upstream=\"two\"} 2\n"),
             "{text}"

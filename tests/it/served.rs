@@ -281,8 +281,10 @@ fn pki(spoken: Spoken) -> (Vec<(&'static str, String)>, Option<TlsAcceptor>) {
             PrivateKeyDer::Pkcs8(server_key.serialize_der().into()),
         )
         .expect("a key that belongs to it");
-    let alpn: &[u8] = if spoken == Spoken::TlsHttp2 { b"h2" } else { b"http/1.1" };
-    config.alpn_protocols = vec![alpn.to_vec()];
+    // The HTTP/1.1 server chooses no protocol at all, as older ones do.
+    if spoken == Spoken::TlsHttp2 {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
     let files =
         vec![("ca.pem", ca.pem()), ("shown.pem", shown.pem()), ("shown.key", shown_key.serialize_pem())];
     (files, Some(TlsAcceptor::from(Arc::new(config))))
