@@ -117,9 +117,13 @@ async fn flood(house: &House, bytes: &[u8]) {
                 while at % 2 == 0 && matches!(reading.read(&mut buffer).await, Ok(1..)) {}
                 std::future::pending::<()>().await;
             };
+            let writes = async {
+                // Until the gateway has had enough, or takes no more; and then it holds on, or what it asked for would go with it.
+                let _ = tokio::time::timeout(Duration::from_secs(3), writing.write_all(&bytes)).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            };
             tokio::select! {
-                // Until the gateway has had enough, or takes no more.
-                _ = tokio::time::timeout(Duration::from_secs(3), writing.write_all(&bytes)) => {}
+                () = writes => {}
                 () = reads => {}
             }
         });
@@ -143,7 +147,8 @@ async fn memory_and_work_are_bounded() {
         let sent = bytes.len() * CONNECTIONS / 1024;
         let before = last;
         flood(&house, &bytes).await;
-        last = process.peak_memory();
+        // The kernel counts in batches, so a peak can seem to sink a little.
+        last = process.peak_memory().max(before);
         let reached = house.seen().len();
         report
             .push_str(&format!("{what}: sent {sent} KiB, {} KiB more, {reached} requests\n", last - before));
@@ -245,7 +250,7 @@ async fn answers_that_nobody_reads() {
         }
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let more = process.peak_memory() - before;
+    let more = process.peak_memory().saturating_sub(before);
     println!("answers that nobody reads: 1600 MiB, {more} KiB more");
     assert!(more < 4 * 100 * 256, "{more} KiB");
 }
@@ -264,7 +269,7 @@ async fn connections_that_get_nowhere() {
         let _ = stream.write_all(&[&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 300]].concat()).await;
         kept.push(stream);
     }
-    let half_open = process.peak_memory() - before;
+    let half_open = process.peak_memory().saturating_sub(before);
     let mut heads = Vec::new();
     for _ in 0..100 {
         let mut client = house.connect(HOST, None).await;
@@ -274,7 +279,7 @@ async fn connections_that_get_nowhere() {
     }
     let honest = house.connect(HOST, None).await.exchange(&Scene::right(&house).bytes(&house)).await;
     assert_eq!(honest.expect("an answer").status, 200);
-    let half_heads = process.peak_memory() - before - half_open;
+    let half_heads = process.peak_memory().saturating_sub(before + half_open);
     println!("{MANY} half handshakes: {half_open} KiB; 100 half heads of 32 KiB: {half_heads} KiB");
     assert!(half_open < (MANY * 32) as u64, "{half_open} KiB");
     assert!(half_heads < 100 * 256, "{half_heads} KiB");
