@@ -330,7 +330,8 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, refusal: Option
             stream.write_all(refusal.answer(SystemTime::now()).as_bytes()).await?;
         }
         stream.shutdown().await?;
-        let (mut unread, mut total) = ([0; 4096], 0);
+        // Not in place, or every connection would hold it from its beginning.
+        let (mut unread, mut total) = (vec![0; 4096], 0);
         while total < LINGER_BYTES {
             match stream.read(&mut unread).await? {
                 0 => break,

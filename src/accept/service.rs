@@ -28,7 +28,8 @@ pub(super) fn service<H: Handler>(
         let in_flight = InFlight::adopt(Arc::clone(&activity));
         let (handler, session, activity) =
             (Arc::clone(&handler), Arc::clone(&session), Arc::clone(&activity));
-        async move {
+        // hyper keeps room for this beside every connection, and an idle one should not hold what a request in flight needs.
+        Box::pin(async move {
             let is_http1 = request.version() < Version::HTTP_2;
             // The same requests behind which `framing` judges nothing.
             let asks_to_switch = request.version() == Version::HTTP_11
@@ -57,7 +58,7 @@ pub(super) fn service<H: Handler>(
                 }
             };
             Ok(response.map(|body| Answer::new(body, in_flight)))
-        }
+        })
     })
 }
 
