@@ -348,6 +348,8 @@ fn service<H: Handler>(
                 && request.headers().contains_key(UPGRADE)
                 && request.body().is_end_stream();
             let request = request.map(|incoming| CallerBody::new(incoming, &limits));
+            let received = request.body().received();
+            let has_length = request.body().size_hint().exact().is_some();
             let reply = handler.handle(request, session).await;
             let spoke_early = asks_to_switch && activity.switch() == Switch::AskedAndSpoke;
             let response = match reply {
@@ -359,7 +361,10 @@ fn service<H: Handler>(
                     if asks_to_switch {
                         activity.switches(Switch::Declined);
                     }
-                    if is_http1 && (activity.is_broken() || activity.is_closing() || spoke_early) {
+                    // A rest that nobody reads: hyper reads it away if it is there already and one piece, and otherwise closes behind the
+                    // answer. A caller that was not told would lose the request that it sends next (RFC 9112 §9.3, §9.6).
+                    let unread = !received.is_whole() && (activity.is_in_body() || !has_length);
+                    if is_http1 && (activity.is_broken() || activity.is_closing() || spoke_early || unread) {
                         // RFC 9112 §9.6: nothing more is read, so the caller is told not to send more.
                         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                     }
