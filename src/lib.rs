@@ -19,7 +19,7 @@
 //! | [`forward`] | permit → upstream response | those above, not `accept` |
 //! | [`respond`] | rejection, fault or upstream response → what the caller receives | those above, not `accept` |
 //! | [`gateway`] | one request, top to bottom | all of these |
-//! | [`admin`], [`app`] | health and numbers; builds, wires, stops | all of these |
+//! | [`admin`], [`app`] | health, numbers, asking for a reload; builds, wires, replaces, stops | all of these |
 //! | [`caller`], [`demo`], [`cli`] | the other side of the protocol; the demo; the commands | all of these |
 //!
 //! # Invariants

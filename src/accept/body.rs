@@ -60,7 +60,7 @@ pub struct CallerBody {
     received: Received,
 }
 
-/// How much of a body has been read, for whoever is not the one who reads it. A request without a body has nothing to count and costs no allocation.
+/// How far a body has been read, for whoever does not read it. A request without a body has nothing to tell and costs no allocation.
 #[derive(Clone, Debug, Default)]
 pub struct Received(Option<Arc<Reading>>);
 

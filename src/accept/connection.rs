@@ -3,7 +3,6 @@
 //! hyper's own time limits are off, save its pings: its `header_read_timeout` is also its keep-alive limit, and its automatic choice of
 //! protocol waits for a silent client for ever. The protocol is what ALPN says, and on a plaintext listener HTTP/1.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,11 +10,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Request, Version};
-use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
-use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -24,17 +19,17 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activity::{Activity, InFlight, Phase, Switch};
-use super::answer::{Answer, Streams};
-use super::body::CallerBody;
+use super::activity::{Activity, Phase};
+use super::answer::Streams;
 use super::certificate::ClientCertificate;
 use super::door::Taken;
 use super::frames::Frames;
 use super::framing::{Framing, Rest};
 use super::peer::Peer;
 use super::refusal::Refusal;
+use super::service::service;
 use super::stall::Stall;
-use super::{Handler, Listening, Reply, Transport};
+use super::{Handler, Listening, Transport};
 use crate::clock::Lapse;
 use crate::config::Limits;
 use crate::verify::digest::Digest;
@@ -328,54 +323,6 @@ async fn busy(activity: &Activity) {
     poll_fn(|_| if activity.is_busy() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
-/// What hyper calls for each request. `began` counts it, where nothing below hyper has done so.
-fn service<H: Handler>(
-    handler: Arc<H>,
-    session: Arc<Session>,
-    activity: Arc<Activity>,
-    limits: Limits,
-    began: impl Fn() + Send,
-) -> impl HttpService<Incoming, ResBody = Answer<H::Body>, Error = Infallible, Future: Send> + Send {
-    hyper::service::service_fn(move |request: Request<Incoming>| {
-        began();
-        let in_flight = InFlight::adopt(Arc::clone(&activity));
-        let (handler, session, activity) =
-            (Arc::clone(&handler), Arc::clone(&session), Arc::clone(&activity));
-        async move {
-            let is_http1 = request.version() < Version::HTTP_2;
-            // The same requests behind which `framing` judges nothing.
-            let asks_to_switch = request.version() == Version::HTTP_11
-                && request.headers().contains_key(UPGRADE)
-                && request.body().is_end_stream();
-            let request = request.map(|incoming| CallerBody::new(incoming, &limits));
-            let received = request.body().received();
-            let has_length = request.body().size_hint().exact().is_some();
-            let reply = handler.handle(request, session).await;
-            let spoke_early = asks_to_switch && activity.switch() == Switch::AskedAndSpoke;
-            let response = match reply {
-                Reply::Switch(response, tunnel) => {
-                    activity.switches_to(tunnel);
-                    response
-                }
-                Reply::Answer(mut response) => {
-                    if asks_to_switch {
-                        activity.switches(Switch::Declined);
-                    }
-                    // A rest that nobody reads: hyper reads it away if it is there already and one piece, and otherwise closes behind the
-                    // answer. A caller that was not told would lose the request that it sends next (RFC 9112 §9.3, §9.6).
-                    let unread = !received.is_whole() && (activity.is_in_body() || !has_length);
-                    if is_http1 && (activity.is_broken() || activity.is_closing() || spoke_early || unread) {
-                        // RFC 9112 §9.6: nothing more is read, so the caller is told not to send more.
-                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    }
-                    response
-                }
-            };
-            Ok(response.map(|body| Answer::new(body, in_flight)))
-        }
-    })
-}
-
 /// Says the last word, if there is one, and closes. Closing with bytes unread resets the connection, which takes the last word back.
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, refusal: Option<Refusal>) {
     let last_words = async {
@@ -383,7 +330,8 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, refusal: Option
             stream.write_all(refusal.answer(SystemTime::now()).as_bytes()).await?;
         }
         stream.shutdown().await?;
-        let (mut unread, mut total) = ([0; 4096], 0);
+        // Not in place, or every connection would hold it from its beginning.
+        let (mut unread, mut total) = (vec![0; 4096], 0);
         while total < LINGER_BYTES {
             match stream.read(&mut unread).await? {
                 0 => break,

@@ -25,6 +25,7 @@ mod proxy_protocol;
 pub mod refusal;
 mod reported;
 pub mod room;
+mod service;
 pub mod site;
 mod slots;
 mod stall;

@@ -116,8 +116,7 @@ impl Reloading {
             Watch::Files { poll } => {
                 let mut ticks = interval(poll);
                 ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                // The first is at once.
-                ticks.reset();
+                // The first look is at once: what has changed since it was read, and before it was watched, would not be heard of.
                 Watched::Files { watch: FileWatch::new(&self.tried), ticks }
             }
         }

@@ -19,9 +19,9 @@ export const ownTls = (server) => `
 
 /**
  * What the gateway is told, in the operator's own words. One resource, behind one route for each way of asking for proof.
- * Behind another proxy, `publicUrl` is the proxy's, `audience` the one that tokens are for, and `listener` how the two speak.
+ * `more` has upstreams and routes of a test's own. Behind another proxy, `publicUrl` is the proxy's, `audience` the one that tokens are for, and `listener` how the two speak.
  */
-function configuration({ publicPort, adminPort, server, issuer, ca, upstream, pages, publicUrl, audience, listener }) {
+function configuration({ publicPort, adminPort, server, issuer, ca, upstream, pages, publicUrl, audience, listener, more }) {
   const cors = pages ? `cors: { origins: [${pages}], max_age: 0s }` : '';
   const url = publicUrl ?? `https://localhost:${publicPort}`;
   return `
@@ -40,6 +40,7 @@ dpop:
   algorithms: [ES256, PS256, EdDSA]
 upstreams:
   accounts: { servers: [${upstream}] }
+${more?.upstreams ?? ''}
 routes:
   - name: accounts
     match: { path_prefix: /accounts }
@@ -58,6 +59,7 @@ routes:
     upstream: accounts
     require: { binding: both, scopes: [accounts:read] }
     forward: { identity: headers }
+${more?.routes ?? ''}
 admin:
   address: 127.0.0.1:${adminPort}
 `;

@@ -15,9 +15,9 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 
 /**
  * Everything up and ready. `close` ends it all in the reverse order and removes the folder; so does a start that fails.
- * `pages` is an origin whose pages may call.
+ * `pages` is an origin whose pages may call; `more` has upstreams and routes beside the usual ones.
  */
-export async function openScene({ pages } = {}) {
+export async function openScene({ pages, more } = {}) {
   const closers = [];
   // What does not close must not keep the rest open: a server left listening would hold the test run for ever.
   const close = async () => {
@@ -45,7 +45,7 @@ export async function openScene({ pages } = {}) {
     const server = issue('localhost', 'server');
     const authority = opened(await startAuthority(server));
     const upstream = opened(await startUpstream());
-    const gateway = opened(await startGateway({ folder, server, ca, issuer: authority.issuer, upstream: upstream.url, pages }));
+    const gateway = opened(await startGateway({ folder, server, ca, issuer: authority.issuer, upstream: upstream.url, pages, more }));
 
     /** A `fetch` that trusts the run's CA and nothing else, and shows `certificate` to whoever asks. */
     const fetchWith = (certificate) => {

@@ -47,6 +47,7 @@ mod served;
 mod shutdown;
 mod signer;
 mod source;
+mod streaming;
 mod systemd;
 mod table;
 mod time;

@@ -334,3 +334,24 @@ fn a_backlog_shrinks_by_claims_alone() {
     }
     assert_eq!(store.live(), 5_500);
 }
+
+/// A longer `max_age` keeps what shorter rules have taken for as long as its proof could pass; then what was kept goes, and the store keeps no more than
+/// it says.
+#[test]
+fn claims_outlive_the_rules_they_were_taken_under() {
+    let store = store(100, 100);
+    store.judged_by(10, at(0));
+    assert_eq!(store.take(claim(1, 1, 10), at(0)), Ok(()));
+    store.judged_by(300, at(5));
+    for now in [5, 11, 100, 300] {
+        store.settle(at(now));
+        store.sweep(at(now), 100);
+        assert_eq!(store.take(claim(1, 1, 300), at(now)), Err(ClaimError::Replayed), "{now}");
+    }
+    assert_eq!(store.sweep(at(301), 100), 1);
+    // A request that is slower than that is told that nothing is known any more.
+    assert_eq!(store.take(claim(1, 1, 300), at(300)), Err(ClaimError::Past));
+    store.settle(at(10_000));
+    assert_eq!(store.take(claim(1, 2, 10_010), at(10_000)), Ok(()));
+    assert_eq!(store.sweep(at(10_011), 100), 1, "no longer than it says");
+}
