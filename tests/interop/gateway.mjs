@@ -19,7 +19,7 @@ export const ownTls = (server) => `
 
 /**
  * What the gateway is told, in the operator's own words. One resource, behind one route for each way of asking for proof.
- * `more` has upstreams and routes of a test's own. Behind another proxy, `publicUrl` is the proxy's, `audience` the one that tokens are for, and `listener` how the two speak.
+ * `more` has upstreams, routes and limits of a test's own. Behind another proxy, `publicUrl` is the proxy's, `audience` the one that tokens are for, and `listener` how the two speak.
  */
 function configuration({ publicPort, adminPort, server, issuer, ca, upstream, pages, publicUrl, audience, listener, more }) {
   const cors = pages ? `cors: { origins: [${pages}], max_age: 0s }` : '';
@@ -60,6 +60,7 @@ routes:
     require: { binding: both, scopes: [accounts:read] }
     forward: { identity: headers }
 ${more?.routes ?? ''}
+${more?.limits ?? ''}
 admin:
   address: 127.0.0.1:${adminPort}
 `;
@@ -95,6 +96,7 @@ export async function startGateway({ folder, file: name = 'gateway.yaml', port, 
   return {
     url: parts.publicUrl ?? `https://localhost:${publicPort}`,
     address: `127.0.0.1:${publicPort}`,
+    pid: child.pid,
     /** Everything that it has printed so far. */
     said: () => said,
     async close() {

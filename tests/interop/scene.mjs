@@ -15,7 +15,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 
 /**
  * Everything up and ready. `close` ends it all in the reverse order and removes the folder; so does a start that fails.
- * `pages` is an origin whose pages may call; `more` has upstreams and routes beside the usual ones.
+ * `pages` is an origin whose pages may call; `more` has upstreams and routes beside the usual ones, and limits.
  */
 export async function openScene({ pages, more } = {}) {
   const closers = [];
