@@ -348,7 +348,13 @@ fn issuers_and_upstreams() {
                 "certs/server.pem }   #",
                 "this file is not a JWK set",
             ),
-            ("certs/issuer.jwks.json", "certs/empty.jwks.json", "certs/empty", "no key in this JWK set"),
+            (
+                "certs/issuer.jwks.json",
+                "certs/empty.jwks.json",
+                "certs/empty",
+                "this JWK set cannot be used: no key",
+            ),
+            ("certs/issuer.jwks.json", "certs/unfit.jwks.json", "certs/unfit", "0 for another use, 1 unfit"),
             ("certs/issuer.jwks.json", "certs/no.jwks.json", "certs/no.jwks", "`"),
             (
                 "    # trust: { ca: certs/issuer-ca.pem }",

@@ -35,6 +35,7 @@ impl Fixture {
             br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
         fixture.write("certs/issuer.jwks.json", jwks);
         fixture.write("certs/empty.jwks.json", br#"{"keys":[]}"#);
+        fixture.write("certs/unfit.jwks.json", br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"short"}]}"#);
         let keys = [[1; 32], [2; 32]].map(|key| URL_SAFE_NO_PAD.encode(key)).join("\n");
         fixture.write("secrets/nonce-keys", format!("{keys}\n").as_bytes());
         fixture
