@@ -46,6 +46,7 @@ pub(super) struct Activity {
     requests: AtomicUsize,
     unflushed: AtomicBool,
     in_head: AtomicBool,
+    in_body: AtomicBool,
     broken: AtomicBool,
     /// A [`Switch`].
     switch: AtomicU8,
@@ -66,6 +67,7 @@ impl Activity {
             requests: AtomicUsize::new(0),
             unflushed: AtomicBool::new(false),
             in_head: AtomicBool::new(false),
+            in_body: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             switch: AtomicU8::new(Switch::Unasked as u8),
             tunnel: Mutex::new(None),
@@ -100,6 +102,16 @@ impl Activity {
             }
             self.in_head.store(partial, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the reader is now in the middle of a body: more of it is to come than hyper has been given.
+    pub(super) fn in_body(&self, partial: bool) {
+        self.in_body.store(partial, Ordering::Relaxed);
+    }
+
+    /// What [`Activity::in_body`] was last told.
+    pub(super) fn is_in_body(&self) -> bool {
+        self.in_body.load(Ordering::Relaxed)
     }
 
     /// A request's body broke the rules of its framing: nothing more can be read from this connection.

@@ -45,7 +45,7 @@ const TIME_TO_SPEAK: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// hyper does not take less for its buffers.
-pub(super) const LEAST_BUFFER: usize = 64 * 1024;
+const LEAST_BUFFER: usize = 64 * 1024;
 
 /// HTTP/2: requests at once on a connection.
 const STREAMS: u32 = 128;

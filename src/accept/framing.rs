@@ -45,6 +45,11 @@ impl<S> Framing<S> {
         Self { inner, activity, reader, held: BytesMut::new(), ready: 0 }
     }
 
+    fn note_body(&self) {
+        let in_body = matches!(self.reader.part, Part::Length(_) | Part::Chunks(_));
+        self.activity.in_body(in_body || self.ready > 0);
+    }
+
     /// What is left when hyper is done with it.
     pub(super) fn into_rest(self) -> Rest<S> {
         let refusal = match self.reader.verdict {
@@ -168,6 +173,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
                 buf.put_slice(&me.held[..passed]);
                 me.held.advance(passed);
                 me.ready -= passed;
+                me.note_body();
                 return Poll::Ready(Ok(()));
             }
             if matches!(me.reader.part, Part::Switching) {
@@ -209,6 +215,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
             }
             let in_head = matches!(me.reader.part, Part::Head(_)) && me.held.len() > me.ready;
             me.activity.in_head(in_head && me.reader.verdict.is_none());
+            me.note_body();
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
