@@ -354,7 +354,12 @@ fn issuers_and_upstreams() {
                 "certs/empty",
                 "this JWK set cannot be used: no key",
             ),
-            ("certs/issuer.jwks.json", "certs/unfit.jwks.json", "certs/unfit", "0 for another use, 1 unfit"),
+            (
+                "certs/issuer.jwks.json",
+                "certs/unfit.jwks.json",
+                "certs/unfit",
+                "this JWK set cannot be used: no key",
+            ),
             ("certs/issuer.jwks.json", "certs/no.jwks.json", "certs/no.jwks", "`"),
             (
                 "    # trust: { ca: certs/issuer-ca.pem }",

@@ -156,6 +156,8 @@ impl Surroundings<'_> {
         let content = self.file(written, written.span, complaints)?;
         match KeySet::read(&content, algorithms) {
             Ok(_) => Some(self.path(written)),
+            // What is wrong then are the algorithms, and that has been said.
+            Err(NotAKeySet::NoUsableKey(_)) if algorithms.iter().next().is_none() => Some(self.path(written)),
             Err(NotAKeySet::Malformed) => {
                 let mend = "a JSON object with an array `keys` (RFC 7517 §5), each member once";
                 complaints.add_with(written.span, "this file is not a JWK set", mend);
