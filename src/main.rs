@@ -2,6 +2,7 @@
 //! start, or the command line was not understood.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use holdfast::cli::Cli;
@@ -10,10 +11,18 @@ use holdfast::cli::Cli;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long the end of the process waits for what cannot be broken off: a name server that does not answer would keep it for many seconds more, and
+/// a second signal would change nothing.
+const LEAVING: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(cli.run()),
+        Ok(runtime) => {
+            let code = runtime.block_on(cli.run());
+            runtime.shutdown_timeout(LEAVING);
+            code
+        }
         Err(reason) => {
             eprintln!("holdfast: the runtime cannot start: {reason}");
             ExitCode::from(2)

@@ -93,7 +93,8 @@ impl Reloading {
             };
             drop(watched);
             self.source.supervisor.reloading();
-            let outcome = self.reload(trigger).await;
+            // Until everything is in hand nothing has changed, so a stop that comes meanwhile need not wait for an issuer that says nothing.
+            let Some(outcome) = stop.run_until_cancelled(self.reload(trigger)).await else { return };
             let (label, status) = match &outcome {
                 Outcome::Applied(_) => (Reloaded::Applied, "serving"),
                 Outcome::Unchanged => (Reloaded::Unchanged, "serving"),

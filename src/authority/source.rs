@@ -1,5 +1,6 @@
 //! Where an issuer's keys are: a file, an address, or wherever its metadata says.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -84,6 +85,10 @@ impl Source {
 }
 
 async fn read_file(path: &Path) -> Result<Vec<u8>, FetchError> {
+    // To open a FIFO is to wait for its writer, in a thread that nothing can end: not even the end of the process would come.
+    if !tokio::fs::metadata(path).await.map_err(FetchError::File)?.is_file() {
+        return Err(FetchError::File(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
+    }
     let file = tokio::fs::File::open(path).await.map_err(FetchError::File)?;
     let mut text = Vec::new();
     // One byte more than is allowed tells a file that is too long from one that just fits.
@@ -177,6 +182,17 @@ mod tests {
             ["http://as.example.com", "https://as.example.com?x", "https://as.example.com#x", "as", ""]
         {
             assert!(Issued::read(name).is_none(), "{name}");
+        }
+    }
+
+    /// Whoever opens a FIFO waits for its writer.
+    #[tokio::test]
+    async fn only_files_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("jwks.json");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        for path in [&*fifo, directory.path()] {
+            assert!(matches!(super::read_file(path).await, Err(super::FetchError::File(_))), "{path:?}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tracing::{Level, error, info, warn};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -56,16 +57,25 @@ pub async fn run(path: &Path) -> ExitCode {
 /// Does what signals ask for, until it has stopped.
 async fn serve(running: &Running, mut signals: Signals) {
     Supervisor::Environment.ready("serving");
+    // A signal to stop must not wait for a reload, and signals that come during one ask for one more together, however many they are.
+    let (hung_up, reloads) = (Arc::new(Notify::new()), running.reloads());
+    let asking = tokio::spawn({
+        let hung_up = Arc::clone(&hung_up);
+        async move {
+            loop {
+                hung_up.notified().await;
+                // What comes of it is logged where it is done.
+                reloads.ask(Trigger::Signal).await;
+            }
+        }
+    });
     let name = loop {
         match signals.next().await {
             Signal::Stop(name) => break name,
-            // What comes of it is logged where it is done. A signal to stop must not wait for it.
-            Signal::Reload => {
-                let reloads = running.reloads();
-                tokio::spawn(async move { reloads.ask(Trigger::Signal).await });
-            }
+            Signal::Reload => hung_up.notify_one(),
         }
     };
+    asking.abort();
     info!(signal = name, "draining; a second signal ends it at once");
     Supervisor::Environment.stopping();
     running.stop();

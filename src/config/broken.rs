@@ -348,7 +348,18 @@ fn issuers_and_upstreams() {
                 "certs/server.pem }   #",
                 "this file is not a JWK set",
             ),
-            ("certs/issuer.jwks.json", "certs/empty.jwks.json", "certs/empty", "no key in this JWK set"),
+            (
+                "certs/issuer.jwks.json",
+                "certs/empty.jwks.json",
+                "certs/empty",
+                "this JWK set cannot be used: no key",
+            ),
+            (
+                "certs/issuer.jwks.json",
+                "certs/unfit.jwks.json",
+                "certs/unfit",
+                "this JWK set cannot be used: no key",
+            ),
             ("certs/issuer.jwks.json", "certs/no.jwks.json", "certs/no.jwks", "`"),
             (
                 "    # trust: { ca: certs/issuer-ca.pem }",

@@ -31,10 +31,12 @@ impl Fixture {
         for ca in ["certs/clients-ca.pem", "certs/issuer-ca.pem", "certs/upstream-ca.pem"] {
             fixture.write(ca, server.cert.pem().as_bytes());
         }
-        let jwks =
-            br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        // For ES256 and for EdDSA, so that a configuration can leave either out.
+        let jwks = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+            {"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
         fixture.write("certs/issuer.jwks.json", jwks);
         fixture.write("certs/empty.jwks.json", br#"{"keys":[]}"#);
+        fixture.write("certs/unfit.jwks.json", br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"short"}]}"#);
         let keys = [[1; 32], [2; 32]].map(|key| URL_SAFE_NO_PAD.encode(key)).join("\n");
         fixture.write("secrets/nonce-keys", format!("{keys}\n").as_bytes());
         fixture

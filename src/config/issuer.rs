@@ -51,7 +51,8 @@ fn build(
         let message = "`keep_stale` is shorter than `refresh`: keys would be dropped between two fetches";
         complaints.add(*blamed, message);
     }
-    let keys = written.keys.as_ref().and_then(|keys| key_source(keys, surroundings, complaints));
+    let algorithms = Algorithms::new(&written.algorithms.values());
+    let keys = written.keys.as_ref().and_then(|keys| key_source(keys, &algorithms, surroundings, complaints));
     let from_file = written.keys.as_ref().is_some_and(|keys| keys.jwks_file.is_some());
     let trust = match &written.trust {
         Some(trust) if from_file => {
@@ -69,7 +70,7 @@ fn build(
         rules: TokenRules {
             issuer: written.issuer.as_ref()?.0.clone(),
             audiences: texts(&written.audiences.as_ref()?.value),
-            algorithms: Algorithms::new(&written.algorithms.values()),
+            algorithms,
             token_type: written.token_type.value,
             required_claims: texts(&written.required_claims),
             leeway: written.leeway.0,
@@ -88,6 +89,7 @@ fn texts<const LEAST: usize>(list: &List<Text, LEAST>) -> Vec<String> {
 
 fn key_source(
     written: &Setting<file::Keys>,
+    algorithms: &Algorithms,
     surroundings: Surroundings<'_>,
     complaints: &mut Complaints,
 ) -> Option<KeySource> {
@@ -107,7 +109,7 @@ fn key_source(
         return None;
     }
     match (jwks_file, jwks_url, discovery) {
-        (Some(file), _, _) => surroundings.jwks_file(file, complaints).map(KeySource::File),
+        (Some(file), _, _) => surroundings.jwks_file(file, algorithms, complaints).map(KeySource::File),
         (_, Some(url), _) => match web_url(&url.0) {
             Ok(uri) => Some(KeySource::Url(uri)),
             Err(wrong) => {

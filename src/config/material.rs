@@ -23,6 +23,8 @@ use super::file::{CaTrust, Certificate};
 use super::files::Files;
 use super::values::FilePath;
 use super::{NonceKeys, ServerCertificate};
+use crate::verify::algorithm::Algorithms;
+use crate::verify::jwks::{KeySet, NotAKeySet};
 use crate::verify::time::UnixTime;
 
 /// The largest file that is read, in bytes. A bundle of all public CAs is a quarter of this.
@@ -143,27 +145,28 @@ impl Surroundings<'_> {
         Some(Arc::new(roots))
     }
 
-    /// The path of a JWK set, after a look whether it is one. Which of its keys are usable is `authority`'s to say.
+    /// The path of a JWK set, after a look whether it has a key that verifies one of `algorithms`: a reload must not put one in force that
+    /// refuses every token.
     pub(super) fn jwks_file(
         self,
         written: &Setting<FilePath>,
+        algorithms: &Algorithms,
         complaints: &mut Complaints,
     ) -> Option<PathBuf> {
         let content = self.file(written, written.span, complaints)?;
-        let set: Option<serde_json::Value> = serde_json::from_slice(&content).ok();
-        match set.as_ref().and_then(|set| set.get("keys")).and_then(|keys| keys.as_array()) {
-            None => {
-                let mend = "a JSON object with an array `keys` (RFC 7517 §5)";
+        match KeySet::read(&content, algorithms) {
+            Ok(_) => Some(self.path(written)),
+            // What is wrong then are the algorithms, and that has been said.
+            Err(NotAKeySet::NoUsableKey(_)) if algorithms.iter().next().is_none() => Some(self.path(written)),
+            Err(NotAKeySet::Malformed) => {
+                let mend = "a JSON object with an array `keys` (RFC 7517 §5), each member once";
                 complaints.add_with(written.span, "this file is not a JWK set", mend);
                 None
             }
-            Some(keys)
-                if !keys.iter().any(|key| key.get("kty").is_some_and(serde_json::Value::is_string)) =>
-            {
-                complaints.add(written.span, "no key in this JWK set");
+            Err(reason @ (NotAKeySet::TooManyKeys | NotAKeySet::NoUsableKey(_))) => {
+                complaints.add(written.span, format!("this JWK set cannot be used: {reason}"));
                 None
             }
-            Some(_) => Some(self.path(written)),
         }
     }
 

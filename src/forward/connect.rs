@@ -30,6 +30,10 @@ use crate::config::Protocol;
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The most bytes of an answer that wait to be understood: of a head, of anything that comes in front of it (RFC 9110 §15.2), or of a body that
+/// nobody has taken yet. Each connection may hold so much, and what comes in one reading besides.
+const MOST_UNREAD: usize = 64 * 1024;
+
 /// HTTP/2's name in ALPN (RFC 9113 §3.2).
 pub(super) const H2: &[u8] = b"h2";
 /// HTTP/1.1's name in ALPN (RFC 7301 §6).
@@ -166,7 +170,10 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Fault>,
 {
-    let (sender, connection) = http1::handshake::<_, Upload<B>>(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(MOST_UNREAD)
+        .handshake::<_, Upload<B>>(TokioIo::new(stream))
+        .await?;
     // One task for the life of the connection, whatever it carries. Where an upgrade is agreed on, the task hands the stream over and ends.
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {

@@ -17,6 +17,7 @@ use super::balance;
 use super::download::Download;
 use super::endpoint::{Connected, Endpoint, Wanted};
 use super::fault::Fault;
+use super::headers;
 use super::link::Lease;
 use super::retry;
 use super::upload::{Progress, Upload};
@@ -160,13 +161,22 @@ where
         let mut answer = pin!(link.send(request));
         loop {
             let mut error = match tokio::time::timeout(self.settings.response_timeout, &mut answer).await {
+                Ok(Ok(response)) if !headers::is_coded_as_read(response.headers()) => {
+                    self.failed(
+                        endpoint,
+                        "an upstream's answer is no HTTP",
+                        &"a transfer coding nobody asked for",
+                    );
+                    return Err(Failed::Final(Fault::Broken));
+                }
                 Ok(Ok(response)) => {
                     endpoint.health.succeeded();
                     return Ok((response, lease));
                 }
                 Ok(Err(error)) => error,
-                // A long upload is no silent upstream: the time starts again with each part of the body that went out.
-                Err(_) if progress.moved() => continue,
+                // A long upload is no silent upstream: the time starts again with each part of the body that went out, and an upstream has
+                // nothing to answer while the caller keeps it waiting. Held against it, a few slow callers could have it ejected.
+                Err(_) if progress.moved() || progress.is_awaited() => continue,
                 Err(elapsed) => {
                     let Some(fault) = progress.fault() else {
                         self.failed(endpoint, "an upstream does not answer", &elapsed);

@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fault::Fault;
 
-/// The places of one upstream. With HTTP/1.1 each request in a place has a connection to itself, so this bounds the connections too: those that
-/// are idle are used before another is made.
+/// The places of one upstream. With HTTP/1.1 each request in a place has a connection to itself, so this bounds the connections to each address too:
+/// those that are idle are used before another is made.
 #[derive(Debug)]
 pub(super) struct Gate {
     places: Arc<Semaphore>,

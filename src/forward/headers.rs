@@ -64,6 +64,19 @@ const REFUSED_PREFIXES: [&str; 8] = [
     "x-amzn-mtls-",
 ];
 
+/// What belongs to one hop without being named by `Connection` (RFC 9110 §7.6.1), and that field itself.
+static HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
 /// Names that are removed or set by their one spelling; only their twins are refused with the others.
 const HANDLED: [HeaderName; 9] = [
     AUTHORIZATION,
@@ -163,12 +176,44 @@ pub(super) fn want_trailers(headers: &mut HeaderMap, protocol: Protocol) {
     }
 }
 
+/// Whether the body of an answer with these headers is what the client to the upstream makes of it: it takes `chunked` off and leaves every
+/// other coding on. With `Transfer-Encoding` gone the caller would take the coded bytes for the content. No coding but `chunked`, once, was
+/// asked for: our request has no `TE` for another (RFC 9112 §7.1, §7.4).
+pub(super) fn is_coded_as_read(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let first = lines.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    first && lines.next().is_none()
+}
+
+/// Leaves one length where an answer says the same one more than once, or with zeros in front, and none where it is no number (RFC 9110 §8.6). Only
+/// what has no body comes here with such a length.
+fn say_length_once(headers: &mut HeaderMap) {
+    let read = |member: &[u8]| {
+        let digits = std::str::from_utf8(member.trim_ascii()).ok()?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?
+    };
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lines.next() else { return };
+    // Nearly always it is one line of digits.
+    let plain = first.as_bytes().iter().all(u8::is_ascii_digit) && !first.as_bytes().starts_with(b"0");
+    if lines.next().is_none() && plain {
+        return;
+    }
+    let lines = headers.get_all(CONTENT_LENGTH).iter();
+    let mut members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(read);
+    match members.next().flatten().filter(|length| members.all(|other| other == Some(*length))) {
+        Some(length) => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+        None => drop(headers.remove(CONTENT_LENGTH)),
+    }
+}
+
 /// Rewrites an answer's headers for the caller.
 pub(super) fn for_caller(headers: &mut HeaderMap, pass: &Pass, forward: Forward, request_id: &HeaderValue) {
     if headers.contains_key(TRANSFER_ENCODING) {
         // RFC 9112 §6.3: the length beside it is not the body's, and once the other is gone the caller would believe it.
         headers.remove(CONTENT_LENGTH);
     }
+    say_length_once(headers);
     remove_hop_by_hop(headers);
     match pass {
         Pass::Public(_) => {}
@@ -215,18 +260,11 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ] {
-        headers.remove(name);
+    // Most heads have none of them, and one look at what is there costs less than a search for each.
+    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
     }
 }
 

@@ -154,6 +154,8 @@ where
             (_, StatusCode::SWITCHING_PROTOCOLS) => return Err(Fault::Broken),
             _ => None,
         };
+        // RFC 9110 §2.5: each hop says its own version. Behind an upstream's 1.0, a caller would wait for the end of a connection that goes on.
+        *response.version_mut() = Version::HTTP_11;
         let announced = if trailers_wanted { trailers::announced(response.headers()) } else { None };
         headers::for_caller(response.headers_mut(), &pass, route.forward, request_id);
         if let Some(announced) = announced {

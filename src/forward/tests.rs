@@ -257,3 +257,18 @@ async fn an_http2_server_that_refuses_a_stream_is_asked_again() {
         }
     }
 }
+
+/// The task that asks for the names waits nearly all the time, and must not be what keeps an upstream that nobody uses any more.
+#[tokio::test(start_paused = true)]
+async fn an_upstream_ends_with_its_last_holder() {
+    let names = Names::default();
+    names.point_to(&[[127, 0, 0, 1]]);
+    let settings = configured("  one: { servers: [http://app.internal:1], resolve: 1h }");
+    let upstreams = Upstreams::<Body>::new(&settings, &names.resolver(), None).expect("no TLS");
+    // It was asked once, and has waited for longer than the least time.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(names.1.load(Ordering::SeqCst), 1);
+    let kept = Arc::downgrade(&upstreams.0[0]);
+    drop(upstreams);
+    assert!(kept.upgrade().is_none());
+}

@@ -15,6 +15,8 @@ use super::trailers::{self, TooMany};
 #[derive(Debug, Default)]
 struct Shared {
     moved: AtomicBool,
+    /// The client to the upstream asked for more, and the caller has not sent it yet.
+    awaited: AtomicBool,
     fault: OnceLock<Fault>,
 }
 
@@ -58,6 +60,11 @@ impl Progress {
         self.0.as_ref().is_some_and(|shared| shared.moved.swap(false, Ordering::Relaxed))
     }
 
+    /// Whether it is the caller who keeps us waiting, and not the upstream. How long a caller may do so is the limit of its body.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| shared.awaited.load(Ordering::Relaxed))
+    }
+
     /// Why the body broke off, if it did.
     pub(super) fn fault(&self) -> Option<Fault> {
         self.0.as_ref().and_then(|shared| shared.fault.get().copied())
@@ -75,7 +82,11 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = self.get_mut();
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let frame = match Pin::new(body).poll_frame(cx) {
+        let polled = Pin::new(body).poll_frame(cx);
+        if let Some(shared) = &this.shared {
+            shared.awaited.store(polled.is_pending(), Ordering::Relaxed);
+        }
+        let frame = match polled {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Ready(Some(frame)) => frame.map_err(Into::into),

@@ -41,7 +41,7 @@ pub(super) struct Upstream<B> {
     servers: Vec<Arc<Server>>,
     endpoints: ArcSwap<Vec<Arc<Endpoint<B>>>>,
     resolver: Resolver,
-    resolve_soon: Notify,
+    resolve_soon: Arc<Notify>,
     /// Whether every name was asked for once, whatever came of it.
     resolved: watch::Sender<bool>,
     /// Ends the tasks of this upstream with it.
@@ -92,7 +92,7 @@ where
             servers,
             endpoints: ArcSwap::default(),
             resolver,
-            resolve_soon: Notify::new(),
+            resolve_soon: Arc::default(),
             resolved: watch::Sender::new(false),
             _tasks: stop.clone().drop_guard(),
         });
@@ -229,7 +229,11 @@ where
             upstream.resolved.send_replace(true);
         }
         tokio::time::sleep(RESOLVE_AT_MOST_EVERY).await;
-        let Some(upstream) = upstream.upgrade() else { return };
-        let _ = tokio::time::timeout(upstream.settings.resolve, upstream.resolve_soon.notified()).await;
+        // The wait is long, and whoever waits must not be what keeps an upstream that a reload has replaced: its checks would go on as well.
+        let (interval, soon) = {
+            let Some(upstream) = upstream.upgrade() else { return };
+            (upstream.settings.resolve, Arc::clone(&upstream.resolve_soon))
+        };
+        let _ = tokio::time::timeout(interval, soon.notified()).await;
     }
 }

@@ -72,6 +72,36 @@ async fn trouble_with_the_upstream_has_a_name() {
     }
 }
 
+/// What is said of a body's coding and length is true, or it is not said; and every answer is of our version, whatever the upstream's.
+#[tokio::test(flavor = "multi_thread")]
+async fn framing_is_ours() {
+    let chunks = "\r\n\r\n4\r\nfour\r\n0\r\n\r\n";
+    for coding in ["gzip, chunked", "chunked, gzip", "identity", "chunked\r\ntransfer-encoding: chunked", ""]
+    {
+        let answer = crate::served::leaked(format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {coding}{chunks}"));
+        let upstream = scripted::answering(answer.as_bytes()).await;
+        let house = House::built(Plan { upstream: Some(upstream), ..Plan::default() }).await;
+        let answer = Scene::right(&house).send(&house).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (502, "upstream_broken"), "{coding}");
+    }
+    for (length, said) in [
+        ("1.1 200 OK\r\ncontent-length: 4, 4", "4"),
+        ("1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 4", "4"),
+        ("1.1 200 OK\r\ncontent-length: 004", "4"),
+        ("1.0 200 OK\r\ncontent-length: 4", "4"),
+    ] {
+        let answer = crate::served::leaked(format!("HTTP/{length}\r\n\r\nfour"));
+        let upstream = scripted::answering(answer.as_bytes()).await;
+        let house = House::built(Plan { upstream: Some(upstream), ..Plan::default() }).await;
+        let mut client = house.connect(HOST, None).await;
+        client.send(&Scene::right(&house).bytes(&house)).await.expect("sent");
+        let line = client.read_until(b"\r\n").await.expect("a line");
+        assert!(line.starts_with(b"HTTP/1.1 200 "), "{length}: {}", String::from_utf8_lossy(&line));
+        let answer = Scene::right(&house).send(&house).await;
+        assert_eq!((answer.all("content-length"), answer.text().as_str()), (vec![said], "four"), "{length}");
+    }
+}
+
 /// HEAD, 204 and 304 have no body, and the connection goes on behind them.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_without_a_body() {

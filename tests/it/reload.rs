@@ -11,6 +11,7 @@ use crate::wire::Client;
 
 mod load;
 mod proofs;
+mod slow;
 mod tls;
 
 /// A house whose gateway reads its configuration again when it is asked to, and by itself only where `watch` says so.

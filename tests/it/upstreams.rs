@@ -308,6 +308,37 @@ async fn checks_turn_a_server_away_and_bring_it_back() {
     assert_eq!(get(&house, "/t").await.status, 200);
 }
 
+/// Whom a caller keeps waiting for the rest of a body is not the one who is late.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_caller_is_not_held_against_the_upstream() {
+    let served = Served::start(Spoken::Http1).await;
+    let settings = format!(
+        "servers: [http://{}], response_timeout: 50ms, health: {{ failures: 1, ejection: 1h }}",
+        served.address()
+    );
+    let house = house(&settings, "").await;
+    let mut slow = house.connect(HOST, None).await;
+    let head = format!("POST /t HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 4\r\n\r\nfo");
+    slow.send(head.as_bytes()).await.expect("sent");
+    // Several times as long as an upstream may take.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let answer = slow.exchange(b"ur").await.expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "four"));
+    let (_, numbers) = house.ask_admin("/metrics").await;
+    assert!(numbers.contains("holdfast_upstream_ejections_total{upstream=\"tested\"} 0"), "{numbers}");
+}
+
+/// What waits to be understood is bounded: no upstream makes each connection hold as much as it likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_has_a_limit() {
+    for (length, status) in [(32 * 1024, 200), (200 * 1024, 502)] {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-a: {}\r\n\r\n", "a".repeat(length));
+        let address = crate::scripted::answering(leaked(head).as_bytes()).await;
+        let house = house(&format!("servers: [http://{address}]"), "").await;
+        assert_eq!(get(&house, "/t").await.status, status, "{length}");
+    }
+}
+
 /// One upstream's rubbish is its own trouble.
 #[tokio::test(flavor = "multi_thread")]
 async fn rubbish_is_broken_and_nobody_elses_trouble() {
