@@ -27,6 +27,7 @@ use super::frames::Frames;
 use super::framing::{Framing, Rest};
 use super::peer::Peer;
 use super::refusal::Refusal;
+use super::room::Place;
 use super::service::service;
 use super::stall::Stall;
 use super::{Handler, Listening, Transport};
@@ -74,8 +75,11 @@ pub struct Session {
 }
 
 /// Serves a connection to its end: the peer's, a limit's, or that of `grace` after `stop`.
+///
+/// What each phase needs lives in a box of its own. In one future they would all lie side by side for as long as the connection, and thousands of
+/// idle ones would hold the room for a handshake, for HTTP/2 and for a tunnel beside that for HTTP/1.1.
 pub(super) async fn serve<H: Handler>(
-    mut socket: TcpStream,
+    socket: TcpStream,
     taken: Taken,
     listener: Arc<Listening>,
     handler: Arc<H>,
@@ -83,8 +87,36 @@ pub(super) async fn serve<H: Handler>(
     stop: CancellationToken,
     grace: Lapse,
 ) {
-    let limits = listener.limits;
-    let ending = Ending { limits, stop, grace };
+    let ending = Ending { limits: listener.limits, stop, grace };
+    // The place is kept to the end of the connection.
+    let Some((carried, ending, _place)) =
+        Box::pin(begin(socket, taken, listener, Arc::clone(&handler), ending)).await
+    else {
+        return;
+    };
+    match carried {
+        Carried::Plain(stream, session) => Box::pin(http1(stream, session, handler, ending)).await,
+        Carried::Http1(stream, session) => Box::pin(http1(stream, session, handler, ending)).await,
+        Carried::Http2(stream, session) => Box::pin(http2(stream, session, handler, tasks, ending)).await,
+    }
+}
+
+/// A connection that can carry requests: by which protocol, and for whom.
+enum Carried {
+    Plain(Stall<TcpStream>, Arc<Session>),
+    Http1(Box<TlsStream<Stall<TcpStream>>>, Arc<Session>),
+    Http2(Box<TlsStream<Stall<TcpStream>>>, Arc<Session>),
+}
+
+/// All that comes before HTTP.
+async fn begin<H: Handler>(
+    mut socket: TcpStream,
+    taken: Taken,
+    listener: Arc<Listening>,
+    handler: Arc<H>,
+    ending: Ending,
+) -> Option<(Carried, Ending, Option<Place>)> {
+    let limits = ending.limits;
     let accepted = Instant::now();
     // One limit for all that comes before HTTP: a PROXY header that comes slowly leaves less for the handshake.
     let deadline = accepted + limits.handshake_timeout;
@@ -92,12 +124,14 @@ pub(super) async fn serve<H: Handler>(
     let heard = tokio::select! {
         biased;
         heard = listener.door.hear(taken, &mut socket, deadline) => heard,
-        () = ending.has_waited(accepted) => return,
+        () = ending.has_waited(accepted) => return None,
     };
-    // The place is kept to the end of the connection.
-    let Taken { peer, place: _place } = match heard {
+    let Taken { peer, place } = match heard {
         Ok(taken) => taken,
-        Err(why) => return handler.turned_away(why, came_from, &listener.name),
+        Err(why) => {
+            handler.turned_away(why, came_from, &listener.name);
+            return None;
+        }
     };
     // Answers are written whole; waiting for more to send with them only delays them.
     if let Err(error) = socket.set_nodelay(true) {
@@ -107,25 +141,28 @@ pub(super) async fn serve<H: Handler>(
     let name = Arc::clone(&listener.name);
     let plain = Session { peer, server_name: None, certificate: None, tls: false, listener: name };
     let Transport::Tls(tls) = &listener.transport else {
-        return http1(socket, Arc::new(plain), handler, ending).await;
+        return Some((Carried::Plain(socket, Arc::new(plain)), ending, place));
     };
     let handshake = tokio::select! {
         biased;
         handshake = timeout_at(deadline, tls.acceptor.accept(socket)) => handshake,
-        () = ending.has_waited(accepted) => return,
+        () = ending.has_waited(accepted) => return None,
     };
     let stream = match handshake {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%peer, %error, "the handshake failed"),
-        Err(_) => return tracing::debug!(%peer, "the handshake took too long"),
+        Ok(Ok(stream)) => Box::new(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "the handshake failed");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!(%peer, "the handshake took too long");
+            return None;
+        }
     };
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let session = Arc::new(of_handshake(plain, &stream, listener.keeps_certificates));
-    if is_http2 {
-        http2(stream, session, handler, tasks, ending).await;
-    } else {
-        http1(stream, session, handler, ending).await;
-    }
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let carried = if is_http2 { Carried::Http2(stream, session) } else { Carried::Http1(stream, session) };
+    Some((carried, ending, place))
 }
 
 /// The session of a completed handshake. Of a certificate the digest is what tokens are bound to; all of it is kept only where a route
