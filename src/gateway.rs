@@ -104,7 +104,8 @@ impl From<BodyFault> for Fault {
         match fault {
             BodyFault::TooLarge => Fault::BodyTooLarge,
             BodyFault::Stalled => Fault::BodyStalled,
-            BodyFault::Broken => Fault::BodyBroken,
+            // Nobody is told: the answer is over, or it is that the token has expired.
+            BodyFault::Broken | BodyFault::Overdue => Fault::BodyBroken,
         }
     }
 }
@@ -125,9 +126,7 @@ impl Gateway {
             tracing::warn!(%peer, listener, reason, unsaid, "a connection was closed before it carried a request");
         }
     }
-}
 
-impl Gateway {
     async fn answer(&self, request: Request<CallerBody>, session: Arc<Session>) -> Reply<Journey> {
         let mut course = Course::new(self, &request, session.peer.ip());
         let outcome = self.pass_on(request, &session, &mut course).await;
@@ -205,7 +204,9 @@ impl Gateway {
                 let permit = self.admit(&facts, policy, now, holder).await.map_err(Ending::Refused)?;
                 holder.has_proven(permit.binding());
                 if route.streams.end_at_expiry {
-                    course.deadline = Some(Deadline::new(self.clock.clone(), permit.token().good_until()));
+                    let deadline = || Deadline::new(self.clock.clone(), permit.token().good_until());
+                    course.deadline = Some(deadline());
+                    request.body_mut().ends_at(deadline());
                 }
                 Pass::Bound(permit)
             }
@@ -223,8 +224,9 @@ impl Gateway {
         let Some(deadline) = &mut course.deadline else { return sent.await.map_err(Ending::Failed) };
         tokio::select! {
             biased;
-            answer = sent => answer.map_err(Ending::Failed),
+            // First, since the body ends at the same moment, which would seem to be the caller's fault.
             () = deadline.passed() => Err(Ending::Expired),
+            answer = sent => answer.map_err(Ending::Failed),
         }
     }
 

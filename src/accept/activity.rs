@@ -47,6 +47,7 @@ pub(super) struct Activity {
     unflushed: AtomicBool,
     in_head: AtomicBool,
     at_rest: AtomicBool,
+    in_body: AtomicBool,
     broken: AtomicBool,
     /// A [`Switch`].
     switch: AtomicU8,
@@ -68,6 +69,7 @@ impl Activity {
             unflushed: AtomicBool::new(false),
             in_head: AtomicBool::new(false),
             at_rest: AtomicBool::new(false),
+            in_body: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             switch: AtomicU8::new(Switch::Unasked as u8),
             tunnel: Mutex::new(None),
@@ -113,6 +115,16 @@ impl Activity {
     /// Whether hyper holds nothing of this connection that is still needed, if it is also [`Phase::Idle`].
     pub(super) fn can_park(&self) -> bool {
         self.at_rest.load(Ordering::Relaxed) && !self.is_closing() && !self.is_broken()
+    }
+
+    /// Whether the reader is now in the middle of a body: more of it is to come than hyper has been given.
+    pub(super) fn in_body(&self, partial: bool) {
+        self.in_body.store(partial, Ordering::Relaxed);
+    }
+
+    /// What [`Activity::in_body`] was last told.
+    pub(super) fn is_in_body(&self) -> bool {
+        self.in_body.load(Ordering::Relaxed)
     }
 
     /// A request's body broke the rules of its framing: nothing more can be read from this connection.

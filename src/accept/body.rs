@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::clock::Deadline;
 use crate::config::Limits;
 use crate::patience::Patience;
 use crate::verify::rejection::Rejection;
@@ -24,6 +25,9 @@ pub enum BodyFault {
     /// No byte for the idle timeout while one was waited for, or fewer than `limits.least_rate` in a second.
     #[error("the body stalled")]
     Stalled,
+    /// The time that was set for it is over: see [`CallerBody::ends_at`].
+    #[error("the body's time is over")]
+    Overdue,
     /// The caller went away, or broke the framing (RFC 9112 §7.1, RFC 9113 §8.1.1).
     #[error("the body broke off")]
     Broken,
@@ -51,6 +55,7 @@ pub struct CallerBody {
     /// How many bytes may still come.
     allowance: u64,
     patience: Patience,
+    deadline: Option<Deadline>,
     fault: Option<BodyFault>,
     received: Received,
 }
@@ -61,8 +66,8 @@ pub struct Received(Option<Arc<Reading>>);
 
 #[derive(Debug, Default)]
 struct Reading {
-    begun: AtomicBool,
     bytes: AtomicU64,
+    whole: AtomicBool,
 }
 
 impl Received {
@@ -71,20 +76,20 @@ impl Received {
         self.0.as_ref().map_or(0, |reading| reading.bytes.load(Ordering::Relaxed))
     }
 
-    /// Whether there is a body and nobody has asked for any of it.
-    pub(super) fn is_untouched(&self) -> bool {
-        self.0.as_ref().is_some_and(|reading| !reading.begun.load(Ordering::Relaxed))
-    }
-
-    fn begin(&self) {
-        if let Some(reading) = &self.0 {
-            reading.begun.store(true, Ordering::Relaxed);
-        }
+    /// Whether it has been read to its end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.0.as_ref().is_none_or(|reading| reading.whole.load(Ordering::Relaxed))
     }
 
     fn add(&self, bytes: usize) {
         if let Some(reading) = &self.0 {
             reading.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn end(&self) {
+        if let Some(reading) = &self.0 {
+            reading.whole.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -97,6 +102,7 @@ impl CallerBody {
             incoming,
             allowance: limits.body_bytes,
             patience: Patience::with_rate(limits.idle_timeout, limits.least_rate),
+            deadline: None,
             fault: None,
         }
     }
@@ -131,6 +137,11 @@ impl CallerBody {
         }
     }
 
+    /// Sets a time beyond which nothing more is taken of it. The answer may be over long before the body is, and ends nothing then.
+    pub fn ends_at(&mut self, deadline: Deadline) {
+        self.deadline = Some(deadline);
+    }
+
     fn fail(&mut self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         self.fault = Some(fault);
         Poll::Ready(Some(Err(fault)))
@@ -149,18 +160,28 @@ impl Body for CallerBody {
         if let Some(fault) = self.fault {
             return self.fail(fault);
         }
-        self.received.begin();
+        if let Some(deadline) = &mut self.deadline
+            && deadline.poll_passed(cx).is_ready()
+        {
+            return self.fail(BodyFault::Overdue);
+        }
         let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending if self.patience.poll_exhausted(cx).is_ready() => {
                 return self.fail(BodyFault::Stalled);
             }
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.received.end();
+                return Poll::Ready(None);
+            }
             Poll::Ready(Some(Err(_))) => return self.fail(BodyFault::Broken),
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         // Trailers end a body. What may stand in them is for the forwarding side to say, as it is for headers.
-        let Some(data) = frame.data_ref() else { return Poll::Ready(Some(Ok(frame))) };
+        let Some(data) = frame.data_ref() else {
+            self.received.end();
+            return Poll::Ready(Some(Ok(frame)));
+        };
         let (length, is_last) = (data.len(), self.incoming.is_end_stream());
         let Some(allowance) = self.allowance.checked_sub(length as u64) else {
             return self.fail(BodyFault::TooLarge);
@@ -170,6 +191,9 @@ impl Body for CallerBody {
         // A body that is whole is late at most.
         if self.patience.came(length).is_err() && !is_last {
             return self.fail(BodyFault::Stalled);
+        }
+        if is_last {
+            self.received.end();
         }
         Poll::Ready(Some(Ok(frame)))
     }

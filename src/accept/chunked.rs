@@ -7,7 +7,7 @@ use super::head::{MOST_FIELDS, field_line};
 /// The longest chunk-size line with its extensions, in bytes. Nobody we know of sends extensions; RFC 9112 §7.1.1 asks for a limit.
 const LONGEST_SIZE_LINE: usize = 256;
 
-/// The most bytes of trailers. They are dropped anyway (`body`), so this is only what a caller may make us read.
+/// The most bytes of trailers. What may stand in them, and whether they are passed on, is for the forwarding side to say.
 const LONGEST_TRAILERS: usize = 8 * 1024;
 
 /// The body broke a rule. What was passed on before was in order; the request it belongs to must end without success.

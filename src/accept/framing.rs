@@ -62,6 +62,11 @@ impl<S> Framing<S> {
         self.reader.is_between_requests()
     }
 
+    fn note_body(&self) {
+        let in_body = matches!(self.reader.part, Part::Length(_) | Part::Chunks(_));
+        self.activity.in_body(in_body || self.ready > 0);
+    }
+
     /// What is left when hyper is done with it.
     pub(super) fn into_rest(self) -> Rest<S> {
         let refusal = match self.reader.verdict {
@@ -205,13 +210,14 @@ impl<S: AsyncRead + Unpin> Framing<S> {
     /// Judges what was kept, to which something has been added.
     fn judge_held(&mut self) {
         self.ready = self.reader.judge(&self.held, &self.activity);
-        self.note_head();
+        self.note_place();
     }
 
-    /// Says whether a head has begun that is not whole.
-    fn note_head(&self) {
+    /// Says whether a head has begun that is not whole, or a body.
+    fn note_place(&self) {
         let in_head = matches!(self.reader.part, Part::Head(_)) && self.held.len() > self.ready;
         self.activity.in_head(in_head && self.reader.verdict.is_none());
+        self.note_body();
     }
 }
 
@@ -224,6 +230,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
                 buf.put_slice(&me.held[..passed]);
                 me.held.advance(passed);
                 me.ready -= passed;
+                me.note_body();
                 return Poll::Ready(Ok(()));
             }
             if matches!(me.reader.part, Part::Switching) {
@@ -267,7 +274,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
                 me.judge_held();
                 continue;
             }
-            me.note_head();
+            me.note_place();
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, EXPECT, UPGRADE};
+use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::HttpService;
@@ -11,7 +11,7 @@ use hyper::service::HttpService;
 use super::activity::{Activity, InFlight, Switch};
 use super::answer::Answer;
 use super::body::CallerBody;
-use super::connection::{LEAST_BUFFER, Session};
+use super::connection::Session;
 use super::{Handler, Reply};
 use crate::config::Limits;
 
@@ -35,9 +35,9 @@ pub(super) fn service<H: Handler>(
             let asks_to_switch = request.version() == Version::HTTP_11
                 && request.headers().contains_key(UPGRADE)
                 && request.body().is_end_stream();
-            let cannot_be_skipped = cannot_be_skipped(&request);
             let request = request.map(|incoming| CallerBody::new(incoming, &limits));
             let received = request.body().received();
+            let has_length = request.body().size_hint().exact().is_some();
             let reply = handler.handle(request, session).await;
             let spoke_early = asks_to_switch && activity.switch() == Switch::AskedAndSpoke;
             let response = match reply {
@@ -49,7 +49,10 @@ pub(super) fn service<H: Handler>(
                     if asks_to_switch {
                         activity.switches(Switch::Declined);
                     }
-                    let is_last = spoke_early || (cannot_be_skipped && received.is_untouched());
+                    // What nobody has read of the body stands between this request and the next one. hyper skips it if it is there already and
+                    // in one piece, and otherwise closes behind the answer without a word.
+                    let unread = !received.is_whole() && (activity.is_in_body() || !has_length);
+                    let is_last = spoke_early || unread;
                     if is_http1 && (activity.is_broken() || activity.is_closing() || is_last) {
                         // RFC 9112 §9.6: nothing more is read, so the caller is told not to send more.
                         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -60,11 +63,4 @@ pub(super) fn service<H: Handler>(
             Ok(response.map(|body| Answer::new(body, in_flight)))
         })
     })
-}
-
-/// Whether the body of a request, unread, stands between it and the next one. hyper skips what it has already; it says nothing when that is not all.
-/// And behind an answer to `Expect: 100-continue` nobody knows whether the body comes (RFC 9110 §10.1.1).
-fn cannot_be_skipped(request: &Request<Incoming>) -> bool {
-    request.headers().contains_key(EXPECT)
-        || request.body().size_hint().exact().is_some_and(|length| length > LEAST_BUFFER as u64)
 }

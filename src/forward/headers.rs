@@ -23,7 +23,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 
 /// Names a caller has no say in, with `-` for `_`, which some servers take for the same (R-L-01), and for whatever else is no letter and no digit, of
 /// which others make a `_` (RFC 3875 §4.1.18 leaves it to them).
-const REFUSED: [&str; 11] = [
+const REFUSED: [&str; 21] = [
     // Another method than the one the proof is for (R-A-13).
     "x-http-method-override",
     "x-http-method",
@@ -34,10 +34,22 @@ const REFUSED: [&str; 11] = [
     "x-original-uri",
     "x-rewrite-url",
     "x-original-method",
+    // Another host.
+    "x-original-host",
+    "x-http-host-override",
     // An address, or a certificate, that only a proxy may report.
     "x-real-ip",
     "forwarded",
+    "forwarded-for",
+    "x-forwarded",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
     "x-arr-clientcert",
+    // What CGI programs take for the proxy to send their own requests by (CVE-2016-5385).
+    "proxy",
 ];
 
 /// The same, by how they start: `Client-Cert` and `Client-Cert-Chain` (RFC 9440 §2.4), and what other proxies call the certificate of a caller.

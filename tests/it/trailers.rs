@@ -216,3 +216,37 @@ async fn http1_callers_get_those_they_ask_for() {
         assert_eq!(String::from_utf8_lossy(&body), end);
     }
 }
+
+/// An answer may be whole while the request goes on; that ends with its token too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_does_not_outlive_its_token() {
+    let (tell, mut heard) = mpsc::channel(16);
+    let upstream = piped::upstream(move |mut request| {
+        let tell = tell.clone();
+        async move {
+            tokio::spawn(async move {
+                while let Some(frame) = request.body_mut().frame().await {
+                    let data = frame.map(|frame| frame.into_data().unwrap_or_default());
+                    tell.send(data.map_err(drop)).await.expect("heard");
+                }
+            });
+            Response::new(piped().1)
+        }
+    })
+    .await;
+    let routes = "  - { name: ends, match: { path_prefix: /ends }, upstream: echo, forward: { end_at_expiry: true } }\n";
+    let plan = Plan { upstream: Some(upstream), timeouts: ", protocol: http2", routes, ..Plan::default() };
+    let house = House::built(plan).await;
+    let mut scene = Scene::at(&house, "/ends");
+    scene.using("POST");
+    let (pen, paper) = piped();
+    let mut gateway = connect(&house).await;
+    let answer = soon(gateway.send_request(request(&house, &scene, paper))).await.expect("a head");
+    assert!(soon(answer.into_body().collect()).await.expect("a whole body").to_bytes().is_empty());
+    for word in ["one", "two"] {
+        assert!(pen.write(word).await);
+        assert_eq!(soon(heard.recv()).await, Some(Ok(Bytes::from(word))));
+    }
+    house.pass_time(310);
+    assert_eq!(soon(heard.recv()).await, Some(Err(())), "broken off, and not complete");
+}
