@@ -1,5 +1,6 @@
 //! One request, top to bottom: accept → verify → forward.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -220,13 +221,15 @@ impl Gateway {
             address: caller.address,
             certificate: caller.certificate.as_ref().and_then(|certificate| certificate.der.as_deref()),
         };
-        let sent = self.upstreams.send(pass, route, target, origin, request, &course.record.request_id);
+        // Pinned where it is made: an `await` of the value itself would keep room for it twice, and what a request waits for is large.
+        let mut sent =
+            pin!(self.upstreams.send(pass, route, target, origin, request, &course.record.request_id));
         let Some(deadline) = &mut course.deadline else { return sent.await.map_err(Ending::Failed) };
         tokio::select! {
             biased;
             // First, since the body ends at the same moment, which would seem to be the caller's fault.
             () = deadline.passed() => Err(Ending::Expired),
-            answer = sent => answer.map_err(Ending::Failed),
+            answer = &mut sent => answer.map_err(Ending::Failed),
         }
     }
 

@@ -200,8 +200,7 @@ pub(super) fn field_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr(b':', line)?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     // RFC 9110 §5.5: no CR, LF or NUL, and no other control character except the tab.
-    let fits = |&byte: &u8| VALUE[usize::from(byte)];
-    (is_token(name) && value.iter().all(fits)).then(|| (name, value.trim_ascii()))
+    (is_token(name) && is_value(value)).then(|| (name, value.trim_ascii()))
 }
 
 /// RFC 9112 §6.2: digits and nothing else, no sign, no list.
@@ -221,6 +220,11 @@ fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&byte| TOKEN[usize::from(byte)])
 }
 
+/// Without an exit half-way the compiler compares many bytes at once. Credentials are kilobytes, and nearly always fit to their end.
+fn is_value(text: &[u8]) -> bool {
+    text.iter().fold(true, |all, &byte| all & ((byte == b'\t') | ((byte >= b' ') & (byte != 0x7f))))
+}
+
 /// A table of the bytes that `$fits`, so that a head is judged at about a byte a cycle.
 macro_rules! table {
     ($fits:ident) => {{
@@ -235,7 +239,6 @@ macro_rules! table {
 }
 
 static TOKEN: [bool; 256] = table!(is_token_byte);
-static VALUE: [bool; 256] = table!(is_value_byte);
 static TARGET: [bool; 256] = table!(is_target_byte);
 
 const fn is_token_byte(byte: u8) -> bool {
@@ -257,10 +260,6 @@ const fn is_token_byte(byte: u8) -> bool {
                 | b'|'
                 | b'~'
         )
-}
-
-const fn is_value_byte(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
 /// What RFC 3986 has in a path or a query, and the few characters beside it that `http::Uri` takes. `verify::htu::Path` is stricter.

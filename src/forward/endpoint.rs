@@ -75,16 +75,17 @@ where
     /// # Errors
     /// [`ConnectError`], within `connect_timeout`.
     pub(super) async fn connection(&self, wanted: Wanted) -> Result<Connected<B>, ConnectError> {
+        // Connecting, with TLS in it, needs kilobytes. In place, every request would hold and move them, although nearly none connects.
         match (self.protocol, wanted) {
             (Protocol::Http1, Wanted::Any) => match self.pool.take() {
                 Some(link) => Ok(Connected { link, reused: true }),
-                None => self.in_time(self.dial()).await,
+                None => self.in_time(Box::pin(self.dial())).await,
             },
-            (Protocol::Http1, Wanted::Fresh) => self.in_time(self.dial()).await,
+            (Protocol::Http1, Wanted::Fresh) => self.in_time(Box::pin(self.dial())).await,
             // One that is closed is never shared, so whatever is there is as good as a new one.
             (Protocol::Http2, _) => match self.pool.share() {
                 Some(link) => Ok(Connected { link, reused: true }),
-                None => self.in_time(self.dial_shared()).await,
+                None => self.in_time(Box::pin(self.dial_shared())).await,
             },
         }
     }

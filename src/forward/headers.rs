@@ -64,6 +64,19 @@ const REFUSED_PREFIXES: [&str; 8] = [
     "x-amzn-mtls-",
 ];
 
+/// What belongs to one hop without being named by `Connection` (RFC 9110 §7.6.1), and that field itself.
+static HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
 /// Names that are removed or set by their one spelling; only their twins are refused with the others.
 const HANDLED: [HeaderName; 9] = [
     AUTHORIZATION,
@@ -215,18 +228,11 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ] {
-        headers.remove(name);
+    // Most heads have none of them, and one look at what is there costs less than a search for each.
+    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
     }
 }
 
