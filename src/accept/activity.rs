@@ -46,6 +46,7 @@ pub(super) struct Activity {
     requests: AtomicUsize,
     unflushed: AtomicBool,
     in_head: AtomicBool,
+    at_rest: AtomicBool,
     in_body: AtomicBool,
     broken: AtomicBool,
     /// A [`Switch`].
@@ -67,6 +68,7 @@ impl Activity {
             requests: AtomicUsize::new(0),
             unflushed: AtomicBool::new(false),
             in_head: AtomicBool::new(false),
+            at_rest: AtomicBool::new(false),
             in_body: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             switch: AtomicU8::new(Switch::Unasked as u8),
@@ -102,6 +104,17 @@ impl Activity {
             }
             self.in_head.store(partial, Ordering::Relaxed);
         }
+    }
+
+    /// Whether hyper's last read found nothing, with all before it judged, passed on and, since it asked for more, taken: no body and no half head.
+    /// Only while hyper is there.
+    pub(super) fn rests(&self, at_rest: bool) {
+        self.at_rest.store(at_rest, Ordering::Relaxed);
+    }
+
+    /// Whether hyper holds nothing of this connection that is still needed, if it is also [`Phase::Idle`].
+    pub(super) fn can_park(&self) -> bool {
+        self.at_rest.load(Ordering::Relaxed) && !self.is_closing() && !self.is_broken()
     }
 
     /// Whether the reader is now in the middle of a body: more of it is to come than hyper has been given.

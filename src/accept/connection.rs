@@ -7,14 +7,14 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,9 +24,9 @@ use super::answer::Streams;
 use super::certificate::ClientCertificate;
 use super::door::Taken;
 use super::frames::Frames;
-use super::framing::{Framing, Rest};
+use super::http1::{QUIET, http1};
 use super::peer::Peer;
-use super::refusal::Refusal;
+use super::room::Place;
 use super::service::service;
 use super::stall::Stall;
 use super::{Handler, Listening, Transport};
@@ -41,11 +41,8 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// so that nobody's request meets a closing connection; those that have been silent for longer are closed at once.
 const TIME_TO_SPEAK: Duration = Duration::from_secs(2);
 
-/// The most of a peer's unread bytes that are read away at the end, so that they do not make the system throw our last word away.
-const LINGER_BYTES: usize = 256 * 1024;
-
 /// hyper does not take less for its buffers.
-const LEAST_BUFFER: usize = 64 * 1024;
+pub(super) const LEAST_BUFFER: usize = 64 * 1024;
 
 /// HTTP/2: requests at once on a connection.
 const STREAMS: u32 = 128;
@@ -74,8 +71,11 @@ pub struct Session {
 }
 
 /// Serves a connection to its end: the peer's, a limit's, or that of `grace` after `stop`.
+///
+/// What each phase needs lives in a box of its own. In one future they would all lie side by side for as long as the connection, and thousands of
+/// idle ones would hold the room for a handshake, for HTTP/2 and for a tunnel beside that for HTTP/1.1.
 pub(super) async fn serve<H: Handler>(
-    mut socket: TcpStream,
+    socket: TcpStream,
     taken: Taken,
     listener: Arc<Listening>,
     handler: Arc<H>,
@@ -83,8 +83,36 @@ pub(super) async fn serve<H: Handler>(
     stop: CancellationToken,
     grace: Lapse,
 ) {
-    let limits = listener.limits;
-    let ending = Ending { limits, stop, grace };
+    let ending = Ending { limits: listener.limits, stop, grace };
+    // The place is kept to the end of the connection.
+    let Some((carried, ending, _place)) =
+        Box::pin(begin(socket, taken, listener, Arc::clone(&handler), ending)).await
+    else {
+        return;
+    };
+    match carried {
+        Carried::Plain(stream, session) => Box::pin(http1(stream, session, handler, ending)).await,
+        Carried::Http1(stream, session) => Box::pin(http1(stream, session, handler, ending)).await,
+        Carried::Http2(stream, session) => Box::pin(http2(stream, session, handler, tasks, ending)).await,
+    }
+}
+
+/// A connection that can carry requests: by which protocol, and for whom.
+enum Carried {
+    Plain(Stall<TcpStream>, Arc<Session>),
+    Http1(Box<TlsStream<Stall<TcpStream>>>, Arc<Session>),
+    Http2(Box<TlsStream<Stall<TcpStream>>>, Arc<Session>),
+}
+
+/// All that comes before HTTP.
+async fn begin<H: Handler>(
+    mut socket: TcpStream,
+    taken: Taken,
+    listener: Arc<Listening>,
+    handler: Arc<H>,
+    ending: Ending,
+) -> Option<(Carried, Ending, Option<Place>)> {
+    let limits = ending.limits;
     let accepted = Instant::now();
     // One limit for all that comes before HTTP: a PROXY header that comes slowly leaves less for the handshake.
     let deadline = accepted + limits.handshake_timeout;
@@ -92,12 +120,14 @@ pub(super) async fn serve<H: Handler>(
     let heard = tokio::select! {
         biased;
         heard = listener.door.hear(taken, &mut socket, deadline) => heard,
-        () = ending.has_waited(accepted) => return,
+        () = ending.has_waited(accepted) => return None,
     };
-    // The place is kept to the end of the connection.
-    let Taken { peer, place: _place } = match heard {
+    let Taken { peer, place } = match heard {
         Ok(taken) => taken,
-        Err(why) => return handler.turned_away(why, came_from, &listener.name),
+        Err(why) => {
+            handler.turned_away(why, came_from, &listener.name);
+            return None;
+        }
     };
     // Answers are written whole; waiting for more to send with them only delays them.
     if let Err(error) = socket.set_nodelay(true) {
@@ -107,25 +137,28 @@ pub(super) async fn serve<H: Handler>(
     let name = Arc::clone(&listener.name);
     let plain = Session { peer, server_name: None, certificate: None, tls: false, listener: name };
     let Transport::Tls(tls) = &listener.transport else {
-        return http1(socket, Arc::new(plain), handler, ending).await;
+        return Some((Carried::Plain(socket, Arc::new(plain)), ending, place));
     };
     let handshake = tokio::select! {
         biased;
         handshake = timeout_at(deadline, tls.acceptor.accept(socket)) => handshake,
-        () = ending.has_waited(accepted) => return,
+        () = ending.has_waited(accepted) => return None,
     };
     let stream = match handshake {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%peer, %error, "the handshake failed"),
-        Err(_) => return tracing::debug!(%peer, "the handshake took too long"),
+        Ok(Ok(stream)) => Box::new(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "the handshake failed");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!(%peer, "the handshake took too long");
+            return None;
+        }
     };
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let session = Arc::new(of_handshake(plain, &stream, listener.keeps_certificates));
-    if is_http2 {
-        http2(stream, session, handler, tasks, ending).await;
-    } else {
-        http1(stream, session, handler, ending).await;
-    }
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let carried = if is_http2 { Carried::Http2(stream, session) } else { Carried::Http1(stream, session) };
+    Some((carried, ending, place))
 }
 
 /// The session of a completed handshake. Of a certificate the digest is what tokens are bound to; all of it is kept only where a route
@@ -154,56 +187,19 @@ pub(super) struct Ending {
 
 /// Why a connection is no longer driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
+pub(super) enum Ended {
     /// hyper is done with it.
     Finished,
     /// Reading or writing failed, or an answer broke off.
     Failed,
+    /// Nobody has asked for anything for [`QUIET`], and hyper waits for a request with nothing in hand.
+    Quiet,
     /// Nobody asked for anything for `idle_timeout`.
     Idle,
     /// A head was not complete after `header_timeout`.
     SlowHead,
     /// `grace` is over.
     Overdue,
-}
-
-pub(super) async fn http1<S, H>(stream: S, session: Arc<Session>, handler: Arc<H>, ending: Ending)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-    H: Handler,
-{
-    let activity = Activity::new();
-    let framing = Framing::new(stream, Arc::clone(&activity), ending.limits.header_bytes);
-    let service =
-        service(Arc::clone(&handler), Arc::clone(&session), Arc::clone(&activity), ending.limits, || {});
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        // Room for one head beside what is left of the request before it.
-        .max_buf_size(ending.limits.header_bytes.saturating_mul(2).max(LEAST_BUFFER))
-        .serve_connection(TokioIo::new(framing), service);
-    let ended = ending.drive(&mut connection, http1::Connection::graceful_shutdown, &activity).await;
-    let Rest { stream, refusal, unjudged } = connection.into_parts().io.into_inner().into_rest();
-    if ended == Ended::Finished
-        && let Some(tunnel) = activity.take_tunnel()
-    {
-        return tunnel.run(stream, unjudged, &ending).await;
-    }
-    let refusal = match ended {
-        Ended::Finished => refusal,
-        // Before the first request hyper calls the end that a refusal makes an error.
-        Ended::Failed if refusal.is_some() => refusal,
-        // Dropped and not closed in order: half an answer must not look like a whole one.
-        Ended::Failed => return,
-        Ended::SlowHead => Some(Refusal::HeadTimeout),
-        // A connection kept alive is closed without a word: nothing was asked.
-        Ended::Idle => None,
-        Ended::Overdue => return,
-    };
-    if let Some(refusal) = refusal {
-        handler.refused(refusal, &session);
-    }
-    close(stream, refusal).await;
 }
 
 pub(super) async fn http2<S, H>(
@@ -232,7 +228,8 @@ pub(super) async fn http2<S, H>(
         .keep_alive_interval(limits.idle_timeout)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(Frames::new(stream, Arc::clone(&activity))), service);
-    let ended = ending.drive(&mut connection, http2::Connection::graceful_shutdown, &activity).await;
+    let ended =
+        ending.drive(&mut connection, http2::Connection::graceful_shutdown, &activity, &mut None).await;
     if matches!(ended, Ended::Idle | Ended::SlowHead) {
         // GOAWAY, and time to read it. The peer may be one that never answers, so it is not asked twice.
         Pin::new(&mut connection).graceful_shutdown();
@@ -250,11 +247,18 @@ impl Ending {
     /// Waits for `stop`, and until a connection that came at `since` has had its time to speak.
     async fn has_waited(&self, since: Instant) {
         self.stop.cancelled().await;
-        tokio::time::sleep_until(since + TIME_TO_SPEAK).await;
+        sleep_until(since + TIME_TO_SPEAK).await;
     }
 
-    /// Runs `connection` until it ends or has to. `wind_down` asks it to finish what it has begun.
-    async fn drive<C, E>(&self, connection: &mut C, wind_down: fn(Pin<&mut C>), activity: &Activity) -> Ended
+    /// Runs `connection` until it ends or has to. `wind_down` asks it to finish what it has begun. `overdue` is when the grace is over, once it
+    /// has begun.
+    pub(super) async fn drive<C, E>(
+        &self,
+        connection: &mut C,
+        wind_down: fn(Pin<&mut C>),
+        activity: &Activity,
+        overdue: &mut Option<Instant>,
+    ) -> Ended
     where
         C: Future<Output = Result<(), E>> + Unpin,
         E: std::error::Error,
@@ -262,9 +266,15 @@ impl Ending {
         let Limits { header_timeout, idle_timeout, .. } = self.limits;
         // The phase is looked at this often, and at the moment its limit ends: setting a timer at each request would cost more.
         let step = header_timeout.min(idle_timeout);
-        let mut look = pin!(sleep(step));
+        let begun = Instant::now();
+        let first = match activity.phase() {
+            Phase::Idle(since) => since + idle_timeout,
+            // Soon, since most connections are quiet soon after their first request.
+            Phase::Head(_) | Phase::Busy => begun + QUIET,
+        };
+        let mut look = pin!(sleep_until(first.min(begun + step)));
         let mut stop = pin!(self.stop.cancelled());
-        let (mut overdue, mut winds_down) = (None, false);
+        let mut winds_down = false;
         loop {
             tokio::select! {
                 biased;
@@ -275,7 +285,7 @@ impl Ending {
                 }
                 () = &mut stop, if overdue.is_none() => {
                     activity.closes();
-                    overdue = Some(Instant::now() + self.grace.get());
+                    *overdue = Some(Instant::now() + self.grace.get());
                 }
                 // The connection has just been polled: this hears of the request that it was waited for.
                 () = busy(activity), if overdue.is_some() && !winds_down => {}
@@ -303,6 +313,9 @@ impl Ending {
             let deadline = match phase {
                 Phase::Busy => None,
                 Phase::Head(since) => Some((since + header_timeout, Ended::SlowHead)),
+                Phase::Idle(since) if QUIET < idle_timeout && activity.can_park() => {
+                    Some((since + QUIET, Ended::Quiet))
+                }
                 Phase::Idle(since) => Some((since + idle_timeout, Ended::Idle)),
             };
             let overdue = overdue.map(|overdue| (overdue, Ended::Overdue));
@@ -321,25 +334,4 @@ impl Ending {
 /// polled.
 async fn busy(activity: &Activity) {
     poll_fn(|_| if activity.is_busy() { Poll::Ready(()) } else { Poll::Pending }).await;
-}
-
-/// Says the last word, if there is one, and closes. Closing with bytes unread resets the connection, which takes the last word back.
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, refusal: Option<Refusal>) {
-    let last_words = async {
-        if let Some(refusal) = refusal {
-            stream.write_all(refusal.answer(SystemTime::now()).as_bytes()).await?;
-        }
-        stream.shutdown().await?;
-        // Not in place, or every connection would hold it from its beginning.
-        let (mut unread, mut total) = (vec![0; 4096], 0);
-        while total < LINGER_BYTES {
-            match stream.read(&mut unread).await? {
-                0 => break,
-                length => total += length,
-            }
-        }
-        std::io::Result::Ok(())
-    };
-    // Whatever goes wrong here, the connection is over.
-    let _ = timeout(LINGER, last_words).await;
 }

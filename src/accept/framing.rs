@@ -12,6 +12,7 @@
 //! fed the caller its other-protocol data wrote into it (RFC 9931 §4), so they are thrown away and the connection ends behind the answer.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -26,6 +27,9 @@ use super::refusal::Refusal;
 
 /// The most bytes that are taken in behind a request to switch protocols before it is answered. The rest waits in the system's buffer.
 const MOST_EARLY: usize = 16 * 1024;
+
+/// How much is read at a time while hyper is not there.
+const PIECE: usize = 4 * 1024;
 
 /// A stream whose reading side yields only well-framed HTTP/1 requests.
 #[derive(Debug)]
@@ -43,6 +47,19 @@ impl<S> Framing<S> {
     pub(super) fn new(inner: S, activity: Arc<Activity>, header_bytes: usize) -> Self {
         let reader = RequestReader { header_bytes, part: Part::Head(HeadReader::default()), verdict: None };
         Self { inner, activity, reader, held: BytesMut::new(), ready: 0 }
+    }
+
+    /// Whether something has come that hyper has to see.
+    pub(super) const fn has_request(&self) -> bool {
+        self.ready > 0
+    }
+
+    /// Gives back what is not needed until the next request. `false` when there is something that is: then it cannot wait without hyper.
+    pub(super) fn park(&mut self) -> bool {
+        self.activity.rests(false);
+        // Its room may be that of a long head.
+        self.held = if self.held.is_empty() { BytesMut::new() } else { return false };
+        self.reader.is_between_requests()
     }
 
     fn note_body(&self) {
@@ -155,12 +172,52 @@ impl RequestReader {
         judged
     }
 
+    /// Whether nothing of a request has been judged that is not over.
+    const fn is_between_requests(&self) -> bool {
+        matches!(self.part, Part::Head(_)) && self.verdict.is_none()
+    }
+
     /// Goes on after a request to switch protocols was answered with something else. `early`: bytes had come before.
     fn resume(&mut self, early: bool) {
         self.part = Part::Head(HeadReader::default());
         if early {
             self.verdict = Some(Verdict::Early);
         }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Framing<S> {
+    /// Waits, while hyper is not there, until a whole head has come that it can be given, or a refusal is due, or nothing more can come.
+    /// [`Framing::has_request`] says whether it is the first.
+    pub(super) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.ready == 0 && self.reader.verdict.is_none() {
+            // Room for a piece exists only while one passes.
+            let mut room = [const { MaybeUninit::uninit() }; PIECE];
+            let mut piece = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut piece))?;
+            if piece.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.held.extend_from_slice(piece.filled());
+            self.judge_held();
+        }
+        if let (0, Some(Verdict::Refused(refusal))) = (self.ready, self.reader.verdict) {
+            self.reader.verdict = Some(Verdict::Told(refusal));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Judges what was kept, to which something has been added.
+    fn judge_held(&mut self) {
+        self.ready = self.reader.judge(&self.held, &self.activity);
+        self.note_place();
+    }
+
+    /// Says whether a head has begun that is not whole, or a body.
+    fn note_place(&self) {
+        let in_head = matches!(self.reader.part, Part::Head(_)) && self.held.len() > self.ready;
+        self.activity.in_head(in_head && self.reader.verdict.is_none());
+        self.note_body();
     }
 }
 
@@ -198,7 +255,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
                 None => {}
             }
             let before = buf.filled().len();
-            ready!(Pin::new(&mut me.inner).poll_read(cx, buf))?;
+            let outcome = Pin::new(&mut me.inner).poll_read(cx, buf);
+            // hyper asks for more only when it has taken all that it was given.
+            me.activity.rests(outcome.is_pending() && me.held.is_empty() && me.reader.is_between_requests());
+            ready!(outcome)?;
             let arrived = &buf.filled()[before..];
             if arrived.is_empty() {
                 // The end of the stream, or no room: in the middle of a body hyper knows what is missing, and half a head is no request.
@@ -211,11 +271,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
             } else {
                 me.held.extend_from_slice(arrived);
                 buf.set_filled(before);
-                me.ready = me.reader.judge(&me.held, &me.activity);
+                me.judge_held();
+                continue;
             }
-            let in_head = matches!(me.reader.part, Part::Head(_)) && me.held.len() > me.ready;
-            me.activity.in_head(in_head && me.reader.verdict.is_none());
-            me.note_body();
+            me.note_place();
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }

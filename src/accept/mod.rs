@@ -19,6 +19,7 @@ mod forwarded;
 mod frames;
 mod framing;
 pub mod head;
+mod http1;
 mod listening;
 pub mod peer;
 mod proxy_protocol;

@@ -6,6 +6,7 @@ mod drain;
 mod framing;
 mod http2;
 mod limits;
+mod parked;
 mod peer;
 mod target;
 mod tls;
@@ -27,7 +28,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::body::{BodyFault, CallerBody};
-use super::connection::{self, Ending, Session};
+use super::connection::{Ending, Session};
+use super::http1;
 use super::peer::Peer;
 use super::refusal::Refusal;
 use super::room::Room;
@@ -216,7 +218,7 @@ fn pipe_until(
         Arc::new(Session { peer, server_name: None, certificate: None, tls: false, listener: "test".into() });
     let ending = Ending { limits, stop, grace: Lapse::new(Duration::from_secs(5)) };
     let stream = Stall::new(far, limits.idle_timeout, limits.least_rate);
-    (near, tokio::spawn(connection::http1(stream, session, Arc::clone(answers), ending)))
+    (near, tokio::spawn(http1::http1(stream, session, Arc::clone(answers), ending)))
 }
 
 /// A server on a socket.

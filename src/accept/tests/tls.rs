@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{
     DigitallySignedStruct, HandshakeKind, RootCertStore, SignatureScheme, SupportedProtocolVersion, version,
 };
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -193,9 +193,7 @@ async fn the_protocol_is_what_alpn_says_and_the_key_exchange_hybrid() {
         assert_eq!(group, kx_group::X25519MLKEM768.name());
         if chosen == Some(b"h2") {
             // The first frame is the server's SETTINGS.
-            tokio::io::AsyncWriteExt::write_all(&mut stream, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-                .await
-                .expect("open");
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("open");
             let mut frame = [0; 9];
             stream.read_exact(&mut frame).await.expect("a frame");
             assert_eq!(frame[3], 4);
@@ -342,4 +340,18 @@ async fn a_handshake_that_does_not_come_is_not_waited_for() {
     assert!(closed.expect("within the limit").is_err());
     // And its place is free again.
     assert!(connect(&server, &Arc::new(client(None, VERSIONS[0])), "a").await.is_ok());
+}
+
+/// Before its first request a connection is parked, and the records of TLS itself are no request.
+#[tokio::test]
+async fn new_keys_before_a_request() {
+    let server = serve(tls(&["a"], ClientCertificates::None), limits()).await;
+    let config = Arc::new(client(None, VERSIONS[0]));
+    let mut stream = connect(&server, &config, "a").await.expect("a handshake");
+    for _ in 0..3 {
+        stream.get_mut().1.refresh_traffic_keys().expect("TLS 1.3");
+        stream.flush().await.expect("open");
+    }
+    let answer = exchange(&mut stream, b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.ends_with("/a sni=a certificate=-"), "{answer}");
 }
