@@ -213,7 +213,10 @@ where
 
     /// Holds a failure against an address, and tells the operator.
     fn failed(&self, endpoint: &Endpoint<B>, what: &str, error: &dyn Display) {
-        self.trouble.report(&self.name, &endpoint.place, what, error);
+        // A server that answers rubbish to thousands of requests a second must not fill the disk.
+        if let Some(also) = self.trouble.due(Instant::now()) {
+            warn!(upstream = %self.name, address = %endpoint.place, %error, also, "{what}");
+        }
         if endpoint.health.failed(Instant::now()) {
             self.ejections.fetch_add(1, Ordering::Relaxed);
             warn!(upstream = %self.name, address = %endpoint.place, "gets no requests for a while: it failed too often in a row");

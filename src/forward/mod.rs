@@ -21,7 +21,6 @@ mod report;
 mod retry;
 mod server;
 mod trailers;
-mod trouble;
 mod upgrade;
 mod upload;
 mod upstream;

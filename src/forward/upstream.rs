@@ -20,8 +20,8 @@ use super::gate::Gate;
 use super::names::Resolver;
 use super::retry::Budget;
 use super::server::{self, Server, Whereabouts};
-use super::trouble::Trouble;
 use crate::config;
+use crate::observe::seldom::Seldom;
 
 /// How often closed and old connections are dropped, and ejected addresses looked at.
 const TIDY: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub(super) struct Upstream<B> {
     pub(super) gate: Gate,
     pub(super) budget: Budget,
     pub(super) dice: Dice,
-    pub(super) trouble: Trouble,
+    pub(super) trouble: Seldom,
     pub(super) retried: AtomicU64,
     pub(super) ejections: AtomicU64,
     servers: Vec<Arc<Server>>,
@@ -86,7 +86,7 @@ where
             settings: upstream.clone(),
             budget: Budget::new(),
             dice: Dice::default(),
-            trouble: Trouble::default(),
+            trouble: Seldom::new(),
             retried: AtomicU64::new(0),
             ejections: AtomicU64::new(0),
             servers,

@@ -1,4 +1,4 @@
-//! Warnings about what strangers do: they may do it a thousand times a second, and the log is not theirs to fill.
+//! Warnings about what strangers and upstreams do: they may do it a thousand times a second, and the log is not theirs to fill.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
