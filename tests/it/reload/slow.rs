@@ -88,5 +88,8 @@ async fn signals_do_not_pile_up() {
     silent.go.send_replace(true);
     wait("the first and one more", async || reloads(&house, "applied").await >= 2).await;
     assert_eq!(house.post_reload().await.0, 200, "whatever was asked for is done by now");
-    assert_eq!(reloads(&house, "applied").await, 3);
+    // The first, the one that stands for the thirty, and the posted one. A signal is heard a moment after it was sent, so a late one may fall into the
+    // second and ask for another; queued, they were twenty-eight.
+    let applied = reloads(&house, "applied").await;
+    assert!((3..=5).contains(&applied), "{applied}");
 }
