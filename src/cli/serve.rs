@@ -72,7 +72,10 @@ async fn serve(running: &Running, mut signals: Signals) {
     let name = loop {
         match signals.next().await {
             Signal::Stop(name) => break name,
-            Signal::Reload => hung_up.notify_one(),
+            Signal::Reload => {
+                info!(signal = "SIGHUP", "heard; the configuration is read again");
+                hung_up.notify_one();
+            }
         }
     };
     asking.abort();
