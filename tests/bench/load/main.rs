@@ -1,4 +1,7 @@
-//! The load of `tests/bench/proxies`, and the upstream: small programs on one core that cost less than any proxy between them.
+//! The load of `tests/bench/proxies`, and the upstream: one small program on one core, which costs less than any proxy between its two ends.
+//!
+//! While it is measured with it never sleeps. To wake a core costs the one who wakes it, on a virtual machine as much as a third of what nginx takes for a request, and the longer a
+//! proxy takes the more often it would find the other core asleep: what the load saved would be counted as the proxy's.
 //!
 //! Everything a request needs is made before it is counted. With `run` and `idle` the caller says when: the program writes what it has reached on
 //! standard output, and goes on at each line that it reads.
@@ -13,7 +16,7 @@ use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 
@@ -23,6 +26,9 @@ use requests::{Kind, Requests};
 /// Requests that each connection makes before any is counted, so that both sides have their connections and their memory.
 const WARM_UP: usize = 40;
 
+/// Without anything for so long, a connection counts as idle.
+const REST: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -31,8 +37,6 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer every request with a small JSON text.
-    Upstream { address: SocketAddr },
     /// Say what one bare verification of an ES256 signature costs, in nanoseconds of processor time.
     Bare { count: usize },
     /// Send requests over TLS connections that are kept.
@@ -66,6 +70,9 @@ struct There {
     /// The files of `cargo run --example certs`.
     #[arg(long)]
     files: PathBuf,
+    /// Where what is spoken to has its upstream, which is here.
+    #[arg(long)]
+    upstream: SocketAddr,
 }
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -83,7 +90,6 @@ fn main() -> ExitCode {
 fn of(command: Command) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match command {
-        Command::Upstream { address } => runtime.block_on(upstream::serve(address)),
         Command::Bare { count } => {
             println!("{}", bare::nanoseconds(count)?);
             Ok(())
@@ -113,6 +119,7 @@ fn reached(what: &str) -> Outcome<()> {
 }
 
 async fn run(there: &There, settings: &Settings, lists: Vec<requests::List>) -> Outcome<()> {
+    tokio::spawn(upstream::serve(upstream::listen(there.upstream).await?));
     let mut workers = Vec::with_capacity(lists.len());
     for list in lists {
         let mut connection = Connection::open(there.address, settings).await?;
@@ -122,6 +129,11 @@ async fn run(there: &There, settings: &Settings, lists: Vec<requests::List>) -> 
         workers.push((connection, list));
     }
     reached("ready")?;
+    let awake = tokio::spawn(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    });
     let began = Instant::now();
     let tasks: Vec<_> = workers
         .into_iter()
@@ -138,17 +150,28 @@ async fn run(there: &There, settings: &Settings, lists: Vec<requests::List>) -> 
     for task in tasks {
         done += task.await??;
     }
+    awake.abort();
     reached(&format!("done {done} {}", began.elapsed().as_secs_f64()))
 }
 
+/// Lets the connections rest, until they count as idle. Then somebody else comes and goes: no server is without any caller for long, and allocators give back what is free
+/// when they are next called, and not before.
+async fn rest(there: &There, settings: &Settings, request: &[u8]) -> std::io::Result<()> {
+    tokio::time::sleep(REST).await;
+    Connection::open(there.address, settings).await?.exchange(request).await
+}
+
 async fn idle(there: &There, settings: &Settings, count: usize, request: &[u8]) -> Outcome<()> {
+    tokio::spawn(upstream::serve(upstream::listen(there.upstream).await?));
     let mut open = Vec::with_capacity(count);
     for _ in 0..count {
         open.push(Connection::open(there.address, settings).await?);
     }
+    rest(there, settings, request).await?;
     reached("open")?;
     for connection in &mut open {
         connection.exchange(request).await?;
     }
+    rest(there, settings, request).await?;
     reached("used")
 }

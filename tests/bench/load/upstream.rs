@@ -10,9 +10,13 @@ use crate::Outcome;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 61\r\n\r\n{\"account\":\"1234567890\",\"currency\":\"EUR\",\"balance\":\"1024.00\"}";
 
-/// Serves until it is ended from outside.
-pub(crate) async fn serve(address: SocketAddr) -> Outcome<()> {
-    let listener = TcpListener::bind(address).await?;
+/// Takes the address.
+pub(crate) async fn listen(address: SocketAddr) -> Outcome<TcpListener> {
+    Ok(TcpListener::bind(address).await?)
+}
+
+/// Serves for as long as the program runs.
+pub(crate) async fn serve(listener: TcpListener) -> io::Result<()> {
     loop {
         let (socket, _) = listener.accept().await?;
         // A proxy that goes away is no concern of the others.
