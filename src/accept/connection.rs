@@ -293,7 +293,9 @@ impl Ending {
             }
             let now = Instant::now();
             let phase = activity.phase();
-            let mut next = now + step;
+            // A connection that is busy at a look will be quiet one day, and should be parked soon after; one that stays busy, as a long download does, is
+            // looked at less and less often.
+            let mut next = now + now.duration_since(begun).max(QUIET).min(step);
             if overdue.is_some() && !winds_down {
                 // hyper closes a connection that is idle at this moment, with a request that is on its way to us perhaps. Who has just come or
                 // just been answered may be about to speak, and gets the time to; what it says is answered with `Connection: close`.
