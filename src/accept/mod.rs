@@ -95,7 +95,7 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Dropped unfinished when the caller goes away or the drain ends.
     fn handle(
         &self,
-        request: Request<CallerBody>,
+        request: Box<Request<CallerBody>>,
         session: Arc<Session>,
     ) -> impl Future<Output = Reply<Self::Body>> + Send;
 

@@ -28,16 +28,17 @@ pub(super) fn service<H: Handler>(
         let in_flight = InFlight::adopt(Arc::clone(&activity));
         let (handler, session, activity) =
             (Arc::clone(&handler), Arc::clone(&session), Arc::clone(&activity));
+        let is_http1 = request.version() < Version::HTTP_2;
+        // The same requests behind which `framing` judges nothing.
+        let asks_to_switch = request.version() == Version::HTTP_11
+            && request.headers().contains_key(UPGRADE)
+            && request.body().is_end_stream();
+        // In a box: whatever waits between here and the upstream would keep room for it, and many do.
+        let request = Box::new(request.map(|incoming| CallerBody::new(incoming, &limits)));
+        let received = request.body().received();
+        let has_length = request.body().size_hint().exact().is_some();
         // hyper keeps room for this beside every connection, and an idle one should not hold what a request in flight needs.
         Box::pin(async move {
-            let is_http1 = request.version() < Version::HTTP_2;
-            // The same requests behind which `framing` judges nothing.
-            let asks_to_switch = request.version() == Version::HTTP_11
-                && request.headers().contains_key(UPGRADE)
-                && request.body().is_end_stream();
-            let request = request.map(|incoming| CallerBody::new(incoming, &limits));
-            let received = request.body().received();
-            let has_length = request.body().size_hint().exact().is_some();
             let reply = handler.handle(request, session).await;
             let spoke_early = asks_to_switch && activity.switch() == Switch::AskedAndSpoke;
             let response = match reply {

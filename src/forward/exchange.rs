@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -55,9 +54,9 @@ impl Spare {
 /// How a try failed.
 enum Failed<B> {
     /// There was no connection, or a new one ended before anything of the request was written.
-    Unconnected(Request<Upload<B>>),
+    Unconnected(Box<Request<Upload<B>>>),
     /// A connection that had waited was closed before anything of the request was written.
-    Stale(Request<Upload<B>>),
+    Stale(Box<Request<Upload<B>>>),
     /// The server said that it did not process it.
     Unprocessed,
     /// It broke off before the answer began; what the server did is not known.
@@ -81,21 +80,19 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Fault>,
 {
-    /// Sends the request and returns the head of its answer; the bodies stream both ways. Where `host` says so, `Host` becomes that of the server which is
+    /// Sends the request and returns the head of its answer; the bodies stream both ways. `progress` is that of the request's body. Where `host` says so, `Host` becomes that of the server which is
     /// chosen; otherwise it is as it stands in the head.
     ///
     /// # Errors
     /// [`Fault`]
     pub(super) async fn exchange(
         &self,
-        head: Parts,
-        body: B,
+        mut request: Box<Request<Upload<B>>>,
+        progress: &Progress,
         host: &Host,
     ) -> Result<Response<Download>, Fault> {
         let place = self.gate.enter().await?;
         self.budget.deposit();
-        let (body, progress) = Upload::new(body);
-        let mut request = Request::from_parts(head, body);
         let (mut tried, mut stale) = (Vec::new(), 0);
         loop {
             let endpoints = self.endpoints().await;
@@ -110,7 +107,7 @@ where
             let new = stale == MOST_STALE || !tried.is_empty();
             let wanted = if new { Wanted::Fresh } else { Wanted::Any };
             endpoint.fit(&mut request, host);
-            let failed = match self.attempt(endpoint, request, wanted, &progress).await {
+            let failed = match self.attempt(endpoint, request, wanted, progress).await {
                 Ok((response, mut lease)) => {
                     lease.keep(place);
                     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -128,8 +125,8 @@ where
                     continue;
                 }
                 Failed::Stale(unsent) | Failed::Unconnected(unsent) => unsent,
-                Failed::Unprocessed => spare.ok_or(fault)?.request(),
-                Failed::Broken => spare.filter(|_| idempotent).ok_or(fault)?.request(),
+                Failed::Unprocessed => Box::new(spare.ok_or(fault)?.request()),
+                Failed::Broken => Box::new(spare.filter(|_| idempotent).ok_or(fault)?.request()),
                 Failed::Final(fault) => return Err(fault),
             };
             if !retries_left || !self.budget.withdraw() {
@@ -144,7 +141,7 @@ where
     async fn attempt(
         &self,
         endpoint: &Arc<Endpoint<B>>,
-        request: Request<Upload<B>>,
+        request: Box<Request<Upload<B>>>,
         wanted: Wanted,
         progress: &Progress,
     ) -> Result<(Response<Incoming>, Lease), Failed<B>> {
@@ -158,7 +155,7 @@ where
             }
         };
         let lease = Lease::new(Arc::clone(&link), load);
-        let mut answer = pin!(link.send(request));
+        let mut answer = pin!(link.send(*request));
         loop {
             let mut error = match tokio::time::timeout(self.settings.response_timeout, &mut answer).await {
                 Ok(Ok(response)) if !headers::is_coded_as_read(response.headers()) => {
@@ -185,7 +182,7 @@ where
                     return Err(Failed::Final(fault));
                 }
             };
-            let unsent = error.take_message();
+            let unsent = error.take_message().map(Box::new);
             let error = error.into_error();
             return Err(match (unsent, progress.fault()) {
                 (Some(unsent), _) if reused => Failed::Stale(unsent),

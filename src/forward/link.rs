@@ -4,9 +4,11 @@
 //! carries many: the link stays where it is and counts them.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
+use pin_project_lite::pin_project;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::fault::Fault;
@@ -106,19 +109,31 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Fault>,
 {
-    /// Sends a request and waits for the head of its answer, for as long as that takes.
-    pub(super) async fn send(&self, request: Request<Upload<B>>) -> Sent<B> {
-        enum Either<One, Other> {
-            Http1(One),
-            Http2(Other),
+    /// Sends a request, and gives what waits for the head of its answer, for as long as that takes.
+    pub(super) fn send(&self, request: Request<Upload<B>>) -> impl Future<Output = Sent<B>> + Send + use<B> {
+        match &mut *self.sender() {
+            Sender::Http1(sender) => Sending::Http1 { answer: sender.try_send_request(request) },
+            Sender::Http2(sender, _) => Sending::Http2 { answer: sender.try_send_request(request) },
         }
-        let answer = match &mut *self.sender() {
-            Sender::Http1(sender) => Either::Http1(sender.try_send_request(request)),
-            Sender::Http2(sender, _) => Either::Http2(sender.try_send_request(request)),
-        };
-        match answer {
-            Either::Http1(answer) => answer.await,
-            Either::Http2(answer) => answer.await,
+    }
+}
+
+pin_project! {
+    /// A request under way, by one protocol or the other. An `async` block would keep room for both, and for the request.
+    #[project = SendingProjected]
+    enum Sending<One, Other> {
+        Http1 { #[pin] answer: One },
+        Http2 { #[pin] answer: Other },
+    }
+}
+
+impl<One: Future, Other: Future<Output = One::Output>> Future for Sending<One, Other> {
+    type Output = One::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            SendingProjected::Http1 { answer } => answer.poll(cx),
+            SendingProjected::Http2 { answer } => answer.poll(cx),
         }
     }
 }

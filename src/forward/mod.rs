@@ -36,7 +36,7 @@ use http::header::TRAILER;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 
-use crate::config::{self, Onward};
+use crate::config;
 use crate::route::{PublicRoute, Route};
 use crate::verify::replay::Permit;
 use crate::verify::request::Target;
@@ -47,6 +47,7 @@ pub use names::Resolver;
 pub use report::Origin as CallerOrigin;
 use upgrade::Asked;
 pub use upgrade::Switched;
+use upload::{Progress, Upload};
 pub use upstream::Numbers;
 use upstream::Upstream;
 
@@ -119,32 +120,13 @@ where
         route: &Route,
         target: &Target,
         origin: CallerOrigin<'_>,
-        request: Request<B>,
+        request: Box<Request<B>>,
         request_id: &HeaderValue,
     ) -> Result<Answer, Fault> {
-        let (mut parts, body) = request.into_parts();
-        let trailers_wanted = trailers::are_wanted(&parts.headers);
-        let asked = Asked::of(&parts, !body.is_end_stream(), &route.streams.upgrade);
-        headers::for_upstream(
-            &mut parts.headers,
-            parts.version,
-            &pass,
-            route.forward,
-            target,
-            &origin,
-            request_id,
-        )?;
-        headers::frame(&mut parts.headers, &body);
         let upstream = self.0.get(route.upstream).ok_or(Fault::Unreachable)?;
-        if let Some(asked) = &asked {
-            asked.ask(&mut parts.headers);
-        } else if trailers_wanted {
-            headers::want_trailers(&mut parts.headers, upstream.settings.protocol);
-        }
-        let Onward { host, rewrite } = &route.onward;
-        parts.uri = uri::for_upstream(parts.uri, target, rewrite.as_ref()).ok_or(Fault::Unreachable)?;
-        parts.version = Version::HTTP_11;
-        let mut response = upstream.exchange(parts, body, host).await?;
+        let Written { request, progress, asked, trailers_wanted } =
+            upstream.write(*request, &pass, route, target, &origin, request_id)?;
+        let mut response = upstream.exchange(request, &progress, &route.onward.host).await?;
         let granted = match (asked, response.status()) {
             (Some(asked), StatusCode::SWITCHING_PROTOCOLS) if asked.is_granted_by(response.headers()) => {
                 Some(asked)
@@ -173,5 +155,49 @@ where
                 Ok(Answer::Switched(head, switched))
             }
         }
+    }
+}
+
+/// A request as it goes to the upstream, and what of the caller's the answer has to fit.
+struct Written<B> {
+    request: Box<Request<Upload<B>>>,
+    progress: Progress,
+    asked: Option<Asked>,
+    trailers_wanted: bool,
+}
+
+impl<B> Upstream<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Fault>,
+{
+    /// Makes the caller's request one for the upstream. By itself and not in [`Upstreams::send`], since what an `async` function takes apart before it waits, it
+    /// keeps room for while it waits.
+    fn write(
+        &self,
+        request: Request<B>,
+        pass: &Pass,
+        route: &Route,
+        target: &Target,
+        origin: &CallerOrigin<'_>,
+        request_id: &HeaderValue,
+    ) -> Result<Written<B>, Fault> {
+        let (mut parts, body) = request.into_parts();
+        let trailers_wanted = trailers::are_wanted(&parts.headers);
+        let asked = Asked::of(&parts, !body.is_end_stream(), &route.streams.upgrade);
+        let headers = &mut parts.headers;
+        headers::for_upstream(headers, parts.version, pass, route.forward, target, origin, request_id)?;
+        headers::frame(headers, &body);
+        if let Some(asked) = &asked {
+            asked.ask(headers);
+        } else if trailers_wanted {
+            headers::want_trailers(headers, self.settings.protocol);
+        }
+        let rewrite = route.onward.rewrite.as_ref();
+        parts.uri = uri::for_upstream(parts.uri, target, rewrite).ok_or(Fault::Unreachable)?;
+        parts.version = Version::HTTP_11;
+        let (body, progress) = Upload::new(body);
+        let request = Box::new(Request::from_parts(parts, body));
+        Ok(Written { request, progress, asked, trailers_wanted })
     }
 }

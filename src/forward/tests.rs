@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 
 use super::fault::Fault;
 use super::names::Resolver;
+use super::upload::Upload;
 use super::upstream::Upstream;
 use super::{Download, Upstreams};
 use crate::config::{self, Format, Host};
@@ -68,8 +69,9 @@ async fn send(
     text: &'static str,
 ) -> Result<Response<Download>, Fault> {
     let request = Request::builder().method(method).uri("/").header("host", "a.example");
-    let (head, ()) = request.body(()).expect("a request").into_parts();
-    upstream.exchange(head, body(text), &Host::Caller).await
+    let (body, progress) = Upload::new(body(text));
+    let request = Box::new(request.body(body).expect("a request"));
+    upstream.exchange(request, &progress, &Host::Caller).await
 }
 
 /// Who answers a GET.

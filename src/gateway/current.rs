@@ -40,11 +40,10 @@ impl Handler for Current {
 
     fn handle(
         &self,
-        request: Request<CallerBody>,
+        request: Box<Request<CallerBody>>,
         session: Arc<Session>,
     ) -> impl Future<Output = Reply<Journey>> + Send {
-        let gateway = self.get();
-        async move { gateway.answer(request, session).await }
+        self.get().answer(request, session)
     }
 
     fn refused(&self, refusal: NoRequest, session: &Session) {

@@ -143,7 +143,7 @@ impl Answers {
 impl Handler for Answers {
     type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyFault>;
 
-    async fn handle(&self, request: Request<CallerBody>, session: Arc<Session>) -> Reply<Self::Body> {
+    async fn handle(&self, request: Box<Request<CallerBody>>, session: Arc<Session>) -> Reply<Self::Body> {
         let mut unfinished = Unfinished(self, false);
         let line = format!("{} {}", request.method(), request.uri().path());
         self.seen.lock().expect("no test panics with this lock").requests.push(line);
