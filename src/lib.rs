@@ -9,9 +9,9 @@
 //! |---|---|---|
 //! | [`verify`] | facts → a permit or a rejection; no IO, no clock, no locks | nothing of ours |
 //! | [`config`] | what the operator wrote, checked and immutable | `verify` |
-//! | [`clock`], [`patience`] | the wall clock, as an argument; how long one side may keep the other waiting | `verify` |
+//! | [`clock`], [`patience`], [`seldom`] | the wall clock, as an argument; how long one side may keep the other waiting; how often a thing is said | `verify` |
 //! | [`cors`] | which pages of other origins may call a route and read its answers | `config`, `verify` |
-//! | [`authority`] | issuers' keys, and the cache of verified tokens | `config`, `verify` |
+//! | [`authority`] | issuers' keys, what they say of opaque tokens, and the cache of verified tokens | `config`, `verify` |
 //! | [`replay`] | which proofs were used | `config`, `verify` |
 //! | [`observe`] | log lines and numbers | `config`, `verify` |
 //! | [`route`] | which route a request belongs to | `config`, `cors`, `verify` |
@@ -54,4 +54,5 @@ pub mod patience;
 pub mod replay;
 pub mod respond;
 pub mod route;
+pub mod seldom;
 pub mod verify;

@@ -21,6 +21,8 @@ pub struct Route {
     matches: RouteMatch,
     access: Access,
     cross_origin: Option<CrossOrigin>,
+    /// The issuer whose tokens it takes, by its index; `None`: any.
+    pub issuer: Option<usize>,
     /// The upstream's index.
     pub upstream: usize,
     /// What is forwarded.
@@ -91,6 +93,7 @@ impl Routes {
                 name: route.name,
                 matches: route.matches,
                 access: route.access,
+                issuer: route.issuer,
                 upstream: route.upstream,
                 forward: route.forward,
                 onward: route.onward,
@@ -275,6 +278,7 @@ mod tests {
             matches,
             access: Access::Public,
             cross_origin: None,
+            issuer: None,
             upstream: 0,
             forward,
             onward: Onward::default(),

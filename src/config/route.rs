@@ -8,6 +8,8 @@ use super::cors;
 use super::decode::{List, Named, Setting, Wrong};
 use super::either;
 use super::file;
+use super::issuer::issuer_of;
+use super::issuer_file::Issuer;
 use super::onward;
 use super::pattern::{self, Allowed};
 use super::streams;
@@ -23,6 +25,7 @@ pub(super) struct Around<'f> {
     pub(super) listeners: Option<&'f List<file::Listener, 1>>,
     pub(super) upstreams: Option<&'f Named<Upstream>>,
     pub(super) dpop: &'f file::Dpop,
+    pub(super) issuers: &'f List<Issuer>,
 }
 
 /// How a caller's certificate becomes known.
@@ -66,6 +69,7 @@ pub(super) fn routes(
             matches: built,
             upstream,
             access: access(route, around.dpop),
+            issuer: issuer_of(route, around.issuers, complaints),
             forward: Forward {
                 keep_credentials: route.forward.credentials.value == Credentials::Keep,
                 identity_headers: route.forward.identity.value == Identity::Headers,
@@ -180,7 +184,8 @@ fn access(route: &file::Route, dpop: &file::Dpop) -> Access {
     if route.public.value {
         return Access::Public;
     }
-    let file::Require { binding, scopes, audiences, nonce } = &route.require.value;
+    // `issuer` is the token's, not the caller's: it is judged before there is a policy to ask.
+    let file::Require { binding, scopes, audiences, nonce, issuer: _ } = &route.require.value;
     Access::Bound(Policy {
         binding: binding.value,
         nonce: nonce.as_ref().map_or(dpop.nonce.value, |nonce| nonce.value),
