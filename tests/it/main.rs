@@ -23,6 +23,7 @@ mod http2;
 mod htu;
 mod layering;
 mod limits;
+mod metadata;
 mod mtls;
 mod nonce;
 mod origin;
