@@ -32,6 +32,7 @@ use super::stall::Stall;
 use super::{Handler, Listening, Transport};
 use crate::clock::Lapse;
 use crate::config::Limits;
+use crate::keepalive;
 use crate::verify::digest::Digest;
 
 /// How long the end of a connection may take: to write a last word, and for the peer to read it.
@@ -132,6 +133,9 @@ async fn begin<H: Handler>(
     // Answers are written whole; waiting for more to send with them only delays them.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
+    }
+    if let Err(error) = keepalive::watch(&socket) {
+        tracing::debug!(%peer, %error, "TCP keepalive could not be set");
     }
     let socket = Stall::new(socket, limits.idle_timeout, limits.least_rate);
     let name = Arc::clone(&listener.name);

@@ -93,7 +93,7 @@ impl Listeners {
                     Next::Kept { position, listening }
                 }
                 (None, None) => {
-                    let socket = listen(listener.address, &listener.name).await?;
+                    let socket = listen(listener.address, &listener.name)?;
                     self.open(socket.into(), listener, config)?
                 }
             });

@@ -49,7 +49,7 @@ impl Operators {
         let now = self.served.as_ref().map(|served| served.configured);
         match admin {
             Some(admin) if now == Some(admin.address) => Ok(Prepared::Same),
-            Some(admin) => Prepared::open(admin, listen(admin.address, "admin").await?),
+            Some(admin) => Prepared::open(admin, listen(admin.address, "admin")?),
             None => Ok(Prepared::Nothing),
         }
     }

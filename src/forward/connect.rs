@@ -25,6 +25,7 @@ use super::portion::Portions;
 use super::server::Tls;
 use super::upload::Upload;
 use crate::config::Protocol;
+use crate::keepalive;
 
 /// On an HTTP/2 connection with requests, how often the server is asked whether it is still there, and how long it may take to say so. Nobody else
 /// would notice when the machine behind a connection is gone: the requests on it would all wait for their own time limits.
@@ -96,6 +97,7 @@ where
             let stream = TcpStream::connect(address).await.map_err(ConnectError::Refused)?;
             // A request is small and waits for its answer; Nagle's algorithm would only hold it back. Not being able to say so is no failure.
             let _ = stream.set_nodelay(true);
+            let _ = keepalive::watch(&stream);
             secure(stream, tls, protocol).await
         }
         Place::Unix(path) => {

@@ -21,6 +21,7 @@ mod health;
 mod house;
 mod http2;
 mod htu;
+mod keepalive;
 mod layering;
 mod limits;
 mod metadata;
