@@ -24,6 +24,7 @@ mod htu;
 mod keepalive;
 mod layering;
 mod limits;
+mod metadata;
 mod mtls;
 mod nonce;
 mod origin;
