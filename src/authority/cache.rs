@@ -36,7 +36,7 @@ pub(super) struct Cached {
 
 impl Cached {
     /// The issuer's word, while it holds.
-    pub(super) fn as_answer(self, now: UnixTime) -> Option<Active> {
+    pub(super) fn into_answer(self, now: UnixTime) -> Option<Active> {
         match self.ground {
             Ground::Word(until) if now < until => Some(Active { token: self.token, until }),
             Ground::Word(_) | Ground::Keys(_) => None,

@@ -190,7 +190,7 @@ impl Tokens {
         };
         let known = || {
             let refused = || introspector.refused_lately(key.digest, now).map(Err);
-            self.cache.get(key).and_then(|cached| cached.as_answer(now)).map(Ok).or_else(refused)
+            self.cache.get(key).and_then(|cached| cached.into_answer(now)).map(Ok).or_else(refused)
         };
         let outcome: Outcome = match self.flights.board(key, known, || introspector.leave())? {
             Boarding::Known(outcome) => outcome,

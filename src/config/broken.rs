@@ -156,15 +156,7 @@ fn how_it_is_written() {
 fn what_this_version_does_not_have() {
     judge(
         EXAMPLE,
-        &[
-            ("  # redis: {", "  redis: {} # {", "redis", "`redis` is not available in this version"),
-            (
-                "    # resource: {",
-                "    resource: {} # {",
-                "resource: {}",
-                "`resource` is not available in this version",
-            ),
-        ],
+        &[("  # redis: {", "  redis: {} # {", "redis", "`redis` is not available in this version")],
     );
 }
 

@@ -95,7 +95,7 @@ impl Admission {
 
 impl Admitted {
     /// The endpoint does its work, whatever it has said of the token.
-    pub(super) fn is_answered(mut self) {
+    pub(super) fn went_well(mut self) {
         self.answered = true;
     }
 }
@@ -161,7 +161,7 @@ mod tests {
         let now = Instant::now();
         let (one, _two) = (gate.admit(now).unwrap(), gate.admit(now).unwrap());
         assert_eq!(gate.admit(now).map(drop), Err(Rejection::IntrospectionBusy));
-        one.is_answered();
+        one.went_well();
         assert!(gate.admit(now).is_ok());
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let asked = |now, tries: usize| {
-            (0..tries).filter(|_| gate.admit(now).map(Admitted::is_answered).is_ok()).count()
+            (0..tries).filter(|_| gate.admit(now).map(Admitted::went_well).is_ok()).count()
         };
         assert_eq!(asked(at(0), 50), 10);
         assert_eq!(asked(at(99), 50), 0);
@@ -186,7 +186,7 @@ mod tests {
         for _ in 0..FAILURES - 1 {
             drop(gate.admit(now()).unwrap());
         }
-        gate.admit(now()).unwrap().is_answered();
+        gate.admit(now()).unwrap().went_well();
         for _ in 0..FAILURES {
             drop(gate.admit(now()).unwrap());
         }
@@ -202,7 +202,7 @@ mod tests {
         drop(one);
         paused(&gate);
         tokio::time::advance(PAUSE).await;
-        gate.admit(now()).unwrap().is_answered();
+        gate.admit(now()).unwrap().went_well();
         assert!(gate.admit(now()).is_ok() && gate.admit(now()).is_ok());
     }
 
@@ -217,7 +217,7 @@ mod tests {
         let held = Arc::clone(&gate.slots).try_acquire_owned().unwrap();
         assert_eq!(gate.admit(later).map(drop), Err(Rejection::IntrospectionBusy));
         drop(held);
-        gate.admit(later).unwrap().is_answered();
+        gate.admit(later).unwrap().went_well();
         assert!(gate.admit(later).is_ok());
     }
 }

@@ -38,7 +38,15 @@ pub(super) struct Endpoint {
 
 enum Place {
     Written(FetchUrl),
-    Discovered { issued: Issued, refresh: Duration, patience: Duration, lookup: ArcSwap<Lookup> },
+    Discovered(Box<Discovery>),
+}
+
+/// An address that the issuer's metadata says.
+struct Discovery {
+    issued: Issued,
+    refresh: Duration,
+    patience: Duration,
+    lookup: ArcSwap<Lookup>,
 }
 
 /// One look into the metadata, shared by everyone who waits for it.
@@ -83,7 +91,7 @@ impl Endpoint {
                 let lookup = ArcSwap::from_pointee(Lookup::after(None));
                 // Half of what a question may take, so that what was known before can still be asked.
                 let (refresh, patience) = (issuer.refresh, settings.timeout / 2);
-                (Place::Discovered { issued, refresh, patience, lookup }, is_https)
+                (Place::Discovered(Box::new(Discovery { issued, refresh, patience, lookup })), is_https)
             }
         };
         let roots = match &issuer.trust {
@@ -106,27 +114,10 @@ impl Endpoint {
 
     /// The address to ask at now.
     pub(super) async fn url(&self) -> Result<FetchUrl, FetchError> {
-        let (issued, refresh, patience, lookup) = match &self.place {
-            Place::Written(url) => return Ok(url.clone()),
-            Place::Discovered { issued, refresh, patience, lookup } => (issued, *refresh, *patience, lookup),
-        };
-        let mut latest = lookup.load_full();
-        if let Some(before) = latest.found.get().filter(|_| latest.begun.elapsed() > refresh) {
-            lookup.store(Arc::new(Lookup::after(Some(before.clone()))));
-            latest = lookup.load_full();
+        match &self.place {
+            Place::Written(url) => Ok(url.clone()),
+            Place::Discovered(discovery) => discovery.url(&self.fetcher).await,
         }
-        let look = async || {
-            let looked = timeout(patience, issued.discover(Member::Introspection, &self.fetcher)).await;
-            let found = looked.unwrap_or(Err(FetchError::TooSlow(patience)));
-            match (found, &latest.before) {
-                (Err(error), Some(before)) => {
-                    tracing::warn!(reason = %error, "the introspection endpoint could not be looked up again; it stays what it was");
-                    Ok(before.clone())
-                }
-                (found, _) => found,
-            }
-        };
-        latest.found.get_or_try_init(look).await.cloned()
     }
 
     /// Asks, and reads a 200. `question` is made anew where it is sent a second time, which is when a connection that was kept turns out to be
@@ -178,6 +169,29 @@ impl Endpoint {
         if kept.len() < MOST_KEPT {
             kept.push(Kept { url: url.clone(), since: Instant::now(), sender });
         }
+    }
+}
+
+impl Discovery {
+    async fn url(&self, fetcher: &Fetcher) -> Result<FetchUrl, FetchError> {
+        let Self { issued, refresh, patience, lookup } = self;
+        let mut latest = lookup.load_full();
+        if let Some(before) = latest.found.get().filter(|_| latest.begun.elapsed() > *refresh) {
+            lookup.store(Arc::new(Lookup::after(Some(before.clone()))));
+            latest = lookup.load_full();
+        }
+        let look = async || {
+            let looked = timeout(*patience, issued.discover(Member::Introspection, fetcher)).await;
+            let found = looked.unwrap_or(Err(FetchError::TooSlow(*patience)));
+            match (found, &latest.before) {
+                (Err(error), Some(before)) => {
+                    tracing::warn!(reason = %error, "the introspection endpoint could not be looked up again; it stays what it was");
+                    Ok(before.clone())
+                }
+                (found, _) => found,
+            }
+        };
+        latest.found.get_or_try_init(look).await.cloned()
     }
 }
 

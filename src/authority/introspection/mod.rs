@@ -156,12 +156,12 @@ impl Introspector {
         let answer = timeout(limit, self.answer(token, now)).await;
         let judged = match answer.unwrap_or(Err(FetchError::TooSlow(limit).into())) {
             Ok(judged) => {
-                admitted.is_answered();
+                admitted.went_well();
                 judged
             }
             Err(error) => {
                 if error.is_about_the_token() {
-                    admitted.is_answered();
+                    admitted.went_well();
                 }
                 self.tell(&error);
                 return Err(error.rejection());
