@@ -189,13 +189,17 @@ impl Gateway {
         let caller = peer::caller(request.headers(), site, session)?;
         course.record.peer = caller.address;
         let target = &*course.record.target.insert(target::target(&request, &caller, site, session)?);
-        if self.routes.resources.own(target, &session.listener)? {
+        if self.routes.resources.own(target, &session.listener.name)? {
             let resources = &self.routes.resources;
             if let Some(preflight) = Preflight::read(&request) {
                 return Err(Ending::Preflight(resources.pages().allow(preflight)?));
             }
             course.readers = Some(resources.pages().readers(request.headers()));
-            return Err(Ending::Metadata(resources.find(target, &session.listener, request.method())?));
+            return Err(Ending::Metadata(resources.find(
+                target,
+                &session.listener.name,
+                request.method(),
+            )?));
         }
         // A browser asks before it sends, without token and proof, so this comes before anyone's credentials.
         if let Some(preflight) = Preflight::read(&request)
@@ -312,7 +316,7 @@ impl Gateway {
         let target = course.record.target.as_ref();
         let resources = &self.routes.resources;
         let allow = target.filter(|_| denied.rejection == Rejection::MethodUnknown).map(|target| {
-            let methods: Vec<&str> = if resources.own(target, &session.listener) == Ok(true) {
+            let methods: Vec<&str> = if resources.own(target, &session.listener.name) == Ok(true) {
                 resources.methods().iter().map(http::Method::as_str).collect()
             } else {
                 self.routes.methods_at(target).map(http::Method::as_str).collect()
@@ -329,7 +333,7 @@ impl Gateway {
             allow: allow.unwrap_or_default(),
             resource_metadata: target
                 .filter(|_| policy.is_some())
-                .and_then(|target| resources.above(target, &session.listener))
+                .and_then(|target| resources.above(target, &session.listener.name))
                 .map(Metadata::url),
             claim_lifetime: self.proofs.claim_lifetime(policy.map_or(NonceRule::None, |policy| policy.nonce)),
         };

@@ -5,9 +5,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use listenfd::ListenFd;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::{Instant, sleep};
 
 use super::StartError;
 use crate::accept::backlog::{Origin, Socket};
@@ -16,9 +19,13 @@ use crate::config::Config;
 /// The name that stands for the admin listener.
 const ADMIN: &str = "admin";
 
+/// How long a listener that has ended may keep its address, far beyond what it takes when there are slots for whoever is in its queue.
+const LEAVING: Duration = Duration::from_secs(1);
+const TRY_AGAIN: Duration = Duration::from_millis(20);
+
 /// How many connections may wait until we take them. Beyond it the system drops a caller's first packet, which is sent again a whole second later. The standard
 /// library asks for 128, which one burst of callers fills; Linux gives at most `net.core.somaxconn`, 4096 where nobody has changed it.
-const BACKLOG: u32 = 4096;
+const BACKLOG: u16 = 4096;
 
 /// The sockets to serve on, in the order of the configuration's listeners.
 #[derive(Debug)]
@@ -83,9 +90,25 @@ pub(super) fn listen(address: SocketAddr, listener: &str) -> Result<TcpListener,
         // What is left of the connections of a process before this one does not keep the address.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        socket.listen(BACKLOG)
+        socket.listen(BACKLOG.into())
     };
     bound().map_err(|source| StartError::Bind { address, listener: listener.to_owned(), source })
+}
+
+/// The same, where the one who has the address may be a listener of ours that the reload before this one has ended: its socket stays for a moment, for
+/// those who are half-way. Refused at once, the reload would not be tried again before somebody asks for it.
+pub(super) async fn listen_soon(address: SocketAddr, listener: &str) -> Result<TcpListener, StartError> {
+    let at_latest = Instant::now() + LEAVING;
+    loop {
+        match listen(address, listener) {
+            Err(StartError::Bind { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse && Instant::now() < at_latest =>
+            {
+                sleep(TRY_AGAIN).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Takes the socket that belongs to a listener out of those that were passed.
@@ -103,6 +126,10 @@ fn take(
         // Callers would be served where the configuration does not say so.
         let why = format!("is not at {address}, the address of listener {name}");
         return Err(StartError::Passed { socket: describe(&one), why });
+    }
+    if !SockRef::from(&one.socket).is_listener()? {
+        // As a process before us has left it that had no listener for it any more.
+        SockRef::from(&one.socket).listen(BACKLOG.into())?;
     }
     one.socket.set_nonblocking(true)?;
     Ok(Some(TcpListener::from_std(one.socket)?))
