@@ -78,8 +78,8 @@ fn how_the_gateway_shows_who_it_is() {
             ("calls: 64 ", "calls: 0 ", "0  ", "`0` is out of range"),
             ("cache: 30s", "cache: 500ms", "500ms", "`500ms` is not whole seconds"),
             (
-                "issuer: https://as.example.com\n    public",
-                "issuer: https://as.example.com/\n    public",
+                "      issuer: https://as.example.com\n",
+                "      issuer: https://as.example.com/\n",
                 "https://as.example.com/\n",
                 "there is no issuer `https://as.example.com/`",
             ),
