@@ -279,6 +279,8 @@ settings! {
         upgrade: List<UpgradeToken> => default "[]";
         /// how long a body, or both sides of an upgraded connection, may be silent; left out, `limits.idle_timeout`
         idle_timeout: Millis<10, DAY> => optional;
+        /// of a request's body; left out, `limits.body_bytes`
+        body_bytes: Bytes<1, TIB> => optional;
         /// whether what is still streaming ends when the token does
         end_at_expiry: bool => default "false";
     }

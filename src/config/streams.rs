@@ -14,6 +14,8 @@ pub struct Streams {
     pub upgrade: Vec<String>,
     /// `idle_timeout`; `None` is that of `limits`
     pub idle_timeout: Option<Duration>,
+    /// `body_bytes`; `None` is that of `limits`
+    pub body_bytes: Option<u64>,
     /// `end_at_expiry`; never on a public route
     pub end_at_expiry: bool,
 }
@@ -33,6 +35,7 @@ pub(super) fn streams(route: &file::Route, around: Around<'_>, complaints: &mut 
     Streams {
         upgrade: forward.upgrade.items.iter().map(|protocol| protocol.0.clone()).collect(),
         idle_timeout: forward.idle_timeout.as_ref().map(|timeout| timeout.0),
+        body_bytes: forward.body_bytes.as_ref().map(|bytes| bytes.0),
         end_at_expiry: forward.end_at_expiry.value,
     }
 }

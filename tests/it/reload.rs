@@ -12,7 +12,7 @@ use crate::wire::Client;
 mod load;
 mod proofs;
 mod slow;
-mod tls;
+pub mod tls;
 
 /// A house whose gateway reads its configuration again when it is asked to, and by itself only where `watch` says so.
 pub async fn house(watch: &'static str) -> House {
