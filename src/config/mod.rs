@@ -22,6 +22,7 @@ mod places;
 mod proofs;
 mod resource;
 mod route;
+mod route_file;
 mod streams;
 mod table;
 mod toml;
@@ -322,10 +323,12 @@ pub struct Log {
 }
 
 /// `admin`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Admin {
     /// `address`
     pub address: SocketAddr,
+    /// `names`, in lower case: what it may be called, besides `localhost` and every IP address
+    pub names: Vec<String>,
 }
 
 /// `reload`: what makes the configuration be read again, besides SIGHUP and `POST /reload`.

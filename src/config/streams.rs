@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Protocol;
 use super::complaint::Complaints;
-use super::file;
 use super::route::Around;
+use super::route_file;
 
 /// What of `forward` is about requests that go on for long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Streams {
 }
 
 /// What a route says about streams.
-pub(super) fn streams(route: &file::Route, around: Around<'_>, complaints: &mut Complaints) -> Streams {
+pub(super) fn streams(route: &route_file::Route, around: Around<'_>, complaints: &mut Complaints) -> Streams {
     let forward = &route.forward;
     judge_upgrade(route, around, complaints);
     if route.public.value && forward.end_at_expiry.value {
@@ -41,7 +41,7 @@ pub(super) fn streams(route: &file::Route, around: Around<'_>, complaints: &mut 
 }
 
 /// Protocols are switched in HTTP/1.1 only, and a WebSocket begins with GET (RFC 6455 §4.1): a route without these would list one for nothing.
-fn judge_upgrade(route: &file::Route, around: Around<'_>, complaints: &mut Complaints) {
+fn judge_upgrade(route: &route_file::Route, around: Around<'_>, complaints: &mut Complaints) {
     let upgrade = &route.forward.upgrade;
     if upgrade.items.is_empty() {
         return;
