@@ -20,6 +20,7 @@ mod onward;
 mod pattern;
 mod places;
 mod proofs;
+mod require;
 mod resource;
 mod route;
 mod route_file;

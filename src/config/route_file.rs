@@ -5,8 +5,9 @@ use http::HeaderName;
 use super::Host;
 use super::cors::PageOrigin;
 use super::decode::List;
+use super::require::WrittenLiteral;
 use super::table::settings;
-use super::values::{Bytes, Millis, Name, Scope, Seconds, Text, UpgradeToken};
+use super::values::{AcrValue, Bytes, Millis, Name, Scope, Seconds, Text, UpgradeToken};
 use super::words::{Credentials, Identity, Reported};
 use crate::verify::policy::{BindingRule, NonceRule};
 
@@ -64,6 +65,20 @@ settings! {
         audiences: List<Text> => default "[]";
         /// left out, as `dpop.nonce` says
         nonce: NonceRule => optional;
+        /// one of them
+        any_scopes: List<Scope, 1> => optional;
+        /// `client_id` is one of them
+        clients: List<Text, 1> => optional;
+        /// `sub` is one of them
+        subjects: List<Text, 1> => optional;
+        /// what other claims must be, all of it
+        claims: List<Claim, 1> => optional;
+        /// the token has `authorization_details` of all these types (RFC 9396)
+        authorization_details: List<Text, 1> => optional;
+        /// `acr` is one of them, the preferred first (RFC 9470)
+        acr: List<AcrValue, 1> => optional;
+        /// how long ago the user may have authenticated (RFC 9470)
+        max_age: Seconds<1, 31_536_000> => optional;
     }
 }
 
@@ -92,12 +107,36 @@ settings! {
 }
 
 settings! {
+    /// One of `claims`.
+    Claim {
+        /// its name, or a JSON pointer (RFC 6901) to a member of it: `/realm_access/roles`
+        claim: Text => required;
+        /// this value: a text, a number, `true` or `false`
+        equals: WrittenLiteral => optional;
+        /// one of these values
+        one_of: List<WrittenLiteral, 1> => optional;
+        /// a pattern for the whole of a text, in the syntax of the `regex` crate
+        matches: Text => optional;
+    }
+}
+
+settings! {
     /// `rewrite` of a route.
     Rewrite {
         /// the whole segments that are taken from the start of the path; the match has to begin with them
         strip_prefix: Text => required;
         /// the segments that are put in their place; left out, none
         replace: Text => optional;
+    }
+}
+
+settings! {
+    /// `resource` of a route.
+    Resource {
+        /// the path of the resource's identifier, behind each public URL of the route; `match` has to begin with it; `/` for the URL alone
+        path: Text => required;
+        /// the scopes that callers are told of; left out, those of every route below it
+        scopes: List<Scope, 1> => optional;
     }
 }
 
@@ -114,15 +153,5 @@ settings! {
         credentials: bool => default "false";
         /// how long a browser may go without asking again
         max_age: Seconds<0, 86_400> => default "10m";
-    }
-}
-
-settings! {
-    /// `resource` of a route.
-    Resource {
-        /// the path of the resource's identifier, behind each public URL of the route; `match` has to begin with it; `/` for the URL alone
-        path: Text => required;
-        /// the scopes that callers are told of; left out, those of every route below it
-        scopes: List<Scope, 1> => optional;
     }
 }
