@@ -4,10 +4,10 @@ use http::Uri;
 
 use super::complaint::{Complaints, did_you_mean, quoted};
 use super::decode::{List, Setting, Wrong};
-use super::file;
 use super::introspection::introspection;
 use super::issuer_file;
 use super::material::Surroundings;
+use super::route_file;
 use super::values::Text;
 use super::{Issuer, KeySource};
 use crate::verify::algorithm::Algorithms;
@@ -92,7 +92,7 @@ fn build(
 
 /// The index of a route's `require.issuer` among the issuers.
 pub(super) fn issuer_of(
-    route: &file::Route,
+    route: &route_file::Route,
     issuers: &List<issuer_file::Issuer>,
     complaints: &mut Complaints,
 ) -> Option<usize> {
