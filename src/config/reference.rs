@@ -34,6 +34,7 @@ fn walk(node: &Node, path: &str, into: &mut Vec<(String, Node)>) {
                 if !path.ends_with(".nonce_keys")
                     && !path.ends_with(".client_secret")
                     && !path.ends_with(".client_key")
+                    && !path.ends_with("].encryption.keys[].key")
                 {
                     into.push((below.clone(), value.clone()));
                     walk(value, &below, into);

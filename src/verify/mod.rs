@@ -12,6 +12,7 @@ pub mod digest;
 pub mod dpop;
 pub mod htu;
 pub mod json;
+pub mod jwe;
 pub mod jwk;
 pub mod jwks;
 pub mod jws;
