@@ -39,7 +39,7 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// After the stop signal: for how long, since a connection came or its last answer went, its next request is waited for. Longer than a round trip,
 /// so that nobody's request meets a closing connection; those that have been silent for longer are closed at once.
-const TIME_TO_SPEAK: Duration = Duration::from_secs(2);
+pub(super) const TIME_TO_SPEAK: Duration = Duration::from_secs(2);
 
 /// hyper does not take less for its buffers.
 pub(super) const LEAST_BUFFER: usize = 64 * 1024;

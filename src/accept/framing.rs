@@ -29,7 +29,7 @@ use super::refusal::Refusal;
 const MOST_EARLY: usize = 16 * 1024;
 
 /// How much is read at a time while hyper is not there.
-const PIECE: usize = 4 * 1024;
+pub(super) const PIECE: usize = 4 * 1024;
 
 /// A stream whose reading side yields only well-framed HTTP/1 requests.
 #[derive(Debug)]
@@ -129,6 +129,8 @@ impl RequestReader {
                 Part::Head(reader) => match reader.read(rest, self.header_bytes) {
                     Ok(Some(head)) => {
                         activity.request_began();
+                        // What comes behind it is another head, whose time begins with its own first byte.
+                        activity.in_head(false);
                         judged += head.length;
                         self.part = match head.body {
                             Body::None if head.upgrade => {

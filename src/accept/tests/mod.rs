@@ -2,6 +2,7 @@
 //!
 //! Time limits are tested on pipes with the clock paused: it then moves only when nothing else can. On sockets it would jump.
 
+mod at_rest;
 mod drain;
 mod framing;
 mod http2;
@@ -89,18 +90,25 @@ struct Seen {
     dropped: usize,
 }
 
-/// Answers by path: `/switch` with 101 when it is released, `/hang` when it is released, `/body` after its body with the length or the fault, `/declared` with what its length
+/// Answers by path: `/switch` with 101 when it is released, `/hang` when it is released, `/keep` at once, with its body put aside unread, `/body` after its body with the length or the fault, `/declared` with what its length
 /// is said to be, `/big` with a megabyte that is made as it is read, anything else with its own name and what the session is.
 struct Answers {
     seen: Mutex<Seen>,
     release: Semaphore,
     /// What stands behind the last 101, and word of the tunnel's end.
     upstream: Mutex<Option<(DuplexStream, Receiver<Ended>)>>,
+    /// The body of the last request to `/keep`, as an upstream that has answered may still be reading it.
+    kept: Mutex<Option<CallerBody>>,
 }
 
 impl Answers {
     fn new() -> Arc<Self> {
-        Arc::new(Self { seen: Mutex::default(), release: Semaphore::new(0), upstream: Mutex::new(None) })
+        Arc::new(Self {
+            seen: Mutex::default(),
+            release: Semaphore::new(0),
+            upstream: Mutex::new(None),
+            kept: Mutex::new(None),
+        })
     }
 
     fn seen(&self) -> Seen {
@@ -166,6 +174,10 @@ impl Handler for Answers {
                     whole(format!("{fault:?}"))
                 }
             },
+            "/keep" => {
+                *self.kept.lock().expect("no test panics with this lock") = Some(request.into_body());
+                whole("kept".to_owned())
+            }
             "/declared" => whole(format!("{:?}", request.body().declared())),
             "/big" => Pieces(64).boxed_unsync(),
             path => whole(format!(
