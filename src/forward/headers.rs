@@ -320,6 +320,28 @@ mod tests {
         assert_eq!(headers, map(&[("x-kept", "4")]));
     }
 
+    /// RFC 9110 §7.6.1 names them, and `Proxy-Connection` is what was made up beside them: each goes, whether another is there or not.
+    #[test]
+    fn each_hop_by_hop_field_goes_by_itself() {
+        for name in [
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+        ] {
+            for value in ["", "x-kept-not"] {
+                let mut headers = map(&[("x-kept", "1"), (name, value), ("x-other", "2"), (name, value)]);
+                remove_hop_by_hop(&mut headers);
+                assert_eq!(headers, map(&[("x-kept", "1"), ("x-other", "2")]), "{name}");
+            }
+        }
+    }
+
     /// R-A-13, R-L-01, R-F-10, T-MTL-21.
     #[test]
     fn what_callers_may_not_say_in_any_spelling() {

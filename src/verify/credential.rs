@@ -326,6 +326,27 @@ mod tests {
         assert_eq!(proof(&[("dpop", b"\xff")]), Err(Rejection::ProofMalformed));
     }
 
+    /// RFC 9110 §11.2, written out: every byte at every place of tokens that are shorter and longer than what is compared at once.
+    #[test]
+    fn a_token68_has_these_characters_alone() {
+        const FIT: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/";
+        for length in [1, 2, 15, 16, 17, 31, 33, 64, 70] {
+            for place in 0..length {
+                for byte in 0..=255_u8 {
+                    let (before, behind) = ("a".repeat(place), "Z".repeat(length - place - 1));
+                    let character = char::from(byte);
+                    let text = format!("{before}{character}{behind}");
+                    // The padding stands at the end, behind something.
+                    let pads = character == '=' && place > 0 && behind.is_empty();
+                    assert_eq!(is_token68(&text), FIT.contains(character) || pads, "{text:?}");
+                    let padded = format!("{text}==");
+                    assert_eq!(is_token68(&padded), FIT.contains(character) || pads, "{padded:?}");
+                }
+            }
+        }
+        assert!(!is_token68("") && !is_token68("=") && !is_token68("=="));
+    }
+
     #[test]
     fn nothing_secret_is_printed() {
         let map = headers(&[("authorization", b"DPoP s3cret"), ("dpop", b"pr00f.b.c")]);
