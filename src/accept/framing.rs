@@ -320,3 +320,33 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         self.poll_flush(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    /// What one long head needed room for is not kept for all the time that nobody asks for anything.
+    #[tokio::test]
+    async fn a_parked_connection_keeps_no_room() {
+        let (mut caller, near) = duplex(16 * 1024);
+        let mut framing = Framing::new(near, Activity::new(), 16 * 1024);
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(9000));
+        caller.write_all(head.as_bytes()).await.expect("open");
+        poll_fn(|cx| framing.poll_request(cx)).await.expect("open");
+        assert!(framing.has_request());
+        let mut read = vec![0; head.len()];
+        framing.read_exact(&mut read).await.expect("whole");
+        assert!(read == head.as_bytes() && framing.held.capacity() > 0);
+        assert!(framing.park());
+        assert_eq!(framing.held.capacity(), 0);
+        // Half a head is needed.
+        caller.write_all(b"GET").await.expect("open");
+        poll_fn(|cx| Poll::Ready(assert!(framing.poll_request(cx).is_pending()))).await;
+        assert!(!framing.park());
+        assert_eq!(framing.held, b"GET"[..]);
+    }
+}

@@ -184,6 +184,23 @@ async fn a_drain_ends_with_the_answers() {
     assert_eq!(pipe.answers.seen().requests, ["GET /hang"]);
 }
 
+/// A caller that asks all the time, and is answered each time before anyone looks, hears of the end with its next request.
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_heard_of_in_steady_use() {
+    let pipe = pipe();
+    let mut send = client(pipe.near, 65_535).await;
+    send.send_request(get("/a")).await.expect("an answer");
+    pipe.stop.cancel();
+    let since = Instant::now();
+    while send.send_request(get("/a")).await.is_ok() {
+        assert!(since.elapsed() < Duration::from_secs(1), "requests go on during the drain");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(pipe.answers.seen().requests.len() > 1, "the one after the signal was answered");
+    pipe.served.await.expect("no panic");
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_drain_ends_without_them_after_its_grace() {
     let pipe = pipe();
