@@ -23,6 +23,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::seldom::Seldom;
 use crate::replay::memory::MemoryStore;
 use crate::respond::{self, Body, Refusal, Used};
+use crate::route::resource::Metadata;
 use crate::route::{Demand, Route, Routes};
 use crate::verify::credential::{self, Presented, Scheme};
 use crate::verify::dpop::{DpopRules, Terms};
@@ -89,6 +90,8 @@ impl From<Rejection> for Denied {
 enum Ending<'g> {
     Refused(Denied),
     Preflight(Allowed<'g>),
+    /// The request is for what the gateway says of a resource (RFC 9728).
+    Metadata(&'g Metadata),
     Failed(Fault),
     /// The token expired while the upstream was still being asked, on a route where nothing outlives its token.
     Expired,
@@ -140,19 +143,23 @@ impl Gateway {
             Ok(answer) => course.goes_on_with(answer),
             Err(Ending::Refused(denied)) => {
                 let reason = denied.rejection.label();
-                let response = self.refuse(denied, &course);
+                let response = self.refuse(denied, &course, &session);
                 course.ends(Decision::Refused, Some(reason), response)
             }
             Err(Ending::Preflight(allowed)) => {
                 let response = respond::preflight(allowed, &course.record.request_id);
                 course.ends(Decision::Answered, Some("preflight"), response)
             }
+            Err(Ending::Metadata(metadata)) => {
+                let response = respond::metadata(metadata, course.record.method(), &course.record.request_id);
+                course.ends(Decision::Answered, Some("resource_metadata"), response)
+            }
             Err(Ending::Failed(fault)) => {
                 let response = respond::fault(fault, &course.record.request_id);
                 course.ends(Decision::Failed, Some(fault.label()), response)
             }
             Err(Ending::Expired) => {
-                let response = self.refuse(Rejection::TokenExpired.into(), &course);
+                let response = self.refuse(Rejection::TokenExpired.into(), &course, &session);
                 course.ends(Decision::Failed, Some(Rejection::TokenExpired.label()), response)
             }
         };
@@ -182,6 +189,18 @@ impl Gateway {
         let caller = peer::caller(request.headers(), site, session)?;
         course.record.peer = caller.address;
         let target = &*course.record.target.insert(target::target(&request, &caller, site, session)?);
+        if self.routes.resources.own(target, &session.listener.name)? {
+            let resources = &self.routes.resources;
+            if let Some(preflight) = Preflight::read(&request) {
+                return Err(Ending::Preflight(resources.pages().allow(preflight)?));
+            }
+            course.readers = Some(resources.pages().readers(request.headers()));
+            return Err(Ending::Metadata(resources.find(
+                target,
+                &session.listener.name,
+                request.method(),
+            )?));
+        }
         // A browser asks before it sends, without token and proof, so this comes before anyone's credentials.
         if let Some(preflight) = Preflight::read(&request)
             && let Ok(route) = self.routes.find(target, preflight.method())
@@ -293,13 +312,17 @@ impl Gateway {
         })
     }
 
-    fn refuse(&self, denied: Denied, course: &Course<'_>) -> Response<Body> {
-        let allow =
-            course.record.target.as_ref().filter(|_| denied.rejection == Rejection::MethodUnknown).map(
-                |target| {
-                    self.routes.methods_at(target).map(http::Method::as_str).collect::<Vec<_>>().join(", ")
-                },
-            );
+    fn refuse(&self, denied: Denied, course: &Course<'_>, session: &Session) -> Response<Body> {
+        let target = course.record.target.as_ref();
+        let resources = &self.routes.resources;
+        let allow = target.filter(|_| denied.rejection == Rejection::MethodUnknown).map(|target| {
+            let methods: Vec<&str> = if resources.own(target, &session.listener.name) == Ok(true) {
+                resources.methods().iter().map(http::Method::as_str).collect()
+            } else {
+                self.routes.methods_at(target).map(http::Method::as_str).collect()
+            };
+            methods.join(", ")
+        });
         let policy = course.route.and_then(Route::policy);
         let refusal = Refusal {
             rejection: denied.rejection,
@@ -308,6 +331,10 @@ impl Gateway {
             used: denied.used,
             nonce: denied.nonce,
             allow: allow.unwrap_or_default(),
+            resource_metadata: target
+                .filter(|_| policy.is_some())
+                .and_then(|target| resources.above(target, &session.listener.name))
+                .map(Metadata::url),
             claim_lifetime: self.proofs.claim_lifetime(policy.map_or(NonceRule::None, |policy| policy.nonce)),
         };
         respond::refusal(&refusal, &course.record.request_id)

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`verify`] | facts → a permit or a rejection; no IO, no clock, no locks | nothing of ours |
 //! | [`config`] | what the operator wrote, checked and immutable | `verify` |
-//! | [`clock`], [`patience`] | the wall clock, as an argument; how long one side may keep the other waiting | `verify` |
+//! | [`clock`], [`patience`], [`keepalive`] | the wall clock, as an argument; how long one side may keep the other waiting; whether it is still there | `verify` |
 //! | [`cors`] | which pages of other origins may call a route and read its answers | `config`, `verify` |
 //! | [`authority`] | issuers' keys, and the cache of verified tokens | `config`, `verify` |
 //! | [`replay`] | which proofs were used | `config`, `verify` |
@@ -49,6 +49,7 @@ pub mod cors;
 pub mod demo;
 pub mod forward;
 pub mod gateway;
+pub mod keepalive;
 pub mod observe;
 pub mod patience;
 pub mod replay;

@@ -8,13 +8,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
 
 use crate::cors::Allowed;
 use crate::forward::{Download, Fault};
+use crate::route::resource::Metadata;
 use crate::verify::algorithm::Algorithms;
 use crate::verify::nonce::SealedNonce;
 use crate::verify::policy::Policy;
@@ -52,6 +53,8 @@ pub struct Refusal<'r> {
     pub nonce: Option<SealedNonce>,
     /// For a 405: the methods the path takes, comma-separated.
     pub allow: String,
+    /// The URL of the metadata of the resource that was asked for, where it has any (RFC 9728).
+    pub resource_metadata: Option<&'r str>,
     /// How long, in seconds, a claim of this route may live at most: when a key's share has room again.
     pub claim_lifetime: i64,
 }
@@ -110,6 +113,20 @@ pub fn preflight(allowed: Allowed<'_>, request_id: &HeaderValue) -> Response<Bod
     response
 }
 
+/// Renders the metadata of a resource, for as long as it takes clients to come by again: after a reload the old one is still cached. The answer to HEAD has no body but says
+/// how long that of GET is (RFC 9110 §9.3.2).
+pub fn metadata(metadata: &Metadata, method: &Method, request_id: &HeaderValue) -> Response<Body> {
+    let document = metadata.document();
+    let body = if *method == Method::HEAD { Bytes::new() } else { document.clone() };
+    let mut response = Response::new(Body::Text(Full::from(body)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(document.len()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    headers.insert(REQUEST_ID, request_id.clone());
+    response
+}
+
 /// The `WWW-Authenticate` lines of a refusal.
 fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
     let (Some(policy), code) = (refusal.policy, refusal.rejection.code()) else { return Vec::new() };
@@ -157,6 +174,7 @@ fn dpop_challenge(refusal: &Refusal<'_>, with_error: bool) -> String {
     }
     // RFC 9449 §7.1: exactly the list that is enforced.
     let _ = write!(line, "algs=\"{}\"", refusal.algorithms);
+    push_resource(&mut line, ", ", refusal);
     line
 }
 
@@ -166,7 +184,21 @@ fn bearer_challenge(refusal: &Refusal<'_>, with_error: bool) -> String {
         line.push(' ');
         push_error(&mut line, refusal);
     }
+    push_resource(&mut line, if with_error { ", " } else { " " }, refusal);
     line
+}
+
+/// `resource_metadata` (RFC 9728 §5.1), on every challenge: a client that has no token yet finds out where to get one, and one that has the wrong token what
+/// else to ask for. A client without a token is told the scopes too, so that it need not come three times (RFC 6750 §3).
+fn push_resource(line: &mut String, separator: &str, refusal: &Refusal<'_>) {
+    let Some(url) = refusal.resource_metadata else { return };
+    let _ = write!(line, "{separator}resource_metadata=\"{url}\"");
+    if refusal.rejection.code() == Code::Bare
+        && let Some(policy) = refusal.policy
+        && !policy.scopes.is_empty()
+    {
+        let _ = write!(line, ", scope=\"{}\"", policy.scopes.join(" "));
+    }
 }
 
 /// `error`, `error_description` and, where a scope is missing, `scope` (RFC 6750 §3). All of it is the gateway's own text; scopes were checked when

@@ -13,6 +13,9 @@ use crate::cors::CrossOrigin;
 use crate::verify::policy::Policy;
 use crate::verify::rejection::Rejection;
 use crate::verify::request::Target;
+use resource::Resources;
+
+pub mod resource;
 
 /// A route as requests meet it.
 #[derive(Debug)]
@@ -73,13 +76,18 @@ impl Route {
     }
 }
 
-/// All routes, the most specific first.
+/// All routes, the most specific first, and the metadata of the resources behind them.
 #[derive(Debug)]
-pub struct Routes(Vec<Route>);
+pub struct Routes {
+    all: Vec<Route>,
+    /// What is said of them at their well-known paths, which belong to no route.
+    pub resources: Resources,
+}
 
 impl Routes {
     /// Takes the routes out of a configuration, which has made sure that no two are equal.
     pub fn new(config: &mut Config) -> Self {
+        let resources = Resources::new(config);
         let mut routes: Vec<Route> = config
             .routes
             .drain(..)
@@ -101,7 +109,7 @@ impl Routes {
             specificity(&a.matches, &b.matches)
                 .then_with(|| a.matches.methods.is_empty().cmp(&b.matches.methods.is_empty()))
         });
-        Self(routes)
+        Self { all: routes, resources }
     }
 
     /// The route for a request.
@@ -138,11 +146,11 @@ impl Routes {
     /// Whether every request that asks for proof is asked for a nonce where `other` asks for one, and nowhere else.
     pub fn asks_for_nonces_like(&self, other: &Self) -> bool {
         let nonces = |route: &Route| route.policy().map(|policy| policy.nonce);
-        self.0.len() == other.0.len()
+        self.all.len() == other.all.len()
             && self
-                .0
+                .all
                 .iter()
-                .zip(&other.0)
+                .zip(&other.all)
                 .all(|(one, other)| one.matches == other.matches && nonces(one) == nonces(other))
     }
 
@@ -158,13 +166,15 @@ impl Routes {
 
     /// The same, where `is` says whether a literal of a pattern is a segment.
     fn at(&self, target: &Target, is: fn(&str, &str) -> bool) -> &[Route] {
-        let Some(start) = self.0.iter().position(|route| matches(&route.matches, target, is)) else {
+        let Some(start) = self.all.iter().position(|route| matches(&route.matches, target, is)) else {
             return &[];
         };
-        let first = &self.0[start].matches;
-        let count =
-            self.0[start..].iter().take_while(|r| specificity(&r.matches, first) == Ordering::Equal).count();
-        &self.0[start..start + count]
+        let first = &self.all[start].matches;
+        let count = self.all[start..]
+            .iter()
+            .take_while(|r| specificity(&r.matches, first) == Ordering::Equal)
+            .count();
+        &self.all[start..start + count]
     }
 }
 
@@ -297,7 +307,7 @@ mod tests {
             route("other-host", Some("b.example"), prefix("/"), &[]),
         ];
         routes.sort_by(|a, b| specificity(&a.matches, &b.matches));
-        Routes(routes)
+        Routes { all: routes, resources: Resources::none() }
     }
 
     fn find(url: &str, method: Method) -> Result<String, Rejection> {

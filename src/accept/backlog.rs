@@ -2,12 +2,17 @@
 //! taken when the socket closes.
 //!
 //! So newcomers are turned away first: their SYN is dropped, and when they send it again a second later the port is closed, or somebody
-//! else's. Then whoever is half-way gets a moment, the queue is emptied, and only then the socket is closed. A socket that was passed to
-//! us by the service manager is left as it is: whoever waits in its queue is our successor's.
+//! else's. Then whoever is half-way gets a moment, the queue is emptied, and only then the socket is closed.
+//!
+//! A socket that was passed to us by the service manager is left as it is when the process ends: whoever waits in its queue is our successor's. When
+//! it is only the listener that ends, by a reload, nobody comes after us; closing our end would leave the port open, and callers in a queue that
+//! nobody empties. Such a socket is [abandoned](Abandon): shut down, so that callers are refused.
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -22,6 +27,22 @@ const HALF_WAY: Duration = Duration::from_millis(100);
 pub struct Socket {
     listener: TcpListener,
     origin: Origin,
+    abandon: Abandon,
+}
+
+/// Tells whoever serves a socket, before it is told to stop, that nobody will serve it afterwards.
+#[derive(Clone, Debug)]
+pub struct Abandon(Arc<AtomicBool>);
+
+impl Abandon {
+    /// Tells it.
+    pub fn tell(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_told(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Where a socket comes from.
@@ -35,8 +56,23 @@ pub enum Origin {
 
 impl Socket {
     /// A socket and where it comes from.
-    pub const fn new(listener: TcpListener, origin: Origin) -> Self {
-        Self { listener, origin }
+    pub fn new(listener: TcpListener, origin: Origin) -> Self {
+        Self { listener, origin, abandon: Abandon(Arc::default()) }
+    }
+
+    /// Where it comes from.
+    pub const fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The way to tell it that nobody comes after us.
+    pub fn abandon(&self) -> Abandon {
+        self.abandon.clone()
+    }
+
+    /// Whether somebody else will empty the queue.
+    fn has_successor(&self) -> bool {
+        self.origin == Origin::Inherited && !self.abandon.is_told()
     }
 
     /// The address that it listens on.
@@ -54,7 +90,7 @@ impl Socket {
 
     /// Turns newcomers away, and waits until nobody else can be half-way.
     pub(super) async fn turn_away(&self) {
-        if self.origin == Origin::Inherited {
+        if self.has_successor() {
             return;
         }
         if let Err(error) = SockRef::from(&self.listener).attach_filter(&NO_SYN) {
@@ -67,7 +103,7 @@ impl Socket {
 
     /// A connection that waits in the queue, without waiting for one. `None` where the queue is our successor's.
     pub(super) async fn queued(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-        if self.origin == Origin::Inherited {
+        if self.has_successor() {
             return None;
         }
         poll_fn(|cx| match self.listener.poll_accept(cx) {
@@ -75,6 +111,20 @@ impl Socket {
             Poll::Pending => Poll::Ready(None),
         })
         .await
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.origin == Origin::Bound || self.has_successor() {
+            return;
+        }
+        let socket = SockRef::from(&self.listener);
+        // In this order, or newcomers would be let in once more in between.
+        let shut = socket.shutdown(Shutdown::Both).and_then(|()| socket.detach_filter());
+        if let Err(error) = shut {
+            tracing::warn!(%error, "a passed socket that is no longer served could not be shut down: callers wait there in vain");
+        }
     }
 }
 

@@ -28,10 +28,12 @@ use super::http1::{QUIET, http1};
 use super::peer::Peer;
 use super::room::Place;
 use super::service::service;
+use super::site::ListenerId;
 use super::stall::Stall;
 use super::{Handler, Listening, Transport};
 use crate::clock::Lapse;
 use crate::config::Limits;
+use crate::keepalive;
 use crate::verify::digest::Digest;
 
 /// How long the end of a connection may take: to write a last word, and for the peer to read it.
@@ -66,8 +68,8 @@ pub struct Session {
     pub certificate: Option<ClientCertificate>,
     /// Whether the connection is encrypted.
     pub tls: bool,
-    /// The name of the listener it came in by: see [`Sites::of`](super::site::Sites::of).
-    pub listener: Arc<str>,
+    /// The listener it came in by: see [`Sites::of`](super::site::Sites::of).
+    pub listener: Arc<ListenerId>,
 }
 
 /// Serves a connection to its end: the peer's, a limit's, or that of `grace` after `stop`.
@@ -125,7 +127,7 @@ async fn begin<H: Handler>(
     let Taken { peer, place } = match heard {
         Ok(taken) => taken,
         Err(why) => {
-            handler.turned_away(why, came_from, &listener.name);
+            handler.turned_away(why, came_from, &listener.id.name);
             return None;
         }
     };
@@ -133,9 +135,12 @@ async fn begin<H: Handler>(
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
     }
+    if let Err(error) = keepalive::watch(&socket) {
+        tracing::debug!(%peer, %error, "TCP keepalive could not be set");
+    }
     let socket = Stall::new(socket, limits.idle_timeout, limits.least_rate);
-    let name = Arc::clone(&listener.name);
-    let plain = Session { peer, server_name: None, certificate: None, tls: false, listener: name };
+    let id = Arc::clone(&listener.id);
+    let plain = Session { peer, server_name: None, certificate: None, tls: false, listener: id };
     let Transport::Tls(tls) = &listener.transport else {
         return Some((Carried::Plain(socket, Arc::new(plain)), ending, place));
     };

@@ -6,13 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::door::Door;
 use super::room::Room;
+use super::site::ListenerId;
 use super::tls::{Tls, TlsFault};
 use crate::config::{Limits, Listener, ListenerTls};
 
 /// What the connections of one listener are carried by. What their requests are judged by is the listener's [`Site`](super::site::Site).
 pub struct Listening {
-    /// `name`
-    pub name: Arc<str>,
+    /// Which listener it is.
+    pub id: Arc<ListenerId>,
     /// `limits`
     pub limits: Limits,
     pub(super) transport: Transport,
@@ -83,7 +84,7 @@ impl Listening {
         stop: &CancellationToken,
     ) -> Self {
         Self {
-            name: Arc::from(listener.name.as_str()),
+            id: Arc::new(ListenerId::of(listener)),
             limits,
             transport,
             door: Door::new(listener, Arc::clone(&room), limits.connections_per_address),
@@ -96,7 +97,7 @@ impl Listening {
     /// Whether a connection to `other` would be known by the same things: the same listener, the same judgement of client certificates, the same
     /// belief in PROXY headers.
     fn judges_like(&self, other: &Self) -> bool {
-        self.name == other.name
+        self.id.name == other.id.name
             && self.keeps_certificates == other.keeps_certificates
             && self.door.believes_like(&other.door)
             && match (&self.transport, &other.transport) {

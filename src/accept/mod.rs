@@ -127,8 +127,8 @@ pub async fn serve<H: Handler>(
     entrance.take_in(socket, &stop).await;
     tasks.close();
     if tokio::time::timeout(entrance.grace.get() + LINGER * 2, tasks.wait()).await.is_err() {
-        let name = &entrance.listening.load().name;
-        tracing::warn!(listener = &**name, tasks = tasks.len(), "connections outlived the drain");
+        let name = Arc::clone(&entrance.listening.load().id.name);
+        tracing::warn!(listener = &*name, tasks = tasks.len(), "connections outlived the drain");
     }
 }
 
@@ -164,8 +164,8 @@ impl<H: Handler> Entrance<'_, H> {
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
                     // Out of descriptors or memory: asking again at once would only burn the processor that could free some.
-                    let name = &self.listening.load().name;
-                    tracing::warn!(listener = &**name, %error, "no connection can be accepted");
+                    let name = Arc::clone(&self.listening.load().id.name);
+                    tracing::warn!(listener = &*name, %error, "no connection can be accepted");
                     tokio::select! { () = &mut closed => break, () = tokio::time::sleep(pause) => {} }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -192,7 +192,7 @@ impl<H: Handler> Entrance<'_, H> {
         let taken = match listening.door.look(peer) {
             Ok(taken) => taken,
             Err(why) => {
-                self.handler.turned_away(why, Peer::Direct(peer), &listening.name);
+                self.handler.turned_away(why, Peer::Direct(peer), &listening.id.name);
                 return true;
             }
         };

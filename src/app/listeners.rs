@@ -9,11 +9,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::StartError;
-use super::sockets::listen;
-use crate::accept::backlog::Socket;
+use super::sockets::listen_soon;
+use crate::accept::backlog::{Abandon, Origin, Socket};
 use crate::accept::room::Room;
 use crate::accept::{self, Listening};
 use crate::clock::Lapse;
@@ -39,6 +39,8 @@ struct Served {
     address: SocketAddr,
     listening: Arc<ArcSwap<Listening>>,
     stop: CancellationToken,
+    origin: Origin,
+    abandon: Abandon,
 }
 
 /// What will be served: everything is in hand.
@@ -93,7 +95,7 @@ impl Listeners {
                     Next::Kept { position, listening }
                 }
                 (None, None) => {
-                    let socket = listen(listener.address, &listener.name).await?;
+                    let socket = listen_soon(listener.address, &listener.name).await?;
                     self.open(socket.into(), listener, config)?
                 }
             });
@@ -126,9 +128,10 @@ impl Listeners {
                     })
                 }
                 Next::Opened { configured, address, socket, listening, stop } => {
-                    info!(listener = &*listening.name, %address, "listening for callers");
+                    info!(listener = &*listening.id.name, %address, "listening for callers");
                     let listening = Arc::new(ArcSwap::from_pointee(listening));
                     let (gateway, grace) = (Arc::clone(&self.gateway), self.grace.clone());
+                    let (origin, abandon) = (socket.origin(), socket.abandon());
                     self.tasks.spawn(accept::serve(
                         socket,
                         Arc::clone(&listening),
@@ -136,13 +139,17 @@ impl Listeners {
                         stop.clone(),
                         grace,
                     ));
-                    Some(Served { configured, address, listening, stop })
+                    Some(Served { configured, address, listening, stop, origin, abandon })
                 }
             };
             self.served.extend(served);
         }
         for gone in before.into_iter().flatten() {
-            info!(listener = &*gone.listening.load().name, address = %gone.address, "no longer listening");
+            info!(listener = &*gone.listening.load().id.name, address = %gone.address, "no longer listening");
+            if gone.origin == Origin::Inherited {
+                warn!(address = %gone.address, "this socket was passed by the service manager: callers are refused there from now on, until a listener has the address again");
+            }
+            gone.abandon.tell();
             gone.stop.cancel();
         }
     }
@@ -157,6 +164,6 @@ impl Served {
     /// Whether the listener can have this socket. With port 0 an address stands for many sockets, so the name has to be the same too.
     fn is_socket_of(&self, listener: &Listener) -> bool {
         self.configured == listener.address
-            && (listener.address.port() != 0 || *self.listening.load().name == *listener.name)
+            && (listener.address.port() != 0 || *self.listening.load().id.name == *listener.name)
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::StartError;
-use super::sockets::listen;
+use super::sockets::listen_soon;
 use crate::admin::{self, Admin};
 use crate::config;
 
@@ -49,7 +49,7 @@ impl Operators {
         let now = self.served.as_ref().map(|served| served.configured);
         match admin {
             Some(admin) if now == Some(admin.address) => Ok(Prepared::Same),
-            Some(admin) => Prepared::open(admin, listen(admin.address, "admin").await?),
+            Some(admin) => Prepared::open(admin, listen_soon(admin.address, "admin").await?),
             None => Ok(Prepared::Nothing),
         }
     }

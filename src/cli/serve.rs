@@ -38,7 +38,7 @@ pub async fn run(path: &Path) -> ExitCode {
     let started = async {
         // Before anyone is told that it serves: a signal that is not caught ends the process.
         let signals = Signals::catch()?;
-        let sockets = Sockets::with_passed(&config, app::passed()?).await?;
+        let sockets = Sockets::with_passed(&config, app::passed()?)?;
         let running = app::start_from(source, config, files, sockets, Clock::system()).await?;
         Ok::<_, StartError>((running, signals))
     };

@@ -164,12 +164,6 @@ fn what_this_version_does_not_have() {
                 "`introspection` is not available in this version",
             ),
             ("  # redis: {", "  redis: {} # {", "redis", "`redis` is not available in this version"),
-            (
-                "    # resource: {",
-                "    resource: {} # {",
-                "resource: {}",
-                "`resource` is not available in this version",
-            ),
         ],
     );
 }

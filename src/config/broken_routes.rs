@@ -197,3 +197,62 @@ fn what_pages_of_other_origins_may_do() {
         ],
     );
 }
+
+#[test]
+fn resources_and_who_claims_them() {
+    const WRITTEN: &str = "# resource: { path: /accounts, scopes: [accounts:read] }";
+    const HEALTH: &str = "match: { path: /healthz }             # exact; {name} stands for one segment\n    upstream: accounts\n    public: true";
+    judge(
+        EXAMPLE,
+        &[
+            (WRITTEN, "resource: {}", "{}", "`path` is missing"),
+            (WRITTEN, "resource: { path: accounts }", "accounts }", "`accounts` does not begin with a slash"),
+            (WRITTEN, "resource: { path: /accounts/ }", "/accounts/ }", "`/accounts/` ends with a slash"),
+            (WRITTEN, "resource: { path: \"/{id}\" }", "\"/{id}\"", "`/{id}` is no single resource"),
+            (WRITTEN, "resource: { path: /a?b }", "/a?b", "`/a?b` is no path"),
+            (
+                WRITTEN,
+                "resource: { path: /account }",
+                "/account }",
+                "the requests of this route are not all below `/account`",
+            ),
+            (
+                WRITTEN,
+                "resource: { path: /accounts/7 }",
+                "/accounts/7",
+                "the requests of this route are not all below",
+            ),
+            (WRITTEN, "resource: { path: /accounts, scopes: [] }", "[] }", "an empty list"),
+            (
+                WRITTEN,
+                "resource: { path: /accounts, scopes: [other] }",
+                "[other] }",
+                "the scope `accounts:read` of route `accounts` is not listed",
+            ),
+            (
+                "public: true ",
+                "public: true\n    resource: { path: /healthz } ",
+                "{ path: /healthz } ",
+                "a public route needs no token",
+            ),
+        ],
+    );
+    let with = EXAMPLE.replace(WRITTEN, "resource: { path: / }");
+    judge(
+        &with,
+        &[
+            (
+                HEALTH,
+                "match: { path: /healthz }\n    upstream: accounts\n    resource: { path: / }",
+                "/ }   ",
+                "the route with `resource` on line 74 claims this identifier too",
+            ),
+            (
+                "match: { path: /healthz } ",
+                "match: { path_prefix: /.well-known/oauth-protected-resource/x } ",
+                "{ path_prefix: /.well",
+                "the metadata of the resource on line 74 is here",
+            ),
+        ],
+    );
+}

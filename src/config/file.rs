@@ -225,7 +225,9 @@ settings! {
         forward: Forward => default "{}";
         /// which pages of other origins may call it; left out, browsers let none
         cors: Cors => optional;
-    } later { "resource" }
+        /// what its metadata says, and that of all routes below it (RFC 9728); left out, there is none
+        resource: Resource => optional;
+    }
 }
 
 settings! {
@@ -305,6 +307,16 @@ settings! {
         credentials: bool => default "false";
         /// how long a browser may go without asking again
         max_age: Seconds<0, 86_400> => default "10m";
+    }
+}
+
+settings! {
+    /// `resource` of a route.
+    Resource {
+        /// the path of the resource's identifier, behind each public URL of the route; `match` has to begin with it; `/` for the URL alone
+        path: Text => required;
+        /// the scopes that callers are told of; left out, those of every route below it
+        scopes: List<Scope, 1> => optional;
     }
 }
 

@@ -10,6 +10,7 @@ use super::either;
 use super::file;
 use super::onward;
 use super::pattern::{self, Allowed};
+use super::resource;
 use super::streams;
 use super::upstream_file::Upstream;
 use super::values::Text;
@@ -45,6 +46,7 @@ pub(super) fn routes(
     let mut routes = Vec::with_capacity(written.items.len());
     let mut names = HashMap::new();
     let mut taken = Taken::default();
+    let (mut claimed, mut places) = (Vec::new(), Vec::with_capacity(written.items.len()));
     for route in &written.items {
         if let Some(name) = &route.name
             && let Some(line) = names.insert(name.0.as_str(), name.span.line)
@@ -59,6 +61,7 @@ pub(super) fn routes(
         let Some(written_match) = &route.matches else { continue };
         let Some(built) = route_match(written_match, around, complaints) else { continue };
         taken.take(&built, written_match.span, complaints);
+        let resource = resource::resource(route, &built, &mut claimed, complaints);
         let onward = onward::onward(&route.forward, &built, complaints);
         let (Some(name), Some(upstream), Some(onward)) = (&route.name, upstream, onward) else { continue };
         routes.push(Route {
@@ -74,8 +77,11 @@ pub(super) fn routes(
             onward,
             streams,
             cors: cors.flatten(),
+            resource,
         });
+        places.push(written_match.span);
     }
+    resource::judge_all(&claimed, &routes, &places, complaints);
     refuse_unused_upstreams(written, around, complaints);
     routes
 }

@@ -160,6 +160,7 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
         },
         onward: Onward::default(),
         cors: None,
+        resource: None,
         streams: Streams::default(),
     }
 }

@@ -21,9 +21,11 @@ use tracing::debug;
 
 use super::fault::Fault;
 use super::link::Sender;
+use super::portion::Portions;
 use super::server::Tls;
 use super::upload::Upload;
 use crate::config::Protocol;
+use crate::keepalive;
 
 /// On an HTTP/2 connection with requests, how often the server is asked whether it is still there, and how long it may take to say so. Nobody else
 /// would notice when the machine behind a connection is gone: the requests on it would all wait for their own time limits.
@@ -32,7 +34,7 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The most bytes of an answer that wait to be understood: of a head, of anything that comes in front of it (RFC 9110 §15.2), or of a body that
 /// nobody has taken yet. Each connection may hold so much, and what comes in one reading besides.
-const MOST_UNREAD: usize = 64 * 1024;
+pub(super) const MOST_UNREAD: usize = 64 * 1024;
 
 /// HTTP/2's name in ALPN (RFC 9113 §3.2).
 pub(super) const H2: &[u8] = b"h2";
@@ -95,6 +97,7 @@ where
             let stream = TcpStream::connect(address).await.map_err(ConnectError::Refused)?;
             // A request is small and waits for its answer; Nagle's algorithm would only hold it back. Not being able to say so is no failure.
             let _ = stream.set_nodelay(true);
+            let _ = keepalive::watch(&stream);
             secure(stream, tls, protocol).await
         }
         Place::Unix(path) => {
@@ -146,7 +149,7 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_PATIENCE)
-        .handshake::<_, Upload<B>>(TokioIo::new(stream))
+        .handshake::<_, Upload<B>>(TokioIo::new(Portions::of(stream)))
         .await?;
     let most_streams = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
     let told = Arc::clone(&most_streams);
@@ -172,7 +175,7 @@ where
 {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(MOST_UNREAD)
-        .handshake::<_, Upload<B>>(TokioIo::new(stream))
+        .handshake::<_, Upload<B>>(TokioIo::new(Portions::of(stream)))
         .await?;
     // One task for the life of the connection, whatever it carries. Where an upgrade is agreed on, the task hands the stream over and ends.
     tokio::spawn(async move {

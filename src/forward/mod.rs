@@ -17,6 +17,7 @@ mod identity;
 mod link;
 mod names;
 mod pool;
+mod portion;
 mod report;
 mod retry;
 mod server;

@@ -99,6 +99,11 @@ impl Record {
         }
     }
 
+    /// The request's method.
+    pub(super) const fn method(&self) -> &Method {
+        &self.method
+    }
+
     /// How it ends.
     pub(super) fn ends(&mut self, decision: Decision, reason: Option<&'static str>, status: StatusCode) {
         self.ending = (decision, reason, status.as_u16());

@@ -32,6 +32,14 @@ impl BindingRule {
             BindingRule::Dpop | BindingRule::Both => false,
         }
     }
+
+    /// Whether a token that is bound to a certificate, alone or beside a key, can be granted under this rule.
+    pub const fn takes_certificates(self) -> bool {
+        match self {
+            BindingRule::Any | BindingRule::Mtls | BindingRule::Both => true,
+            BindingRule::Dpop => false,
+        }
+    }
 }
 
 /// Whether a proof on this route must hold a nonce of ours (RFC 9449 §9).

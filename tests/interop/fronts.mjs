@@ -1,48 +1,8 @@
 // Proxies in front of the gateway, as their operators would set them up: HAProxy and nginx from Debian, Envoy from its Python wheel.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import net from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 
-const UP_WITHIN_MS = 20_000;
-
-/** Runs a proxy until `close`, once its ports take connections. */
-async function run(command, args, ports) {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let said = '';
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (said += text));
-  const kill = () => child.kill('SIGKILL');
-  process.on('exit', kill);
-  const exited = once(child, 'exit');
-  const failed = once(child, 'error').then(([error]) => Promise.reject(error));
-  const gone = exited.then(([code]) => Promise.reject(new Error(`${command} ended with ${code}: ${said}`)));
-  gone.catch(() => {});
-  failed.catch(() => {});
-  await Promise.race([failed, gone, Promise.all(ports.map(listens))]);
-  return {
-    said: () => said,
-    async close() {
-      child.kill('SIGTERM');
-      await Promise.race([exited, delay(5_000, undefined, { ref: false })]);
-      kill();
-      process.off('exit', kill);
-    },
-  };
-}
-
-async function listens(port) {
-  const deadline = Date.now() + UP_WITHIN_MS;
-  while (Date.now() < deadline) {
-    const socket = net.connect(port, '127.0.0.1');
-    const up = await new Promise((resolve) => socket.once('connect', () => resolve(true)).once('error', () => resolve(false)));
-    socket.destroy();
-    if (up) return;
-    await delay(50);
-  }
-  throw new Error(`nothing listens on port ${port}`);
-}
+import { run } from './program.mjs';
 
 /** One file with chain and key, as HAProxy wants it. */
 function bundle(folder, { certificate, key }) {

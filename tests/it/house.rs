@@ -146,7 +146,7 @@ impl House {
         };
         let Reading { outcome, files } = source.read();
         let config = outcome.unwrap_or_else(|complaints| panic!("{complaints}\n{text}"));
-        let sockets = Sockets::bind(&config).await.expect("port 0 is free");
+        let sockets = Sockets::bind(&config).expect("port 0 is free");
         let clock = clock(Arc::clone(&ahead));
         let started = if plan.reloads {
             app::start_from(source, config, files, sockets, clock).await

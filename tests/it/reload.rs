@@ -124,6 +124,72 @@ async fn listeners_come_and_go_and_move() {
     assert_eq!(moved.exchange(&scene.bytes(&house)).await.expect("an answer").status, 200);
 }
 
+/// A port that is free now.
+fn port() -> std::net::SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a port")
+}
+
+/// The house with one listener more, without TLS, for its own host.
+fn with_listeners(text: &str, listeners: &[(&str, std::net::SocketAddr, &str)]) -> String {
+    let more: String = listeners
+        .iter()
+        .map(|(name, address, host)| {
+            format!("  - {{ name: {name}, address: '{address}', public_urls: ['https://{host}'], tls: plaintext }}\n")
+        })
+        .collect();
+    text.replacen("issuers:\n", &format!("{more}issuers:\n"), 1)
+}
+
+/// A listener that went a moment ago still has its socket, for whoever is half-way. It can be had back all the same, and its address by another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_comes_back_at_once() {
+    let house = house(ASKED).await;
+    let (text, address) = (house.text(), port());
+    for name in ["more", "more", "another"] {
+        house.reload_with(&with_listeners(&text, &[(name, address, "more.example.com")])).await;
+        let mut caller = Client::plain(address).await.expect("it listens");
+        let request = b"GET /public HTTP/1.1\r\nhost: more.example.com\r\n\r\n";
+        assert_eq!(caller.exchange(request).await.expect("an answer").status, 200);
+        house.reload_with(&text).await;
+    }
+    // To the operators.
+    house
+        .reload_with(&text.replacen(
+            "admin: { address: 127.0.0.1:0",
+            &format!("admin: {{ address: {address}"),
+            1,
+        ))
+        .await;
+}
+
+/// Two listeners that swap their names: whoever came in by one never meets the hosts of the other, not for one request.
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_that_swap_names() {
+    let house = house(ASKED).await;
+    let (text, one, two) = (house.text(), port(), port());
+    let (inner, outer) = ("inner.example.com", "outer.example.com");
+    house.reload_with(&with_listeners(&text, &[("a", one, outer), ("b", two, inner)])).await;
+    let request = |host: &str| format!("GET /public HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    let mut callers = Vec::new();
+    for _ in 0..2 {
+        let mut caller = Client::plain(one).await.expect("it listens");
+        assert_eq!(caller.exchange(request(outer).as_bytes()).await.expect("an answer").status, 200);
+        assert_eq!(caller.exchange(request(inner).as_bytes()).await.expect("an answer").status, 421);
+        callers.push(caller);
+    }
+    house.reload_with(&with_listeners(&text, &[("b", one, outer), ("a", two, inner)])).await;
+    for (caller, host) in callers.iter_mut().zip([inner, outer]) {
+        let answer = caller.exchange(request(host).as_bytes()).await.expect("an answer");
+        assert_eq!((answer.status, answer.one("connection")), (421, "close"), "{host}");
+    }
+    for (address, host, status) in
+        [(one, outer, 200), (one, inner, 421), (two, inner, 200), (two, outer, 421)]
+    {
+        let mut caller = Client::plain(address).await.expect("it listens");
+        assert_eq!(caller.exchange(request(host).as_bytes()).await.expect("an answer").status, status);
+    }
+}
+
 /// An address that cannot be had changes nothing at all, wherever else the new configuration is right.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_or_nothing() {

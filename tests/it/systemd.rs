@@ -8,6 +8,7 @@ use crate::house::{House, Plan};
 use crate::process::{Process, wait};
 use crate::reload::ASKED;
 use crate::scene::Scene;
+use crate::wire::Client;
 
 /// The configuration of a house in a file of its own, for a listener at this address.
 fn file(house: &House, address: &str) -> PathBuf {
@@ -48,6 +49,56 @@ async fn a_passed_socket_is_served() {
         assert_eq!(waits.await.expect("no panic").0, 200);
         drop(process);
     }
+}
+
+/// A passed socket whose listener a reload takes away: callers are refused rather than kept waiting, and the log says so. A listener can have the address
+/// again, from a reload or in the next process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passed_socket_whose_listener_goes() {
+    let mut house = House::built(Plan { more: ASKED, ..Plan::default() }).await;
+    // With a port that was asked for, as in a socket unit; the system takes back one of its own choice.
+    let address = socket().1;
+    let socket = std::net::TcpListener::bind(&address).expect("the port is free again");
+    let kept = socket.try_clone().expect("a second descriptor");
+    let file = file(&house, "127.0.0.1:0");
+    let without = std::fs::read_to_string(&file).expect("the configuration");
+    let more = format!(
+        "  - {{ name: more, address: '{address}', public_urls: ['https://more.example.com'], tls: plaintext }}\n"
+    );
+    let with = without.replacen("issuers:\n", &format!("{more}issuers:\n"), 1);
+    let passed: std::net::SocketAddr = address.parse().expect("an address");
+    let request = b"GET /public HTTP/1.1\r\nhost: more.example.com\r\n\r\n";
+    let put = |text: &str| std::fs::write(&file, text).expect("written");
+    put(&with);
+    let mut process = Process::serve_on(socket, "more", &file, &[]);
+    wait("it listens to operators", async || process.stderr().contains("listening for operators")).await;
+    let (_, admin) = process.addresses().await;
+    house.admin = admin;
+    let asked = async || {
+        Client::plain(passed).await.expect("taken").exchange(request).await.expect("answered").status
+    };
+    assert_eq!(asked().await, 200);
+    for _ in 0..2 {
+        put(&without);
+        assert_eq!(house.post_reload().await.0, 200);
+        // Not left waiting.
+        let second = Duration::from_secs(1);
+        let refused =
+            async || matches!(tokio::time::timeout(second, Client::plain(passed)).await, Ok(Err(_)));
+        wait("callers are refused", refused).await;
+        assert!(process.stderr().contains("was passed by the service manager"), "{}", process.stderr());
+        put(&with);
+        let (status, said) = house.post_reload().await;
+        assert_eq!((status, asked().await), (200, 200), "{said}");
+    }
+    put(&without);
+    assert_eq!(house.post_reload().await.0, 200);
+    process.signal("TERM");
+    assert_eq!(process.ended().await.code(), Some(0), "{}", process.stderr());
+    put(&with);
+    let _next = Process::serve_on(kept, "more", &file, &[]);
+    wait("the next process has it", async || Client::plain(passed).await.is_ok()).await;
+    assert_eq!(asked().await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

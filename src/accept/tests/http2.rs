@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::connection::{self, Ending, Session};
-use super::{Answers, limits, rest};
+use super::{Answers, limits, rest, the_listener};
 use crate::accept::peer::Peer;
 use crate::clock::Lapse;
 
@@ -32,7 +32,7 @@ fn pipe() -> Pipe {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (answers, stop, tasks) = (Answers::new(), CancellationToken::new(), TaskTracker::new());
     let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
-    let listener = "test".into();
+    let listener = the_listener();
     let session = Arc::new(Session { peer, server_name: None, certificate: None, tls: true, listener });
     let ending = Ending { limits: limits(), stop: stop.clone(), grace: Lapse::new(Duration::from_secs(5)) };
     let served = tokio::spawn(connection::http2(far, session, Arc::clone(&answers), tasks.clone(), ending));

@@ -34,6 +34,7 @@ use super::http1;
 use super::peer::Peer;
 use super::refusal::Refusal;
 use super::room::Room;
+use super::site::ListenerId;
 use super::stall::Stall;
 use super::tunnel::{Ended, Tunnel};
 use super::{Handler, Listening, Reply};
@@ -70,6 +71,11 @@ fn plaintext() -> Listener {
         proxy_protocol: ProxyProtocol::None,
         keeps_certificates: false,
     }
+}
+
+/// What a session that came in by [`plaintext`] knows of it.
+fn the_listener() -> Arc<ListenerId> {
+    Arc::new(ListenerId::of(&plaintext()))
 }
 
 fn origins(urls: &[&str]) -> Vec<Arc<Origin>> {
@@ -226,8 +232,13 @@ fn pipe_until(
 ) -> (DuplexStream, JoinHandle<()>) {
     let (near, far) = tokio::io::duplex(room);
     let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
-    let session =
-        Arc::new(Session { peer, server_name: None, certificate: None, tls: false, listener: "test".into() });
+    let session = Arc::new(Session {
+        peer,
+        server_name: None,
+        certificate: None,
+        tls: false,
+        listener: the_listener(),
+    });
     let ending = Ending { limits, stop, grace: Lapse::new(Duration::from_secs(5)) };
     let stream = Stall::new(far, limits.idle_timeout, limits.least_rate);
     (near, tokio::spawn(http1::http1(stream, session, Arc::clone(answers), ending)))

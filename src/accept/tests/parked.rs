@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Answers, limits, listening, pipe, pipe_until, plaintext, rest, until};
+use super::{Answers, limits, listening, pipe, pipe_until, plaintext, rest, the_listener, until};
 use crate::accept::connection;
 use crate::accept::door::Taken;
 use crate::accept::http1::QUIET;
@@ -173,7 +173,7 @@ async fn the_task_of_a_connection_is_small() {
         server_name: None,
         certificate: None,
         tls: false,
-        listener: "test".into(),
+        listener: the_listener(),
     };
     let ending = connection::Ending {
         limits: limits(),

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::plaintext;
+use super::{plaintext, the_listener};
 use crate::accept::certificate::ClientCertificate;
 use crate::accept::connection::Session;
 use crate::accept::peer::{Peer, caller, claims_certificate, request_id};
@@ -27,7 +27,7 @@ fn session(peer: [u8; 4], client_certificate_header: ClientCertificateHeader) ->
         server_name: None,
         certificate: Some(ClientCertificate { digest: Digest::of(b"of the session"), der: None }),
         tls: true,
-        listener: "test".into(),
+        listener: the_listener(),
     };
     (Site::new(&listener), session)
 }
@@ -234,7 +234,7 @@ fn behind_the_proxy_protocol_the_reported_address_is_what_counts() {
         (Peer::Unnamed(address([10, 0, 0, 1])), false, "10.0.0.1"),
     ] {
         let session =
-            Session { peer, certificate: None, listener: "test".into(), server_name: None, ..direct };
+            Session { peer, certificate: None, listener: the_listener(), server_name: None, ..direct };
         let caller = caller(&said, &site, &session).expect("in order");
         assert_eq!(caller.address.to_string(), shown, "{peer}");
         assert_eq!(caller.certificate.is_some(), believed, "{peer}");

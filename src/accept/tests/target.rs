@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use http::{Request, Version};
 
-use super::{origins, plaintext};
+use super::{origins, plaintext, the_listener};
 use crate::accept::connection::Session;
 use crate::accept::peer::{Peer, caller};
-use crate::accept::site::{Site, Sites};
+use crate::accept::site::{ListenerId, Site, Sites};
 use crate::accept::target::target;
 use crate::verify::rejection::Rejection;
 
@@ -25,7 +25,7 @@ fn session(server_name: Option<&str>, tls: bool, urls: &[&str]) -> (Site, Sessio
         server_name: server_name.map(str::to_owned),
         certificate: None,
         tls,
-        listener: "test".into(),
+        listener: the_listener(),
     };
     (Site::new(&listener), session)
 }
@@ -177,13 +177,28 @@ fn forwarded_hosts_are_believed_from_trusted_proxies_alone() {
     assert!(get(&session, &[host]).is_ok());
 }
 
-/// A listener that a reload has taken away: its last connections are nobody else's.
+/// What a session meets after a reload, by what has become of its listener (`test` at port 1).
 #[test]
 fn a_session_is_judged_by_its_own_listener_or_not_at_all() {
-    let named = |name: &str| crate::config::Listener { name: name.to_owned(), ..plaintext() };
-    let sites = Sites::new(&[named("other"), named("test")]);
+    let listener = |name: &str, port: u16| crate::config::Listener {
+        name: name.to_owned(),
+        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        ..plaintext()
+    };
     let (_, mut session) = session(None, false, PUBLIC);
-    assert!(sites.of(&session).is_ok());
-    session.listener = "gone".into();
-    assert_eq!(sites.of(&session).map(|_| ()), Err(Rejection::HostUnknown));
+    for (what, port, listeners, judged) in [
+        ("it is there", 1, [("other", 2), ("test", 1)], true),
+        ("it has moved, and nobody has its address", 1, [("other", 2), ("test", 3)], true),
+        ("it has gone", 1, [("other", 2), ("more", 3)], false),
+        ("it has another name", 1, [("other", 2), ("more", 1)], false),
+        ("its name is another's, and its address too", 1, [("other", 1), ("test", 2)], false),
+        ("the system chose the ports", 0, [("other", 0), ("test", 0)], true),
+    ] {
+        let sites = Sites::new(&listeners.map(|(name, port)| listener(name, port)));
+        session.listener = std::sync::Arc::new(ListenerId::of(&listener("test", port)));
+        assert_eq!(sites.of(&session).is_ok(), judged, "{what}");
+        if !judged {
+            assert_eq!(sites.of(&session).map(|_| ()), Err(Rejection::HostUnknown), "{what}");
+        }
+    }
 }
