@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answers, limits, pipe, rest, until};
+use super::{Answers, limits, pipe, rest, the_listener, until};
 use crate::accept::connection::{Ending, Session, TIME_TO_SPEAK};
 use crate::accept::framing::PIECE;
 use crate::accept::http1::{QUIET, http1};
@@ -73,7 +73,7 @@ impl Watched {
         let (room, answers) = (Arc::new(AtomicUsize::new(0)), Answers::new());
         let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
         let session =
-            Session { peer, server_name: None, certificate: None, tls: false, listener: "test".into() };
+            Session { peer, server_name: None, certificate: None, tls: false, listener: the_listener() };
         let ending = Ending { limits: limits(), stop, grace: Lapse::new(Duration::from_secs(5)) };
         let stream = Noted(far, Arc::clone(&room));
         tokio::spawn(http1(stream, Arc::new(session), Arc::clone(&answers), ending));
