@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(framing.held.capacity(), 0);
         // Half a head is needed.
         caller.write_all(b"GET").await.expect("open");
-        poll_fn(|cx| Poll::Ready(assert!(framing.poll_request(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(framing.poll_request(cx).is_pending())).await);
         assert!(!framing.park());
         assert_eq!(framing.held, b"GET"[..]);
     }

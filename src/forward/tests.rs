@@ -68,7 +68,7 @@ async fn send(
     method: Method,
     text: &'static str,
 ) -> Result<Response<Download>, Fault> {
-    let request = Request::builder().method(method).uri("/").header("host", "a.example");
+    let request = Request::builder().method(method).uri("/a?b").header("host", "a.example");
     let (body, progress) = Upload::new(body(text));
     let request = Box::new(request.body(body).expect("a request"));
     upstream.exchange(request, &progress, &Host::Caller).await
@@ -230,15 +230,20 @@ async fn an_http2_server_that_refuses_a_stream_is_asked_again() {
     ] {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("free");
         let address = socket.local_addr().expect("an address");
-        let requests = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&requests);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&requests);
         tokio::spawn(async move {
             while let Ok((stream, _)) = socket.accept().await {
-                let counted = Arc::clone(&counted);
+                let noted = Arc::clone(&noted);
                 tokio::spawn(async move {
                     let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
-                    while let Some(Ok((_request, mut answer))) = connection.accept().await {
-                        if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                    while let Some(Ok((request, mut answer))) = connection.accept().await {
+                        let came = {
+                            let mut noted = noted.lock().expect("no one panicked");
+                            noted.push((request.method().clone(), request.uri().to_string()));
+                            noted.len()
+                        };
+                        if came == 1 {
                             answer.send_reset(reason);
                         } else {
                             answer.send_response(Response::new(()), true).expect("sent");
@@ -250,7 +255,13 @@ async fn an_http2_server_that_refuses_a_stream_is_asked_again() {
         let upstreams = configured(&format!("  one: {{ servers: [http://{address}], protocol: http2 }}"));
         let all = Upstreams::<Body>::new(&upstreams, &Resolver::system(), None).expect("no TLS");
         let answered = send(&all.0[0], method.clone(), text).await.map(|response| response.status());
-        let came = requests.load(Ordering::SeqCst);
+        let requests = requests.lock().expect("no one panicked").clone();
+        // The same each time, and not the method and the target that nothing was said of.
+        assert!(
+            requests.iter().all(|came| *came == (method.clone(), "http://a.example/a?b".to_owned())),
+            "{requests:?}"
+        );
+        let came = requests.len();
         match expected {
             Ok(times) => assert_eq!((answered, came), (Ok(StatusCode::OK), times), "{reason:?} {method}"),
             Err(times) => {
