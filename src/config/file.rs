@@ -11,15 +11,16 @@ use super::complaint::Complaints;
 use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
-pub(super) use super::route_file::{Claim, Cors, Resource, Rewrite};
+use super::places::DnsName;
+use super::route_file::Route;
 use super::table::settings;
 use super::upstream_file::Upstream;
-use super::values::{AcrValue, Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text, UpgradeToken};
-use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, Reported, Watching};
-use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Host, ProxyProtocol};
+use super::values::{Bytes, Count, FilePath, Millis, Name, Seconds, Text};
+use super::words::{AccessLog, CertificateRequest, MinVersion, Watching};
+use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, ProxyProtocol};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
-use crate::verify::policy::{BindingRule, NonceRule};
+use crate::verify::policy::NonceRule;
 use crate::verify::token::TokenType;
 
 const MINUTE: u64 = 60_000;
@@ -208,96 +209,6 @@ settings! {
 }
 
 settings! {
-    /// One of `routes`.
-    Route {
-        /// names the route in logs and metrics
-        name: Name => required;
-        /// which requests it is for
-        matches("match"): RouteMatch => required;
-        /// a name of `upstreams`
-        upstream: Name => required;
-        /// what a caller must show
-        require: Require => default "{}";
-        /// the only way to reach an upstream without a token
-        public: bool => default "false";
-        /// what the upstream gets
-        forward: Forward => default "{}";
-        /// which pages of other origins may call it; left out, browsers let none
-        cors: Cors => optional;
-        /// what its metadata says, and that of all routes below it (RFC 9728); left out, there is none
-        resource: Resource => optional;
-    }
-}
-
-settings! {
-    /// `match` of a route.
-    RouteMatch {
-        /// a host of `public_urls`; left out, every host
-        host: Text => optional;
-        /// this path and no other; {name} stands for one segment
-        path: Text => optional;
-        /// this path and all below it, by whole segments
-        path_prefix: Text => optional;
-        /// left out, all methods
-        methods: List<http::Method, 1> => optional;
-        /// `//` in a path is not refused
-        allow_empty_segments: bool => default "false";
-        /// `%2F` in a path is not refused
-        allow_encoded_slash: bool => default "false";
-    }
-}
-
-settings! {
-    /// `require` of a route.
-    Require {
-        /// `any` (as the token's cnf says), `dpop`, `mtls` or `both`
-        binding: BindingRule => default "any";
-        /// all of them
-        scopes: List<Scope> => default "[]";
-        /// narrows the issuer's list; empty, it does not
-        audiences: List<Text> => default "[]";
-        /// left out, as `dpop.nonce` says
-        nonce: NonceRule => optional;
-        /// one of them
-        any_scopes: List<Scope, 1> => optional;
-        /// `client_id` is one of them
-        clients: List<Text, 1> => optional;
-        /// `sub` is one of them
-        subjects: List<Text, 1> => optional;
-        /// what other claims must be, all of it
-        claims: List<Claim, 1> => optional;
-        /// the token has `authorization_details` of all these types (RFC 9396)
-        authorization_details: List<Text, 1> => optional;
-        /// `acr` is one of them, the preferred first (RFC 9470)
-        acr: List<AcrValue, 1> => optional;
-        /// how long ago the user may have authenticated (RFC 9470)
-        max_age: Seconds<1, 31_536_000> => optional;
-    }
-}
-
-settings! {
-    /// `forward` of a route.
-    Forward {
-        /// whether the upstream gets the token and the proof
-        credentials: Credentials => default "strip";
-        /// whether it is told in headers who is calling
-        identity: Identity => default "none";
-        /// `Host` at the upstream: `caller` (the public name that was called), `upstream` (the server's own), or a name
-        host: Host => default "caller";
-        /// another path for the upstream than the one that was authorised
-        rewrite: Rewrite => optional;
-        /// what it is told of the caller and the request, in headers
-        report: List<Reported> => default "[x-forwarded, x-request-id]";
-        /// the protocols that a connection may switch to, such as `websocket`
-        upgrade: List<UpgradeToken> => default "[]";
-        /// how long a body, or both sides of an upgraded connection, may be silent; left out, `limits.idle_timeout`
-        idle_timeout: Millis<10, DAY> => optional;
-        /// whether what is still streaming ends when the token does
-        end_at_expiry: bool => default "false";
-    }
-}
-
-settings! {
     /// `log`.
     Log {
         /// `error`, `warn`, `info`, `debug` or `trace`
@@ -312,6 +223,8 @@ settings! {
     Admin {
         /// IP address and port; never one of a listener
         address: SocketAddr => required;
+        /// the names it may be called by, besides `localhost` and every IP address
+        names: List<DnsName> => default "[]";
     }
 }
 

@@ -324,10 +324,12 @@ pub struct Log {
 }
 
 /// `admin`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Admin {
     /// `address`
     pub address: SocketAddr,
+    /// `names`, in lower case: what it may be called, besides `localhost` and every IP address
+    pub names: Vec<String>,
 }
 
 /// `reload`: what makes the configuration be read again, besides SIGHUP and `POST /reload`.
