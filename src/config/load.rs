@@ -119,6 +119,7 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
         listeners: file.listeners.as_ref().map(|listeners| &listeners.value),
         upstreams: file.upstreams.as_ref().map(|upstreams| &upstreams.value),
         dpop: &file.dpop,
+        issuers: &file.issuers,
     };
     let listeners = around.listeners.map(|written| listener::listeners(written, surroundings, complaints));
     let issuers = issuer::issuers(&file.issuers, surroundings, complaints);

@@ -8,6 +8,8 @@ use super::cors;
 use super::decode::{List, Named, Setting, Wrong};
 use super::either;
 use super::file;
+use super::issuer::issuer_of;
+use super::issuer_file::Issuer;
 use super::onward;
 use super::pattern::{self, Allowed};
 use super::require;
@@ -26,6 +28,7 @@ pub(super) struct Around<'f> {
     pub(super) listeners: Option<&'f List<file::Listener, 1>>,
     pub(super) upstreams: Option<&'f Named<Upstream>>,
     pub(super) dpop: &'f file::Dpop,
+    pub(super) issuers: &'f List<Issuer>,
 }
 
 /// How a caller's certificate becomes known.
@@ -71,6 +74,7 @@ pub(super) fn routes(
             matches: built,
             upstream,
             access: access(route, around.dpop, complaints),
+            issuer: issuer_of(route, around.issuers, complaints),
             forward: Forward {
                 keep_credentials: route.forward.credentials.value == Credentials::Keep,
                 identity_headers: route.forward.identity.value == Identity::Headers,
