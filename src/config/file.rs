@@ -11,7 +11,7 @@ use super::complaint::Complaints;
 use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
-pub(super) use super::route_file::{Claim, Cors, Resource, Rewrite};
+pub(super) use super::route_file::{Claim, Cors, Resource, Rewrite, RouteLimits};
 use super::table::settings;
 use super::upstream_file::Upstream;
 use super::values::{AcrValue, Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text, UpgradeToken};
@@ -226,6 +226,8 @@ settings! {
         cors: Cors => optional;
         /// what its metadata says, and that of all routes below it (RFC 9728); left out, there is none
         resource: Resource => optional;
+        /// how many requests one caller may make; left out, any number
+        limits: RouteLimits => optional;
     }
 }
 

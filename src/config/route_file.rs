@@ -2,11 +2,12 @@
 
 use http::HeaderName;
 
+use super::LimitBy;
 use super::cors::PageOrigin;
 use super::decode::List;
 use super::require::WrittenLiteral;
 use super::table::settings;
-use super::values::{Scope, Seconds, Text};
+use super::values::{Count, PerTime, Scope, Seconds, Text};
 
 settings! {
     /// One of `claims`.
@@ -55,5 +56,17 @@ settings! {
         credentials: bool => default "false";
         /// how long a browser may go without asking again
         max_age: Seconds<0, 86_400> => default "10m";
+    }
+}
+
+settings! {
+    /// `limits` of a route.
+    RouteLimits {
+        /// requests and a time, `10/s`, `100/m` or `1000/h`: how fast an allowance grows again
+        rate: PerTime => required;
+        /// requests at once, which is an allowance that is whole
+        burst: Count<1, 1_000_000> => required;
+        /// whose requests are counted together: `client`, `key` or `address`
+        by: LimitBy => required;
     }
 }
