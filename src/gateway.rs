@@ -21,12 +21,12 @@ use crate::cors::{Allowed, Preflight};
 use crate::forward::{Answer, CallerOrigin, Fault, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
-use crate::observe::seldom::Seldom;
 use crate::quarantine::Quarantine;
 use crate::replay::memory::MemoryStore;
 use crate::respond::{self, Body, Refusal, Used};
 use crate::route::resource::Metadata;
 use crate::route::{Demand, Route, Routes};
+use crate::seldom::Seldom;
 use crate::verify::credential::{self, Presented, Scheme};
 use crate::verify::dpop::{DpopRules, Terms};
 use crate::verify::nonce::SealedNonce;
@@ -186,6 +186,10 @@ impl Gateway {
     ) -> Result<Answer, Ending<'g>> {
         let now = self.clock.now();
         let site = self.sites.of(session)?;
+        // Whatever it is for: a handshake would not be let through any more, so neither is what a ticket or an old connection keeps of one.
+        if session.certificate.as_ref().is_some_and(|certificate| certificate.has_expired(now)) {
+            return Err(Rejection::CertificateExpired.into());
+        }
         head::judge_number(request.headers())?;
         if let Some(id) = peer::request_id(request.headers(), site, session) {
             course.record.request_id = id.clone();
@@ -220,7 +224,7 @@ impl Gateway {
         course.record.route = Some(Arc::clone(route.name()));
         course.route = Some(route);
         course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
-        request.body_mut().bound(self.limits.body_bytes);
+        request.body_mut().bound(route.streams.body_bytes.unwrap_or(self.limits.body_bytes));
         request.body().declared()?;
         // Before anything that is dear: what an address sends is counted whether it is right or not.
         if let Some(limiter) = route.limiter()
@@ -300,7 +304,7 @@ impl Gateway {
             return Err(denied(rejection));
         }
         // Where a nonce is required, even a broken proof is refused together with a nonce; for which key, only the token can say.
-        let token = match self.tokens.verify(presented.token(), now).await {
+        let token = match self.tokens.verify(presented.token(), route.issuer, now).await {
             Ok(token) => token,
             Err(rejection) => return Err(denied(broken.unwrap_or(rejection))),
         };

@@ -9,11 +9,11 @@
 //! |---|---|---|
 //! | [`verify`] | facts → a permit or a rejection; no IO, no clock, no locks | nothing of ours |
 //! | [`config`] | what the operator wrote, checked and immutable | `verify` |
-//! | [`clock`], [`patience`], [`keepalive`] | the wall clock, as an argument; how long one side may keep the other waiting; whether it is still there | `verify` |
+//! | [`clock`], [`patience`], [`keepalive`], [`seldom`] | the wall clock, as an argument; how long one side may keep the other waiting; whether it is still there; how often a thing is said | `verify` |
 //! | [`cors`] | which pages of other origins may call a route and read its answers | `config`, `verify` |
 //! | [`rate`] | how many requests one client, key or address may make | `config` |
 //! | [`quarantine`] | keys and clients that an operator has shut out | `verify` |
-//! | [`authority`] | issuers' keys, and the cache of verified tokens | `config`, `verify` |
+//! | [`authority`] | issuers' keys, what they say of opaque tokens, and the cache of verified tokens | `config`, `verify` |
 //! | [`replay`] | which proofs were used | `config`, `verify` |
 //! | [`observe`] | log lines and numbers | `config`, `verify` |
 //! | [`route`] | which route a request belongs to, and what is said of its resource | `config`, `cors`, `rate`, `verify` |
@@ -59,4 +59,5 @@ pub mod rate;
 pub mod replay;
 pub mod respond;
 pub mod route;
+pub mod seldom;
 pub mod verify;

@@ -26,6 +26,8 @@ pub struct Route {
     access: Access,
     cross_origin: Option<CrossOrigin>,
     limiter: Option<Arc<Limiter>>,
+    /// The issuer whose tokens it takes, by its index; `None`: any.
+    pub issuer: Option<usize>,
     /// The upstream's index.
     pub upstream: usize,
     /// What is forwarded.
@@ -107,6 +109,7 @@ impl Routes {
                 name: route.name,
                 matches: route.matches,
                 access: route.access,
+                issuer: route.issuer,
                 upstream: route.upstream,
                 forward: route.forward,
                 onward: route.onward,
@@ -312,6 +315,7 @@ mod tests {
             access: Access::Public,
             cross_origin: None,
             limiter: None,
+            issuer: None,
             upstream: 0,
             forward,
             onward: Onward::default(),

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -22,6 +23,7 @@ use crate::forward::Numbers;
 use crate::gateway::{Current, Gateway};
 use crate::observe::metrics::Kept;
 
+mod called;
 mod quarantine;
 pub mod reload;
 
@@ -40,6 +42,8 @@ pub struct Admin {
     pub stop: CancellationToken,
     /// Who reloads.
     pub reloads: Reloads,
+    /// `admin.names` of the configuration in force.
+    pub names: ArcSwap<Vec<String>>,
 }
 
 /// Serves until `ended` is cancelled. Connections that are there by then go on to their own end.
@@ -82,6 +86,10 @@ impl Admin {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if !called::is_for_us(&request, &self.names.load()) {
+            let why = "this Host is none of ours: call an IP address, localhost, or a name in admin.names\n";
+            return text(StatusCode::FORBIDDEN, "text/plain", why.into());
+        }
         let path = request.uri().path();
         let allowed = match path {
             "/reload" => "POST",
@@ -147,6 +155,7 @@ impl Admin {
 fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
     let Gateway { tokens, replay, access_log, upstreams, routes, .. } = gateway;
     let issuers = || tokens.issuers();
+    let (asked, failed, turned_away) = tokens.introspections();
     let all: Vec<Numbers> = upstreams.numbers().collect();
     let of = |name, help, count: fn(&Numbers) -> u64| {
         let values = all.iter().map(|numbers| (Arc::clone(&numbers.upstream), count(numbers)));
@@ -168,6 +177,13 @@ fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
             routes.limiters().map(|limiter| limiter.remembered() as u64).sum(),
         ),
         Kept::one("tokens_cached", "Verified tokens that are remembered", tokens.cached() as u64),
+        Kept::one("introspections_total", "Questions to issuers about tokens", asked),
+        Kept::one("introspection_failures_total", "Those without a usable answer", failed),
+        Kept::one(
+            "introspections_refused_total",
+            "Those not asked: too many, or the issuer fails",
+            turned_away,
+        ),
         Kept::one("key_fetches", "Fetches of issuers' keys", issuers().map(|issuer| issuer.fetches()).sum()),
         Kept::one("key_fetch_failures", "Those that failed", issuers().map(|issuer| issuer.failures()).sum()),
         Kept::one(

@@ -11,16 +11,17 @@ use super::complaint::Complaints;
 use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
-pub(super) use super::route_file::{Claim, Cors, Resource, Rewrite, RouteLimits};
+use super::issuer_file::Issuer;
+use super::places::DnsName;
+use super::route_file::Route;
 use super::table::settings;
 use super::upstream_file::Upstream;
-use super::values::{AcrValue, Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text, UpgradeToken};
-use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, Reported, Watching};
-use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Host, ProxyProtocol};
+use super::values::{Bytes, Count, FilePath, Millis, Name, Seconds};
+use super::words::{AccessLog, CertificateRequest, MinVersion, Watching};
+use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, ProxyProtocol};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
-use crate::verify::policy::{BindingRule, NonceRule};
-use crate::verify::token::TokenType;
+use crate::verify::policy::NonceRule;
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -120,46 +121,6 @@ settings! {
 }
 
 settings! {
-    /// One of `issuers`.
-    Issuer {
-        /// compared with `iss` byte for byte
-        issuer: Text => required;
-        /// `aud` must hold one of them
-        audiences: List<Text, 1> => required;
-        /// where its keys come from: one of `jwks_file`, `jwks_url` and `discovery: true`
-        keys: Keys => required;
-        /// for whatever is fetched from this issuer; left out, the system's roots
-        trust: CaTrust => optional;
-        /// at most one fetch in this time for a kid that is not known
-        refetch_cooldown: Millis<100, HOUR> => default "30s";
-        /// how often keys are fetched without a reason
-        refresh: Millis<100, DAY> => default "5m";
-        /// how long keys are used after the last fetch that worked
-        keep_stale: Millis<100, { 7 * DAY }> => default "1h";
-        /// the signature algorithms of its tokens
-        algorithms: List<Algorithm, 1> => default "[ES256, PS256, RS256, EdDSA]";
-        /// `typ` of its tokens: `at+jwt` (RFC 9068), or `any`
-        token_type: TokenType => default "at+jwt";
-        /// besides iss, aud and exp
-        required_claims: List<Text> => default "[sub, client_id, iat, jti]";
-        /// how far its clock may differ, for exp, nbf and iat
-        leeway: Seconds<0, 300> => default "5s";
-    } later { "introspection" }
-}
-
-settings! {
-    /// `keys` of an issuer.
-    Keys {
-        /// a file with a JWK set, read again every `refresh`
-        jwks_file: FilePath => optional;
-        /// the URL of a JWK set
-        jwks_url: Text => optional;
-        /// from the issuer's metadata (RFC 8414, then OpenID Connect Discovery)
-        discovery: bool => optional;
-    }
-}
-
-settings! {
     /// `dpop`.
     Dpop {
         /// the signature algorithms of proofs
@@ -208,98 +169,6 @@ settings! {
 }
 
 settings! {
-    /// One of `routes`.
-    Route {
-        /// names the route in logs and metrics
-        name: Name => required;
-        /// which requests it is for
-        matches("match"): RouteMatch => required;
-        /// a name of `upstreams`
-        upstream: Name => required;
-        /// what a caller must show
-        require: Require => default "{}";
-        /// the only way to reach an upstream without a token
-        public: bool => default "false";
-        /// what the upstream gets
-        forward: Forward => default "{}";
-        /// which pages of other origins may call it; left out, browsers let none
-        cors: Cors => optional;
-        /// what its metadata says, and that of all routes below it (RFC 9728); left out, there is none
-        resource: Resource => optional;
-        /// how many requests one caller may make; left out, any number
-        limits: RouteLimits => optional;
-    }
-}
-
-settings! {
-    /// `match` of a route.
-    RouteMatch {
-        /// a host of `public_urls`; left out, every host
-        host: Text => optional;
-        /// this path and no other; {name} stands for one segment
-        path: Text => optional;
-        /// this path and all below it, by whole segments
-        path_prefix: Text => optional;
-        /// left out, all methods
-        methods: List<http::Method, 1> => optional;
-        /// `//` in a path is not refused
-        allow_empty_segments: bool => default "false";
-        /// `%2F` in a path is not refused
-        allow_encoded_slash: bool => default "false";
-    }
-}
-
-settings! {
-    /// `require` of a route.
-    Require {
-        /// `any` (as the token's cnf says), `dpop`, `mtls` or `both`
-        binding: BindingRule => default "any";
-        /// all of them
-        scopes: List<Scope> => default "[]";
-        /// narrows the issuer's list; empty, it does not
-        audiences: List<Text> => default "[]";
-        /// left out, as `dpop.nonce` says
-        nonce: NonceRule => optional;
-        /// one of them
-        any_scopes: List<Scope, 1> => optional;
-        /// `client_id` is one of them
-        clients: List<Text, 1> => optional;
-        /// `sub` is one of them
-        subjects: List<Text, 1> => optional;
-        /// what other claims must be, all of it
-        claims: List<Claim, 1> => optional;
-        /// the token has `authorization_details` of all these types (RFC 9396)
-        authorization_details: List<Text, 1> => optional;
-        /// `acr` is one of them, the preferred first (RFC 9470)
-        acr: List<AcrValue, 1> => optional;
-        /// how long ago the user may have authenticated (RFC 9470)
-        max_age: Seconds<1, 31_536_000> => optional;
-    }
-}
-
-settings! {
-    /// `forward` of a route.
-    Forward {
-        /// whether the upstream gets the token and the proof
-        credentials: Credentials => default "strip";
-        /// whether it is told in headers who is calling
-        identity: Identity => default "none";
-        /// `Host` at the upstream: `caller` (the public name that was called), `upstream` (the server's own), or a name
-        host: Host => default "caller";
-        /// another path for the upstream than the one that was authorised
-        rewrite: Rewrite => optional;
-        /// what it is told of the caller and the request, in headers
-        report: List<Reported> => default "[x-forwarded, x-request-id]";
-        /// the protocols that a connection may switch to, such as `websocket`
-        upgrade: List<UpgradeToken> => default "[]";
-        /// how long a body, or both sides of an upgraded connection, may be silent; left out, `limits.idle_timeout`
-        idle_timeout: Millis<10, DAY> => optional;
-        /// whether what is still streaming ends when the token does
-        end_at_expiry: bool => default "false";
-    }
-}
-
-settings! {
     /// `log`.
     Log {
         /// `error`, `warn`, `info`, `debug` or `trace`
@@ -314,6 +183,8 @@ settings! {
     Admin {
         /// IP address and port; never one of a listener
         address: SocketAddr => required;
+        /// the names it may be called by, besides `localhost` and every IP address
+        names: List<DnsName> => default "[]";
     }
 }
 

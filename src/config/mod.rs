@@ -4,6 +4,7 @@
 //! after this point can find the configuration wrong. How it is written and what can be wrong with it is in
 //! the files beside this one; the operator's reference is `deploy/gateway.reference.yaml`.
 
+mod client_key;
 mod complaint;
 mod cors;
 mod decode;
@@ -12,7 +13,9 @@ mod either;
 mod environment;
 mod file;
 mod files;
+mod introspection;
 mod issuer;
+mod issuer_file;
 mod listener;
 mod load;
 mod material;
@@ -39,6 +42,8 @@ mod answered;
 #[cfg(test)]
 mod broken;
 #[cfg(test)]
+mod broken_issuers;
+#[cfg(test)]
 mod broken_routes;
 #[cfg(test)]
 mod broken_upstreams;
@@ -61,12 +66,14 @@ use crate::verify::htu::Origin;
 use crate::verify::policy::Policy;
 use crate::verify::token::TokenRules;
 
+pub use client_key::ClientKey;
 pub use complaint::{Complaint, Complaints, Span};
 pub use decode::Described;
 pub use document::Format;
 pub use environment::Environment;
 pub use file::settings;
 pub use files::Files;
+pub use introspection::{Audience, ClientAuthentication, ClientSecret, Introspection};
 pub use listener::{
     ClientCertificateHeader, ClientCertificates, ClientTrust, ForwardedHeader, Listener, ListenerTls,
     ProxyProtocol, ServerCertificate, TlsSettings,
@@ -122,12 +129,14 @@ pub struct Issuer {
     pub refresh: Duration,
     /// `keep_stale`: how long keys are used after the last fetch that worked; default 1 h
     pub keep_stale: Duration,
+    /// `introspection`; `None`: its tokens are JWTs
+    pub introspection: Option<Introspection>,
 }
 
 impl PartialEq for Issuer {
     /// CAs by what they are: the same file may hold others after a while.
     fn eq(&self, other: &Self) -> bool {
-        let Self { rules, keys, trust, refetch_cooldown, refresh, keep_stale } = self;
+        let Self { rules, keys, trust, refetch_cooldown, refresh, keep_stale, introspection } = self;
         let roots = |trust: &Option<Arc<RootCertStore>>| trust.as_ref().map(|trust| trust.roots.clone());
         *rules == other.rules
             && *keys == other.keys
@@ -135,6 +144,7 @@ impl PartialEq for Issuer {
             && *refetch_cooldown == other.refetch_cooldown
             && *refresh == other.refresh
             && *keep_stale == other.keep_stale
+            && *introspection == other.introspection
     }
 }
 
@@ -204,6 +214,8 @@ pub struct Route {
     pub upstream: usize,
     /// `require`, or `public: true`
     pub access: Access,
+    /// `require.issuer`: an index into [`Config::issuers`]; `None`: any of them
+    pub issuer: Option<usize>,
     /// `forward`: what the upstream gets
     pub forward: Forward,
     /// `forward.host` and `forward.rewrite`
@@ -319,10 +331,12 @@ pub struct Log {
 }
 
 /// `admin`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Admin {
     /// `address`
     pub address: SocketAddr,
+    /// `names`, in lower case: what it may be called, besides `localhost` and every IP address
+    pub names: Vec<String>,
 }
 
 /// `reload`: what makes the configuration be read again, besides SIGHUP and `POST /reload`.

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::complaint::Complaints;
-use super::file;
+use super::route_file;
 
 /// `limits` of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ impl LimitBy {
 }
 
 /// How many requests of one caller a route takes.
-pub(super) fn rate(route: &file::Route, complaints: &mut Complaints) -> Option<Rate> {
-    let file::RouteLimits { rate, burst, by } = &route.limits.as_ref()?.value;
+pub(super) fn rate(route: &route_file::Route, complaints: &mut Complaints) -> Option<Rate> {
+    let route_file::RouteLimits { rate, burst, by } = &route.limits.as_ref()?.value;
     let (rate, burst, by) = (rate.as_ref()?, burst.as_ref()?, by.as_ref()?);
     match by.value {
         LimitBy::Client | LimitBy::Key if route.public.value => {
