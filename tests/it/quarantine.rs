@@ -11,7 +11,7 @@ use crate::table::{Heard::Passed, Heard::Refused, hear};
 async fn send(house: &House, method: &str, body: &str, more: &str) -> (u16, String) {
     let length = body.len();
     let head = format!(
-        "{method} /quarantine HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n{more}content-length: {length}\r\n\r\n"
+        "{method} /quarantine HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}content-length: {length}\r\n\r\n"
     );
     house.exchange_with_admin(&(head + body)).await
 }
