@@ -1,7 +1,7 @@
 //! The file as it is written: every setting once, with its meaning, its type and range, and what holds when it is left out.
 //!
 //! The operator's reference, `deploy/gateway.reference.yaml`, has the same settings with the same defaults; a test holds the two together.
-//! What a setting means for the others is judged where its part is built: `listener.rs`, `issuer.rs`, `proofs.rs`, `upstream.rs`, `route.rs`.
+//! `upstreams` are in `upstream_file.rs`, and `forward` in `forward_file.rs`. What a setting means for the others is judged where its part is built: `listener.rs`, `issuer.rs`, `proofs.rs`, `upstream.rs`, `route.rs`.
 
 use std::net::SocketAddr;
 
@@ -13,11 +13,12 @@ use super::cors::PageOrigin;
 use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
+use super::forward_file::{Assertions, Forward};
 use super::table::settings;
 use super::upstream_file::Upstream;
-use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text, UpgradeToken};
-use super::words::{AccessLog, CertificateRequest, Credentials, Identity, MinVersion, Reported, Watching};
-use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Host, ProxyProtocol};
+use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
+use super::words::{AccessLog, CertificateRequest, MinVersion, Watching};
+use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, ProxyProtocol};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
 use crate::verify::policy::{BindingRule, NonceRule};
@@ -41,6 +42,8 @@ settings! {
         dpop: Dpop => default "{}";
         /// where used proofs are remembered
         replay: Replay => default "{}";
+        /// the gateway's own word for upstreams, signed; left out, there is none
+        assertions: Assertions => optional;
         /// the servers behind the gateway, by name
         upstreams: Named<Upstream> => required;
         /// which requests go where, and what they need; the most specific match wins
@@ -259,38 +262,6 @@ settings! {
         audiences: List<Text> => default "[]";
         /// left out, as `dpop.nonce` says
         nonce: NonceRule => optional;
-    }
-}
-
-settings! {
-    /// `forward` of a route.
-    Forward {
-        /// whether the upstream gets the token and the proof
-        credentials: Credentials => default "strip";
-        /// whether it is told in headers who is calling
-        identity: Identity => default "none";
-        /// `Host` at the upstream: `caller` (the public name that was called), `upstream` (the server's own), or a name
-        host: Host => default "caller";
-        /// another path for the upstream than the one that was authorised
-        rewrite: Rewrite => optional;
-        /// what it is told of the caller and the request, in headers
-        report: List<Reported> => default "[x-forwarded, x-request-id]";
-        /// the protocols that a connection may switch to, such as `websocket`
-        upgrade: List<UpgradeToken> => default "[]";
-        /// how long a body, or both sides of an upgraded connection, may be silent; left out, `limits.idle_timeout`
-        idle_timeout: Millis<10, DAY> => optional;
-        /// whether what is still streaming ends when the token does
-        end_at_expiry: bool => default "false";
-    }
-}
-
-settings! {
-    /// `rewrite` of a route.
-    Rewrite {
-        /// the whole segments that are taken from the start of the path; the match has to begin with them
-        strip_prefix: Text => required;
-        /// the segments that are put in their place; left out, none
-        replace: Text => optional;
     }
 }
 

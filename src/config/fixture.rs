@@ -39,6 +39,8 @@ impl Fixture {
         fixture.write("certs/unfit.jwks.json", br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"short"}]}"#);
         let keys = [[1; 32], [2; 32]].map(|key| URL_SAFE_NO_PAD.encode(key)).join("\n");
         fixture.write("secrets/nonce-keys", format!("{keys}\n").as_bytes());
+        let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        fixture.write("secrets/assertion-keys.pem", key.as_bytes());
         fixture
     }
 

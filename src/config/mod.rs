@@ -4,6 +4,7 @@
 //! after this point can find the configuration wrong. How it is written and what can be wrong with it is in
 //! the files beside this one; the operator's reference is `deploy/gateway.reference.yaml`.
 
+mod assertions;
 mod complaint;
 mod cors;
 mod decode;
@@ -12,6 +13,7 @@ mod either;
 mod environment;
 mod file;
 mod files;
+mod forward_file;
 mod issuer;
 mod listener;
 mod load;
@@ -44,6 +46,7 @@ mod fixture;
 #[cfg(test)]
 mod reference;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,6 +88,8 @@ pub struct Config {
     pub dpop: Dpop,
     /// `replay.memory`
     pub replay: ReplayMemory,
+    /// `assertions`; there is one where a route's identity is an assertion
+    pub assertions: Option<Assertions>,
     /// `upstreams`, in the order of their names
     pub upstreams: Vec<Upstream>,
     /// `routes`
@@ -101,6 +106,26 @@ pub struct Config {
     pub shutdown_delay: Duration,
     /// `shutdown.grace`: how long requests in flight may take to end after that; default 30 s
     pub shutdown_grace: Duration,
+}
+
+/// `assertions`: the gateway's own word for upstreams.
+#[derive(Debug)]
+pub struct Assertions {
+    /// `issuer`
+    pub issuer: String,
+    /// `keys`, at least one; the first signs
+    pub keys: AssertionKeys,
+    /// `lifetime`, in seconds; default 30
+    pub lifetime: i64,
+}
+
+/// Private keys of P-256. They are never printed.
+pub struct AssertionKeys(pub Vec<p256::SecretKey>);
+
+impl fmt::Debug for AssertionKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AssertionKeys({})", self.0.len())
+    }
 }
 
 /// One of `issuers`.
@@ -264,14 +289,25 @@ pub enum Access {
 }
 
 /// `forward` of a route.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Forward {
     /// `credentials: keep` rather than `strip`
     pub keep_credentials: bool,
-    /// `identity: headers` rather than `none`
-    pub identity_headers: bool,
+    /// `identity`
+    pub identity: Identity,
     /// `report`
     pub report: Report,
+}
+
+/// `forward.identity` of a route: how the upstream is told who is calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Not at all
+    None,
+    /// In `X-Auth-*` headers
+    Headers,
+    /// In an assertion that the gateway signs, for this `audience`
+    Assertion(Arc<str>),
 }
 
 /// `forward.report` of a route: what the upstream is told of the caller and the request. All of these headers are removed

@@ -21,9 +21,12 @@ mod claims;
 /// How far ahead `iat` may be, in seconds, beyond the leeway: only an issuer with a broken clock, or someone else, dates a token later.
 const IAT_AHEAD: i64 = 60;
 
+/// `typ` of what the gateway signs for upstreams. It has issuer, audience, subject and `cnf`, as an access token has.
+pub const ASSERTION: &str = "holdfast-assertion+jwt";
+
 /// Kinds of JWT that are never access tokens, whatever an issuer's `token_type` says (RFC 8725 §3.12): DPoP proofs, answers of
 /// introspection (RFC 9701 §8.1), logout tokens, security events, authorization requests, client authentication and attestations.
-const OTHER_KINDS: [&str; 8] = [
+const OTHER_KINDS: [&str; 9] = [
     "dpop+jwt",
     "token-introspection+jwt",
     "logout+jwt",
@@ -32,6 +35,7 @@ const OTHER_KINDS: [&str; 8] = [
     "client-authentication+jwt",
     "oauth-client-attestation+jwt",
     "oauth-client-attestation-pop+jwt",
+    ASSERTION,
 ];
 
 /// Which `typ` an issuer's access tokens have.

@@ -5,6 +5,7 @@
 mod admin;
 mod algorithms;
 mod answers;
+mod assertion;
 mod attacks_proof;
 mod attacks_wire;
 mod binding;
