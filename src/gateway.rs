@@ -299,7 +299,7 @@ impl Gateway {
         }
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms)?;
-            let granted = policy.grant(proven)?;
+            let granted = policy.grant(proven, now)?;
             granted.claim(&*self.replay, now).await
         };
         decided.await.map_err(|rejection| Denied {

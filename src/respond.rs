@@ -18,7 +18,7 @@ use crate::forward::{Download, Fault};
 use crate::route::resource::Metadata;
 use crate::verify::algorithm::Algorithms;
 use crate::verify::nonce::SealedNonce;
-use crate::verify::policy::Policy;
+use crate::verify::policy::{Authentication, Policy};
 use crate::verify::rejection::{Code, Rejection};
 
 /// The header that names a request in logs, to the upstream and to the caller.
@@ -136,7 +136,12 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
     let carries = |scheme: Used| match code {
         Code::None | Code::Bare => false,
         Code::InvalidRequest => true,
-        Code::InvalidToken | Code::InvalidDpopProof | Code::UseDpopNonce | Code::InsufficientScope => {
+        Code::InvalidToken
+        | Code::InvalidDpopProof
+        | Code::UseDpopNonce
+        | Code::InsufficientScope
+        | Code::InsufficientAuthorizationDetails
+        | Code::InsufficientUserAuthentication => {
             let used_is_offered = match refusal.used {
                 Used::Dpop => dpop,
                 Used::Bearer => bearer,
@@ -153,7 +158,9 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
         | Code::InvalidRequest
         | Code::InvalidToken
         | Code::InvalidDpopProof
-        | Code::InsufficientScope => {
+        | Code::InsufficientScope
+        | Code::InsufficientAuthorizationDetails
+        | Code::InsufficientUserAuthentication => {
             let mut lines = Vec::with_capacity(2);
             if dpop {
                 lines.push(dpop_challenge(refusal, carries(Used::Dpop)));
@@ -195,14 +202,13 @@ fn push_resource(line: &mut String, separator: &str, refusal: &Refusal<'_>) {
     let _ = write!(line, "{separator}resource_metadata=\"{url}\"");
     if refusal.rejection.code() == Code::Bare
         && let Some(policy) = refusal.policy
-        && !policy.scopes.is_empty()
     {
-        let _ = write!(line, ", scope=\"{}\"", policy.scopes.join(" "));
+        push_scope(line, policy);
     }
 }
 
-/// `error`, `error_description` and, where a scope is missing, `scope` (RFC 6750 §3). All of it is the gateway's own text; scopes were checked when
-/// the configuration was read.
+/// `error`, `error_description`, and what would have been enough: `scope` (RFC 6750 §3), or `acr_values` and `max_age` (RFC 9470 §3). All of it is the
+/// gateway's own text; the operator's words were checked when the configuration was read.
 fn push_error(line: &mut String, refusal: &Refusal<'_>) {
     let rejection = refusal.rejection;
     let code = rejection.code();
@@ -213,10 +219,38 @@ fn push_error(line: &mut String, refusal: &Refusal<'_>) {
         rejection.label(),
         rejection.sentence()
     );
-    if code == Code::InsufficientScope
-        && let Some(policy) = refusal.policy
-    {
-        let _ = write!(line, ", scope=\"{}\"", policy.scopes.join(" "));
+    let Some(policy) = refusal.policy else { return };
+    match code {
+        Code::InsufficientScope => push_scope(line, policy),
+        // RFC 9470 §3: both, whichever of the two it was, or the client's next token would be refused for the other.
+        Code::InsufficientUserAuthentication => {
+            let Authentication { acr, max_age } = &policy.authentication;
+            if !acr.is_empty() {
+                let _ = write!(line, ", acr_values=\"{}\"", acr.join(" "));
+            }
+            if let Some(max_age) = max_age {
+                let _ = write!(line, ", max_age=\"{max_age}\"");
+            }
+        }
+        Code::None
+        | Code::Bare
+        | Code::InvalidRequest
+        | Code::InvalidToken
+        | Code::InvalidDpopProof
+        | Code::UseDpopNonce
+        | Code::InsufficientAuthorizationDetails => {}
+    }
+}
+
+/// `scope` (RFC 6750 §3): what to ask for, where that is anything.
+fn push_scope(line: &mut String, policy: &Policy) {
+    let mut scopes = policy.named_scopes();
+    if let Some(first) = scopes.next() {
+        let _ = write!(line, ", scope=\"{first}");
+        scopes.for_each(|scope| {
+            let _ = write!(line, " {scope}");
+        });
+        line.push('"');
     }
 }
 

@@ -286,3 +286,46 @@ fn resources_and_who_claims_them() {
         ],
     );
 }
+
+#[test]
+fn what_callers_must_show() {
+    const WRITTEN: &str = "# nonce: required                   # otherwise as dpop.nonce says";
+    judge(
+        EXAMPLE,
+        &[
+            (WRITTEN, "any_scopes: []", "[]", "an empty list"),
+            (WRITTEN, "any_scopes: [a b]", "a b]", "`a b` is more than one scope"),
+            (WRITTEN, "clients: []", "[]", "an empty list"),
+            (WRITTEN, "clients: [app, other, app]", "app]", "this stands here twice"),
+            (WRITTEN, "subjects: [yes]", "yes]", "`yes` is a boolean to some"),
+            (WRITTEN, "acr: [a b]", "a b]", "`a b` is no acr"),
+            (WRITTEN, "acr: [\"a\\\"b\"]", "\"a", "`a\\\"b` is no acr"),
+            (WRITTEN, "max_age: 0s", "0s", "`0s` is out of range"),
+            (WRITTEN, "max_age: 500ms", "500ms", "`500ms` is not whole seconds"),
+            (WRITTEN, "authorization_details: []", "[]", "an empty list"),
+            (WRITTEN, "claims: [{ equals: a }]", "{ equals", "`claim` is missing"),
+            (WRITTEN, "claims: [{ claim: a }]", "{ claim: a }", "not one test of this claim"),
+            (
+                WRITTEN,
+                "claims: [{ claim: a, equals: 1, matches: b }]",
+                "{ claim: a",
+                "not one test of this claim",
+            ),
+            (WRITTEN, "claims: [{ claim: a, one_of: [] }]", "[] }", "an empty list"),
+            (WRITTEN, "claims: [{ claim: a, equals: no }]", "no }", "`no` is a boolean to some"),
+            (WRITTEN, "claims: [{ claim: a, equals: [1] }]", "[1] }", "a list where a single value"),
+            (
+                WRITTEN,
+                "claims: [{ claim: a, equals: 9007199254740993 }]",
+                "9007",
+                "`9007199254740993` is not exact",
+            ),
+            (WRITTEN, "claims: [{ claim: /a/~, equals: 1 }]", "/a/~", "`/a/~` is no JSON pointer"),
+            (WRITTEN, "claims: [{ claim: /, matches: '(' }]", "'('", "`(` is no pattern"),
+            (WRITTEN, "claims: [{ claim: a, matches: 'a)|(?:b' }]", "'a)", "`a)|(?:b` is no pattern"),
+            (WRITTEN, "claims: [{ claim: scope, equals: a }]", "scope, equals", "`scope` means something"),
+            (WRITTEN, "claims: [{ claim: /cnf/jkt, equals: a }]", "/cnf", "`cnf` means something"),
+            (WRITTEN, "claims: [{ claim: exp, equals: 1 }]", "exp, equals", "`exp` means something"),
+        ],
+    );
+}

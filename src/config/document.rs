@@ -69,7 +69,7 @@ impl Value {
 #[derive(Clone, Debug)]
 pub(super) struct Scalar {
     pub(super) text: String,
-    /// Whether it is YAML without quotes, where `no` is a boolean to some readers and a word to others.
+    /// Whether it is written without quotes: a number, a boolean, a date, or YAML's words, where `no` is a boolean to some readers.
     pub(super) plain: bool,
     /// As it stands in the file, where the environment was put into it: what came from there is not repeated in complaints.
     pub(super) before_replacement: Option<String>,

@@ -5,18 +5,17 @@
 
 use std::net::SocketAddr;
 
-use http::HeaderName;
 use ipnet::IpNet;
 
 use super::complaint::Complaints;
-use super::cors::PageOrigin;
 use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
 use super::forward_file::{Assertions, Forward};
+pub(super) use super::route_file::{Claim, Cors, Resource};
 use super::table::settings;
 use super::upstream_file::Upstream;
-use super::values::{Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
+use super::values::{AcrValue, Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
 use super::words::{AccessLog, CertificateRequest, MinVersion, Watching};
 use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, ProxyProtocol};
 use crate::verify::algorithm::Algorithm;
@@ -262,32 +261,20 @@ settings! {
         audiences: List<Text> => default "[]";
         /// left out, as `dpop.nonce` says
         nonce: NonceRule => optional;
-    }
-}
-
-settings! {
-    /// `cors` of a route.
-    Cors {
-        /// the origins of the pages, exactly; or `*` alone
-        origins: List<PageOrigin, 1> => required;
-        /// the request headers that pages may set, besides `Authorization` and `DPoP` where a token is required
-        headers: List<HeaderName> => default "[content-type]";
-        /// the answer headers that pages may read, besides those of the protocol
-        expose: List<HeaderName> => default "[]";
-        /// whether requests may come with cookies and client certificates
-        credentials: bool => default "false";
-        /// how long a browser may go without asking again
-        max_age: Seconds<0, 86_400> => default "10m";
-    }
-}
-
-settings! {
-    /// `resource` of a route.
-    Resource {
-        /// the path of the resource's identifier, behind each public URL of the route; `match` has to begin with it; `/` for the URL alone
-        path: Text => required;
-        /// the scopes that callers are told of; left out, those of every route below it
-        scopes: List<Scope, 1> => optional;
+        /// one of them
+        any_scopes: List<Scope, 1> => optional;
+        /// `client_id` is one of them
+        clients: List<Text, 1> => optional;
+        /// `sub` is one of them
+        subjects: List<Text, 1> => optional;
+        /// what other claims must be, all of it
+        claims: List<Claim, 1> => optional;
+        /// the token has `authorization_details` of all these types (RFC 9396)
+        authorization_details: List<Text, 1> => optional;
+        /// `acr` is one of them, the preferred first (RFC 9470)
+        acr: List<AcrValue, 1> => optional;
+        /// how long ago the user may have authenticated (RFC 9470)
+        max_age: Seconds<1, 31_536_000> => optional;
     }
 }
 

@@ -147,7 +147,7 @@ pub(super) fn judge_all(claimed: &[Claimed], routes: &[Route], places: &[Span], 
             .filter(|one| route.matches.is_below(&one.resource.path))
             .max_by_key(|one| one.resource.path.len());
         if let Some(Claimed { resource: Resource { scopes: Some(listed), .. }, scopes, .. }) = nearest
-            && let Some(missing) = policy.scopes.iter().find(|scope| !listed.contains(scope))
+            && let Some(missing) = policy.named_scopes().find(|scope| !listed.iter().any(|one| one == scope))
         {
             let message =
                 format!("the scope {} of route {} is not listed", quoted(missing), quoted(&route.name));

@@ -12,13 +12,14 @@ use super::file;
 use super::forward_file;
 use super::onward;
 use super::pattern::{self, Allowed};
+use super::require;
 use super::resource;
 use super::streams;
 use super::upstream_file::Upstream;
 use super::values::Text;
 use super::words::{Credentials, Identity, Reported};
 use super::{Access, ClientCertificateHeader, Forward, PathMatch, Report, Route, RouteMatch};
-use crate::verify::policy::{BindingRule, NonceRule, Policy};
+use crate::verify::policy::{BindingRule, NonceRule};
 
 /// What routes name or rely on.
 #[derive(Clone, Copy)]
@@ -71,7 +72,7 @@ pub(super) fn routes(
             name: Arc::from(name.0.as_str()),
             matches: built,
             upstream,
-            access: access(route, around.dpop),
+            access: access(route, around.dpop, complaints),
             forward: Forward {
                 keep_credentials: route.forward.credentials.value == Credentials::Keep,
                 identity: assertions::identity(&route.forward, around.assertions, complaints),
@@ -185,17 +186,12 @@ fn may_have_certificate(listener: &file::Listener) -> bool {
     asked || listener.client_certificate_header.value != ClientCertificateHeader::None
 }
 
-fn access(route: &file::Route, dpop: &file::Dpop) -> Access {
+fn access(route: &file::Route, dpop: &file::Dpop, complaints: &mut Complaints) -> Access {
     if route.public.value {
-        return Access::Public;
+        Access::Public
+    } else {
+        Access::Bound(require::policy(&route.require, dpop, complaints))
     }
-    let file::Require { binding, scopes, audiences, nonce } = &route.require.value;
-    Access::Bound(Policy {
-        binding: binding.value,
-        nonce: nonce.as_ref().map_or(dpop.nonce.value, |nonce| nonce.value),
-        scopes: scopes.items.iter().map(|scope| scope.0.clone()).collect(),
-        audiences: audiences.items.iter().map(|audience| audience.0.clone()).collect(),
-    })
 }
 
 fn route_match(

@@ -106,7 +106,8 @@ impl<'t> Lines<'t> {
             }
             toml_edit::Value::InlineTable(table) => return Some(self.table(table, span, depth, complaints)),
         };
-        let scalar = Scalar { text, plain: false, before_replacement: None };
+        let plain = !matches!(value, toml_edit::Value::String(_));
+        let scalar = Scalar { text, plain, before_replacement: None };
         Some(Node { value: Value::Scalar(scalar), span })
     }
 }

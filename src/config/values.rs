@@ -310,6 +310,22 @@ impl FromText for Scope {
     }
 }
 
+/// One of `acr_values` (RFC 9470 §3), which stand in a challenge with spaces between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AcrValue(pub(super) String);
+
+impl FromText for AcrValue {
+    const ANY_WORD: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let fits = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if text.is_empty() || !text.bytes().all(fits) {
+            return Err(Wrong::new("is no acr", "printable ASCII without space, `\"` and `\\`"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 impl FromText for http::Method {
     fn from_text(text: &str) -> Result<Self, Wrong> {
         if matches!(text, "CONNECT" | "TRACE") {

@@ -149,10 +149,8 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
         },
         upstream: 0,
         access: Access::Bound(Policy {
-            binding: BindingRule::Any,
-            nonce,
             scopes: vec![scope.to_owned()],
-            audiences: Vec::new(),
+            ..Policy::new(BindingRule::Any, nonce)
         }),
         forward: Forward {
             keep_credentials: false,

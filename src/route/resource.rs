@@ -202,9 +202,9 @@ fn document(
         certificates && policies.iter().any(|policy| policy.binding.takes_certificates());
     let scopes = resource.scopes.clone().unwrap_or_else(|| {
         let mut scopes: Vec<String> = Vec::new();
-        for scope in policies.iter().flat_map(|policy| &policy.scopes) {
-            if !scopes.contains(scope) {
-                scopes.push(scope.clone());
+        for scope in policies.iter().flat_map(|policy| policy.named_scopes()) {
+            if !scopes.iter().any(|known| known == scope) {
+                scopes.push(scope.to_owned());
             }
         }
         scopes
@@ -217,7 +217,14 @@ fn document(
         "dpop_bound_access_tokens_required": takes_dpop && takes_only_dpop,
         "tls_client_certificate_bound_access_tokens": takes_certificates,
     });
+    let mut details: Vec<&str> =
+        policies.iter().flat_map(|policy| &policy.authorization_details).map(String::as_str).collect();
+    details.sort_unstable();
+    details.dedup();
     // RFC 9728 §2: what has no values is left out.
+    if !details.is_empty() {
+        document["authorization_details_types_supported"] = json!(details);
+    }
     if !scopes.is_empty() {
         document["scopes_supported"] = json!(scopes);
     }

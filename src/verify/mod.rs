@@ -5,6 +5,7 @@
 //! A check that returned `()` could be stubbed; one that returns evidence cannot.
 
 pub mod algorithm;
+pub mod claim_value;
 pub mod confirmation;
 pub mod credential;
 pub mod digest;

@@ -2,6 +2,13 @@
 
 use super::proof::Proven;
 use super::rejection::Rejection;
+use super::time::UnixTime;
+use super::token::VerifiedToken;
+pub use authentication::Authentication;
+pub use claims::{ClaimRule, ClaimTest, Literal, Pattern};
+
+mod authentication;
+mod claims;
 
 /// How a route wants its tokens bound (`require.binding`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +67,47 @@ pub struct Policy {
     pub nonce: NonceRule,
     /// `require.scopes`: all of them
     pub scopes: Vec<String>,
+    /// `require.any_scopes`: one of them, where there are any
+    pub any_scopes: Vec<String>,
     /// `require.audiences`: one of them, where there are any; narrows the issuer's list
     pub audiences: Vec<String>,
+    /// `require.clients`: `client_id` is one of them
+    pub clients: Listed,
+    /// `require.subjects`: `sub` is one of them
+    pub subjects: Listed,
+    /// `require.claims`: all of them hold
+    pub claims: Vec<ClaimRule>,
+    /// `require.authorization_details`: the token has details of all these types (RFC 9396)
+    pub authorization_details: Vec<String>,
+    /// `require.acr` and `require.max_age`
+    pub authentication: Authentication,
+}
+
+/// A list that a name must be on. There can be thousands of names.
+#[derive(Clone, Debug)]
+pub enum Listed {
+    /// Any name, or none, will do: the operator has written no list.
+    Anyone,
+    /// One of these, in order.
+    OneOf(Box<[String]>),
+}
+
+impl Listed {
+    /// A list of these names, at least one.
+    pub fn one_of(mut names: Vec<String>) -> Self {
+        names.sort_unstable();
+        Listed::OneOf(names.into_boxed_slice())
+    }
+
+    fn has(&self, name: Option<&str>) -> bool {
+        match (self, name) {
+            (Listed::Anyone, _) => true,
+            (Listed::OneOf(names), Some(name)) => {
+                names.binary_search_by(|listed| listed.as_str().cmp(name)).is_ok()
+            }
+            (Listed::OneOf(_), None) => false,
+        }
+    }
 }
 
 /// A bound caller that this route's policy lets through. Its proof is not spent yet: see [`Granted::claim`](super::replay).
@@ -72,11 +118,33 @@ pub struct Granted {
 }
 
 impl Policy {
+    /// A policy for tokens with this binding that asks for nothing else.
+    pub const fn new(binding: BindingRule, nonce: NonceRule) -> Self {
+        Self {
+            binding,
+            nonce,
+            scopes: Vec::new(),
+            any_scopes: Vec::new(),
+            audiences: Vec::new(),
+            clients: Listed::Anyone,
+            subjects: Listed::Anyone,
+            claims: Vec::new(),
+            authorization_details: Vec::new(),
+            authentication: Authentication { acr: Vec::new(), max_age: None },
+        }
+    }
+
+    /// The scopes that a token may need here, for a challenge (RFC 6750 §3) and for metadata: all of `scopes`, and of `any_scopes` each, since which of them its
+    /// holder can have is not ours to know.
+    pub fn named_scopes(&self) -> impl Iterator<Item = &str> {
+        self.scopes.iter().chain(&self.any_scopes).map(String::as_str)
+    }
+
     /// Judges what was proven.
     ///
     /// # Errors
-    /// [`Rejection::BindingInsufficient`], [`Rejection::RouteAudience`] or [`Rejection::ScopeInsufficient`].
-    pub fn grant(&self, proven: Proven) -> Result<Granted, Rejection> {
+    /// [`Rejection::BindingInsufficient`], and those of [`Policy::judge`].
+    pub fn grant(&self, proven: Proven, now: UnixTime) -> Result<Granted, Rejection> {
         let binding = proven.binding();
         let fits = match self.binding {
             BindingRule::Any => true,
@@ -87,16 +155,41 @@ impl Policy {
         if !fits {
             return Err(Rejection::BindingInsufficient);
         }
-        let token = proven.token();
+        self.judge(proven.token(), now)?;
+        Ok(Granted { proven })
+    }
+
+    /// Judges what a token says, whoever holds it. First who it is for, which no other token of this holder will change; then what it lacks, which
+    /// its holder can ask for; and last how its user logged in, since a new login is the dearest of all to ask for.
+    ///
+    /// # Errors
+    /// [`Rejection::RouteAudience`], [`Rejection::ClientRefused`], [`Rejection::SubjectRefused`], [`Rejection::ClaimRefused`],
+    /// [`Rejection::ScopeInsufficient`], [`Rejection::DetailsInsufficient`], [`Rejection::AcrInsufficient`] or [`Rejection::AuthenticationTooOld`].
+    pub fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<(), Rejection> {
         if !self.audiences.is_empty()
             && !token.audiences().iter().any(|audience| self.audiences.contains(audience))
         {
             return Err(Rejection::RouteAudience);
         }
+        if !self.clients.has(token.client_id()) {
+            return Err(Rejection::ClientRefused);
+        }
+        if !self.subjects.has(token.subject()) {
+            return Err(Rejection::SubjectRefused);
+        }
+        if !self.claims.iter().all(|rule| rule.holds(token)) {
+            return Err(Rejection::ClaimRefused);
+        }
         // RFC 6749 §3.3: scopes are whole, case-sensitive, space-separated; `read` is not in `readall`.
         if !self.scopes.iter().all(|scope| token.has_scope(scope)) {
             return Err(Rejection::ScopeInsufficient);
         }
-        Ok(Granted { proven })
+        if !self.any_scopes.is_empty() && !self.any_scopes.iter().any(|scope| token.has_scope(scope)) {
+            return Err(Rejection::ScopeInsufficient);
+        }
+        if !self.authorization_details.iter().all(|wanted| authentication::has_details(token, wanted)) {
+            return Err(Rejection::DetailsInsufficient);
+        }
+        self.authentication.judge(token, now)
     }
 }

@@ -21,6 +21,10 @@ pub enum Code {
     UseDpopNonce,
     /// `insufficient_scope` (RFC 6750 §3.1).
     InsufficientScope,
+    /// `insufficient_authorization_details`: as `insufficient_scope`, for RFC 9396, which has no word for it.
+    InsufficientAuthorizationDetails,
+    /// `insufficient_user_authentication` (RFC 9470 §3).
+    InsufficientUserAuthentication,
 }
 
 impl Code {
@@ -33,6 +37,8 @@ impl Code {
             Code::InvalidDpopProof => Some("invalid_dpop_proof"),
             Code::UseDpopNonce => Some("use_dpop_nonce"),
             Code::InsufficientScope => Some("insufficient_scope"),
+            Code::InsufficientAuthorizationDetails => Some("insufficient_authorization_details"),
+            Code::InsufficientUserAuthentication => Some("insufficient_user_authentication"),
         }
     }
 }
@@ -210,8 +216,20 @@ rejections! {
     BindingInsufficient: 401 InvalidToken "binding_insufficient" "This resource asks for a token that is bound in another way.";
     /// The route wants a narrower audience.
     RouteAudience: 401 InvalidToken "route_audience" "The access token is for another resource of this server.";
+    /// `client_id` is not on the route's list. No other token of this client would help, so there is no challenge.
+    ClientRefused: 403 None "client_refused" "This resource is not for this client.";
+    /// `sub` is not on the route's list.
+    SubjectRefused: 403 None "subject_refused" "This resource is not for the subject of this access token.";
+    /// A claim is not what the route asks for.
+    ClaimRefused: 403 None "claim_refused" "The claims of this access token are not what this resource asks for.";
     /// A scope is missing (RFC 6750 §3.1).
     ScopeInsufficient: 403 InsufficientScope "scope_insufficient" "The access token lacks a scope this resource needs.";
+    /// Authorization details of a type are missing (RFC 9396 §2.2).
+    DetailsInsufficient: 403 InsufficientAuthorizationDetails "details_insufficient" "The access token lacks authorization_details of a type this resource needs.";
+    /// `acr` is none of those the route asks for (RFC 9470 §3).
+    AcrInsufficient: 401 InsufficientUserAuthentication "acr_insufficient" "The user must authenticate in one of the ways that acr_values lists; ask for a token with them.";
+    /// `auth_time` lies too far back, or is missing (RFC 9470 §3).
+    AuthenticationTooOld: 401 InsufficientUserAuthentication "authentication_too_old" "The user must authenticate again; ask for a token with max_age.";
 
     // Ours, not the caller's: no challenge, since a good token must not be thrown away.
 
@@ -237,8 +255,12 @@ mod tests {
             let expected: &[u16] = match rejection.code() {
                 Code::None => &[400, 403, 404, 405, 413, 421, 429, 431, 501, 503],
                 Code::InvalidRequest => &[400],
-                Code::Bare | Code::InvalidToken | Code::InvalidDpopProof | Code::UseDpopNonce => &[401],
-                Code::InsufficientScope => &[403],
+                Code::Bare
+                | Code::InvalidToken
+                | Code::InvalidDpopProof
+                | Code::UseDpopNonce
+                | Code::InsufficientUserAuthentication => &[401],
+                Code::InsufficientScope | Code::InsufficientAuthorizationDetails => &[403],
             };
             assert!(expected.contains(&rejection.status()), "{rejection:?}");
         }

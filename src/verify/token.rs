@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::algorithm::{Algorithm, Algorithms};
+use super::claim_value::{ClaimPath, ClaimValue};
 use super::confirmation::Confirmation;
 use super::credential::RawToken;
 use super::json::{Object, Value};
@@ -247,6 +248,21 @@ impl VerifiedToken {
     /// Whether `scope` holds this one, whole (RFC 6749 §3.3).
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scope().is_some_and(|scopes| scopes.split(' ').any(|held| held == scope))
+    }
+
+    /// The claim at `path`, where it is one that nothing here gives a type. `null` is no claim.
+    pub fn claim(&self, path: &ClaimPath) -> Option<&ClaimValue> {
+        self.claim_named(path.name()).and_then(|claim| path.follow(claim))
+    }
+
+    /// The claim of this name, where it is one that nothing here gives a type. `null` is no claim.
+    pub fn claim_named(&self, name: &str) -> Option<&ClaimValue> {
+        self.claims.other(name)
+    }
+
+    /// Seconds that its issuer's clock may differ from ours.
+    pub const fn leeway(&self) -> i64 {
+        self.leeway
     }
 
     /// `exp`

@@ -78,10 +78,8 @@ impl Gateway {
                 nonces: NonceRing::new(&[1; 32], &[], 300),
             },
             policy: Policy {
-                binding: BindingRule::Any,
-                nonce: NonceRule::None,
                 scopes: vec!["accounts".to_owned()],
-                audiences: Vec::new(),
+                ..Policy::new(BindingRule::Any, NonceRule::None)
             },
             target: Target {
                 origin: Arc::new(Origin::read("https://api.example.com").expect("an origin")),
@@ -106,7 +104,7 @@ impl Gateway {
         let presented = Presented::read(&facts, &LIMITS, &terms).expect("credentials");
         let token = self.tokens.verify(presented.token(), NOW).await.expect("a good token");
         let proven = proof::prove(presented, token, &facts, &terms).expect("a good proof");
-        let granted = self.policy.grant(proven).expect("enough for the route");
+        let granted = self.policy.grant(proven, NOW).expect("enough for the route");
         granted.claim(store, NOW).await.expect("a fresh proof")
     }
 

@@ -30,6 +30,7 @@ mod mtls;
 mod nonce;
 mod origin;
 mod piped;
+mod policy;
 mod presented;
 mod presenting;
 mod process;

@@ -245,6 +245,26 @@ async fn in_other_houses(heard: &mut HashSet<Rejection>) {
     });
     hear(&pages, &foreign, heard).await;
 
+    // Routes that ask for more.
+    let asking = House::built(Plan { routes: crate::policy::ROUTES, ..Plan::default() }).await;
+    let rows: [Row; 6] = [
+        ("another client", ClientRefused, |s, _| {
+            s.go_to("/client");
+            s.token_claims["client_id"] = json!("stranger");
+        }),
+        ("another subject", SubjectRefused, |s, _| {
+            s.go_to("/subject");
+            s.token_claims["sub"] = json!("mallory");
+        }),
+        ("a claim missing", ClaimRefused, |s, _| s.go_to("/text")),
+        ("details missing", DetailsInsufficient, |s, _| s.go_to("/details")),
+        ("no acr", AcrInsufficient, |s, _| s.go_to("/acr")),
+        ("no auth_time", AuthenticationTooOld, |s, _| s.go_to("/age")),
+    ];
+    for row in &rows {
+        hear(&asking, row, heard).await;
+    }
+
     // No route for everything.
     let few = House::built(Plan { catch_all: "/only", ..Plan::default() }).await;
     hear(&few, &("no such path", RouteUnknown, |s, _| s.go_to("/nowhere")), heard).await;

@@ -95,7 +95,9 @@ fn refusal(answer: &Answer, rejection: Rejection) -> Result<(), String> {
         | Code::InvalidToken
         | Code::InvalidDpopProof
         | Code::UseDpopNonce
-        | Code::InsufficientScope => {
+        | Code::InsufficientScope
+        | Code::InsufficientAuthorizationDetails
+        | Code::InsufficientUserAuthentication => {
             let error = format!("error=\"{}\"", rejection.code().error().unwrap_or_default());
             let description = format!("error_description=\"{}: ", rejection.label());
             demand(

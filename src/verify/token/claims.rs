@@ -3,6 +3,7 @@
 //! Types are judged before anything else and even where a claim is not required: a reader that shrugs at `exp: "never"` has a token without
 //! an end (R-H-19). What the values must be is the issuer's rules, in the file above.
 
+use super::super::claim_value::{self, ClaimValue};
 use super::super::confirmation::Confirmation;
 use super::super::json::{Object, Value};
 use super::super::rejection::Rejection;
@@ -25,11 +26,11 @@ pub(super) struct Claims {
     pub(super) not_before: Option<UnixTime>,
     pub(super) issued_at: Option<UnixTime>,
     pub(super) confirmation: Confirmation,
-    /// The names of all other claims that are not null, for an operator who requires them.
-    others: Box<[Box<str>]>,
+    /// All other claims, for an operator who requires them and for policies.
+    others: Box<[(Box<str>, ClaimValue)]>,
 }
 
-/// The claims this file gives a type; every other one is only there or not.
+/// The claims this file gives a type. Every other one is kept as it is.
 const TYPED: [&str; 10] = ["iss", "sub", "client_id", "jti", "aud", "scope", "exp", "nbf", "iat", "cnf"];
 
 impl Claims {
@@ -60,7 +61,7 @@ impl Claims {
             others: claims
                 .members()
                 .filter(|(name, value)| !TYPED.contains(name) && **value != Value::Null)
-                .map(|(name, _)| name.into())
+                .map(|(name, value)| (name.into(), ClaimValue::of(value)))
                 .collect(),
         })
     }
@@ -78,8 +79,13 @@ impl Claims {
             "nbf" => self.not_before.is_some(),
             "iat" => self.issued_at.is_some(),
             "cnf" => self.confirmation != Confirmation::Unbound,
-            other => self.others.iter().any(|name| **name == *other),
+            other => self.other(other).is_some(),
         }
+    }
+
+    /// A claim that this file gives no type, unless it is null.
+    pub(super) fn other(&self, name: &str) -> Option<&ClaimValue> {
+        claim_value::find(&self.others, name)
     }
 
     /// Whether a claim gives another kind of JWT away. What it cannot tell, an ID token without hashes, is kept out by `required_claims`, which
@@ -104,12 +110,11 @@ impl Claims {
     pub(super) fn memory(&self) -> usize {
         let texts = [&self.subject, &self.client_id, &self.jti, &self.scope];
         let lists = self.audiences.iter().map(|audience| audience.len() + size_of::<String>());
-        let others = self.others.iter().map(|name| name.len() + size_of::<Box<str>>());
         size_of::<Self>()
             + self.issuer.len()
             + texts.into_iter().flatten().map(String::len).sum::<usize>()
             + lists.sum::<usize>()
-            + others.sum::<usize>()
+            + claim_value::memory(&self.others)
     }
 }
 

@@ -1,0 +1,156 @@
+//! What is wrong with a route's `require` beyond how it is written, and the policy it becomes.
+
+use super::complaint::{Complaints, quoted};
+use super::decode::{Decode, List, Setting, refuse_kind};
+use super::document::{Node, Value};
+use super::file;
+use super::values::Text;
+use crate::verify::claim_value::ClaimPath;
+use crate::verify::policy::{Authentication, ClaimRule, ClaimTest, Listed, Literal, Pattern, Policy};
+
+/// Integers from here on have a double in common with another one.
+const EXACT: f64 = 9_007_199_254_740_991.0;
+
+/// Claims that mean something to the gateway, and the setting that asks for them.
+const OWN_SETTINGS: [(&str, &str); 10] = [
+    ("scope", "`scopes` or `any_scopes`"),
+    ("client_id", "`clients`"),
+    ("sub", "`subjects`"),
+    ("aud", "`audiences`"),
+    ("cnf", "`binding`"),
+    ("iss", "`issuers`"),
+    ("jti", "nothing: it is another one in each token"),
+    ("exp", "the issuer's `leeway`"),
+    ("nbf", "the issuer's `leeway`"),
+    ("iat", "the issuer's `leeway`"),
+];
+
+/// A value as it is written; `None` after a complaint, so that it is not said to be missing as well.
+#[derive(Clone, Debug)]
+pub(super) struct WrittenLiteral(Option<Literal>);
+
+impl Decode for WrittenLiteral {
+    fn decode(node: &Node, complaints: &mut Complaints) -> Option<Self> {
+        Some(Self(literal(node, complaints)))
+    }
+}
+
+/// Without quotes a number is a number and `true` is true; in quotes each is a text. Claims of another type never equal it, so a doubtful one is refused.
+fn literal(node: &Node, complaints: &mut Complaints) -> Option<Literal> {
+    let Value::Scalar(scalar) = &node.value else {
+        return refuse_kind(node, "a single value", complaints);
+    };
+    let text = scalar.text.as_str();
+    if !scalar.plain {
+        return Some(Literal::Text(text.to_owned()));
+    }
+    if text == "true" || text == "false" {
+        return Some(Literal::Boolean(text == "true"));
+    }
+    // JSON's own idea of a number: what is written otherwise, `0x10` or `007`, is a text there.
+    if let Ok(number) = serde_json::from_str::<f64>(text) {
+        if number.abs() > EXACT {
+            let written = scalar.before_replacement.as_deref().unwrap_or(text);
+            let mend = "as a claim it would equal its neighbours; have the issuer write a text";
+            complaints.add_with(
+                node.span,
+                format!("{} is not exact as a JSON number", quoted(written)),
+                mend,
+            );
+            return None;
+        }
+        return Some(Literal::Number(number));
+    }
+    Text::decode(node, complaints).map(|text| Literal::Text(text.0))
+}
+
+/// The policy of a route that is not public.
+pub(super) fn policy(
+    written: &Setting<file::Require>,
+    dpop: &file::Dpop,
+    complaints: &mut Complaints,
+) -> Policy {
+    let file::Require {
+        binding,
+        scopes,
+        audiences,
+        nonce,
+        any_scopes,
+        clients,
+        subjects,
+        claims,
+        authorization_details,
+        acr,
+        max_age,
+    } = &written.value;
+    Policy {
+        scopes: scopes.items.iter().map(|scope| scope.0.clone()).collect(),
+        any_scopes: any_scopes.iter().flat_map(|list| &list.items).map(|scope| scope.0.clone()).collect(),
+        audiences: texts(audiences),
+        clients: listed(clients.as_ref(), complaints),
+        subjects: listed(subjects.as_ref(), complaints),
+        claims: claims
+            .iter()
+            .flat_map(|list| &list.items)
+            .filter_map(|claim| rule(claim, complaints))
+            .collect(),
+        authorization_details: authorization_details.as_ref().map_or_else(Vec::new, |list| texts(list)),
+        authentication: Authentication {
+            acr: acr.iter().flat_map(|list| &list.items).map(|acr| acr.0.clone()).collect(),
+            max_age: max_age.as_ref().map(|max_age| max_age.0),
+        },
+        ..Policy::new(binding.value, nonce.as_ref().map_or(dpop.nonce.value, |nonce| nonce.value))
+    }
+}
+
+fn texts<const LEAST: usize>(list: &List<Text, LEAST>) -> Vec<String> {
+    list.items.iter().map(|text| text.0.clone()).collect()
+}
+
+fn listed(written: Option<&Setting<List<Text, 1>>>, complaints: &mut Complaints) -> Listed {
+    let Some(written) = written else { return Listed::Anyone };
+    for (position, item) in written.items.iter().enumerate() {
+        if written.items[..position].iter().any(|before| before.value == item.value) {
+            complaints.add(item.span, "this stands here twice");
+        }
+    }
+    Listed::one_of(texts(written))
+}
+
+fn rule(written: &Setting<file::Claim>, complaints: &mut Complaints) -> Option<ClaimRule> {
+    const MEND: &str = "exactly one of `equals`, `one_of` and `matches`";
+    let file::Claim { claim, equals, one_of, matches } = &written.value;
+    let claim = claim.as_ref()?;
+    let Some(path) = ClaimPath::read(&claim.0) else {
+        let mend =
+            "a name, or `/` and names with `/` between them; in these `~1` is a slash and `~0` a tilde";
+        complaints.add_with(claim.span, format!("{} is no JSON pointer", quoted(&claim.0)), mend);
+        return None;
+    };
+    if let Some((name, setting)) = OWN_SETTINGS.iter().find(|(name, _)| *name == path.name()) {
+        let message = format!("`{name}` means something to the gateway itself");
+        complaints.add_with(claim.span, message, format!("what asks for it is {setting}"));
+        return None;
+    }
+    let test = match (equals, one_of, matches) {
+        (Some(equals), None, None) => ClaimTest::OneOf(vec![equals.0.clone()?]),
+        (None, Some(one_of), None) => {
+            ClaimTest::OneOf(one_of.items.iter().filter_map(|literal| literal.0.clone()).collect())
+        }
+        (None, None, Some(pattern)) => match Pattern::new(&pattern.0) {
+            Ok(pattern) => ClaimTest::Matches(pattern),
+            Err(error) => {
+                // The crate draws a picture; its last line says what is wrong.
+                let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                let message = format!("{} is no pattern that is taken here", quoted(&pattern.0));
+                complaints.add_with(pattern.span, message, why.to_owned());
+                return None;
+            }
+        },
+        _ => {
+            complaints.add_with(written.span, "not one test of this claim", MEND);
+            return None;
+        }
+    };
+    Some(ClaimRule { path, test })
+}
