@@ -1,5 +1,6 @@
 //! What is wrong with `assertions` and with the routes that use them, beyond how they are written; and the keys.
 
+use std::fmt;
 use std::sync::Arc;
 
 use p256::SecretKey;
@@ -7,6 +8,7 @@ use p256::pkcs8::DecodePrivateKey as _;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::Identity;
 use super::complaint::Complaints;
 use super::decode::{List, Setting};
 use super::either::Secret;
@@ -14,10 +16,29 @@ use super::file;
 use super::forward_file;
 use super::material::Surroundings;
 use super::words::Identity as Written;
-use super::{AssertionKeys, Assertions, Identity};
 
 /// The most keys: one that signs, and those before it until nothing of theirs is good any more.
 const MOST_KEYS: usize = 16;
+
+/// `assertions`: the gateway's own word for upstreams.
+#[derive(Debug)]
+pub struct Assertions {
+    /// `issuer`
+    pub issuer: String,
+    /// `keys`, at least one; the first signs
+    pub keys: AssertionKeys,
+    /// `lifetime`, in seconds; default 30
+    pub lifetime: i64,
+}
+
+/// Private keys of P-256. They are never printed.
+pub struct AssertionKeys(pub Vec<p256::SecretKey>);
+
+impl fmt::Debug for AssertionKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AssertionKeys({})", self.0.len())
+    }
+}
 
 /// `assertions`. The routes are told to know whether there is any use for them.
 pub(super) fn assertions(

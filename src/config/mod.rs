@@ -48,7 +48,6 @@ mod fixture;
 #[cfg(test)]
 mod reference;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,6 +62,7 @@ use crate::verify::htu::Origin;
 use crate::verify::policy::Policy;
 use crate::verify::token::TokenRules;
 
+pub use assertions::{AssertionKeys, Assertions};
 pub use complaint::{Complaint, Complaints, Span};
 pub use decode::Described;
 pub use document::Format;
@@ -108,26 +108,6 @@ pub struct Config {
     pub shutdown_delay: Duration,
     /// `shutdown.grace`: how long requests in flight may take to end after that; default 30 s
     pub shutdown_grace: Duration,
-}
-
-/// `assertions`: the gateway's own word for upstreams.
-#[derive(Debug)]
-pub struct Assertions {
-    /// `issuer`
-    pub issuer: String,
-    /// `keys`, at least one; the first signs
-    pub keys: AssertionKeys,
-    /// `lifetime`, in seconds; default 30
-    pub lifetime: i64,
-}
-
-/// Private keys of P-256. They are never printed.
-pub struct AssertionKeys(pub Vec<p256::SecretKey>);
-
-impl fmt::Debug for AssertionKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AssertionKeys({})", self.0.len())
-    }
 }
 
 /// One of `issuers`.
