@@ -180,11 +180,16 @@ async fn begin(
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let gateway = Arc::new(Current::new(gateway));
     let (reloads, asked) = Reloads::channel();
-    let admin = Admin { gateway: Arc::clone(&gateway), stop: stop.clone(), reloads: reloads.clone() };
+    let admin = Admin {
+        gateway: Arc::clone(&gateway),
+        stop: stop.clone(),
+        reloads: reloads.clone(),
+        names: ArcSwap::default(),
+    };
     let mut operators = Operators::new(Arc::new(admin), ended.clone());
-    let opened = match (config.admin, sockets.admin) {
+    let opened = match (&config.admin, sockets.admin) {
         (Some(admin), Some(socket)) => operators::Prepared::open(admin, socket)?,
-        (admin, _) => operators.prepare(admin).await?,
+        (admin, _) => operators.prepare(admin.as_ref()).await?,
     };
     let mut listeners = Listeners::new(
         Arc::clone(&gateway),

@@ -179,6 +179,10 @@ impl Gateway {
     ) -> Result<Answer, Ending<'g>> {
         let now = self.clock.now();
         let site = self.sites.of(session)?;
+        // Whatever it is for: a handshake would not be let through any more, so neither is what a ticket or an old connection keeps of one.
+        if session.certificate.as_ref().is_some_and(|certificate| certificate.has_expired(now)) {
+            return Err(Rejection::CertificateExpired.into());
+        }
         head::judge_number(request.headers())?;
         if let Some(id) = peer::request_id(request.headers(), site, session) {
             course.record.request_id = id.clone();
@@ -213,7 +217,7 @@ impl Gateway {
         course.record.route = Some(Arc::clone(route.name()));
         course.route = Some(route);
         course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
-        request.body_mut().bound(self.limits.body_bytes);
+        request.body_mut().bound(route.streams.body_bytes.unwrap_or(self.limits.body_bytes));
         request.body().declared()?;
         let pass = match route.demand() {
             Demand::Nothing(public) => Pass::Public(public),

@@ -19,7 +19,7 @@ use crate::verify::rejection::Rejection;
 /// Why a body ended before its end. Whatever was sent on of it must not be taken for a whole one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyFault {
-    /// More than `limits.body_bytes`.
+    /// More than `limits.body_bytes`, or than its route allows.
     #[error("the body is larger than allowed")]
     TooLarge,
     /// No byte for the idle timeout while one was waited for, or fewer than `limits.least_rate` in a second.
@@ -115,7 +115,7 @@ impl CallerBody {
     /// The length that the caller declared, where it did. To be asked before anything is read or sent on.
     ///
     /// # Errors
-    /// [`Rejection::BodyTooLarge`] for more than `limits.body_bytes`. A body without a declared length is bounded while it streams.
+    /// [`Rejection::BodyTooLarge`] for more than is allowed. A body without a declared length is bounded while it streams.
     pub fn declared(&self) -> Result<Option<u64>, Rejection> {
         match self.incoming.size_hint().exact() {
             Some(length) if length > self.allowance => Err(Rejection::BodyTooLarge),

@@ -14,6 +14,7 @@ use super::xfcc;
 use crate::config::ClientCertificateHeader;
 use crate::verify::digest::{Certificate, Digest};
 use crate::verify::rejection::Rejection;
+use crate::verify::time::UnixTime;
 
 pub(super) const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 pub(super) const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
@@ -25,6 +26,39 @@ pub struct ClientCertificate {
     pub digest: Digest<Certificate>,
     /// Its DER, where it is known and a route passes it on.
     pub der: Option<Bytes>,
+    /// Until when a CA vouches for it, where this gateway has judged that: see [`ClientCertificate::has_expired`].
+    pub vouched_until: Option<UnixTime>,
+}
+
+impl ClientCertificate {
+    /// The certificate that was shown in a handshake. `vouched_for` says whether a CA of the listener has to have issued it.
+    pub(super) fn shown(der: &[u8], vouched_for: bool, keep: bool) -> Self {
+        Self {
+            digest: Digest::of(der),
+            der: keep.then(|| Bytes::copy_from_slice(der)),
+            vouched_until: vouched_for.then(|| last_second(der)),
+        }
+    }
+
+    /// Whether nobody vouches for it any more at `now`, though a CA has to.
+    ///
+    /// A handshake judges this, but a session that is resumed brings its certificate along unjudged, with a new ticket each time, and a connection may
+    /// last for days. Without this look at each request a caller could go on with a certificate for as long as it keeps coming back.
+    ///
+    /// Where any certificate is taken (RFC 8705 §2.2), nobody vouches for its dates: what counts is the key, and the token that names the
+    /// certificate has an end of its own. Nor are the dates judged of one that a trusted proxy reports, which the proxy has judged. Looked at are
+    /// the dates of the certificate itself; those of the CAs above it only in a whole handshake.
+    pub fn has_expired(&self, now: UnixTime) -> bool {
+        // RFC 5280 §4.1.2.5: valid through notAfter, that second included.
+        self.vouched_until.is_some_and(|last| now > last)
+    }
+}
+
+/// The last second in which a certificate is valid. One that cannot be read never is; a handshake does not let it through.
+fn last_second(der: &[u8]) -> UnixTime {
+    let parsed = x509_parser::parse_x509_certificate(der);
+    let last = parsed.map_or(i64::MIN, |(_, certificate)| certificate.validity().not_after.timestamp());
+    UnixTime::from_seconds(last)
 }
 
 /// What a trusted proxy reports in `header`, if anything. The other header is not looked at: its proxy passes it on as it came.
@@ -62,7 +96,11 @@ fn rfc9440(value: &[u8]) -> Option<ClientCertificate> {
         return None;
     }
     let der = STANDARD.decode(encoded).ok()?;
-    is_certificate(&der).then(|| ClientCertificate { digest: Digest::of(&der), der: Some(der.into()) })
+    is_certificate(&der).then(|| ClientCertificate {
+        digest: Digest::of(&der),
+        der: Some(der.into()),
+        vouched_until: None,
+    })
 }
 
 fn xfcc(value: &[u8]) -> Option<ClientCertificate> {
@@ -70,7 +108,7 @@ fn xfcc(value: &[u8]) -> Option<ClientCertificate> {
     if named.der.as_ref().is_some_and(|der| !is_certificate(der)) {
         return None;
     }
-    Some(ClientCertificate { digest: named.digest, der: named.der })
+    Some(ClientCertificate { digest: named.digest, der: named.der, vouched_until: None })
 }
 
 /// RFC 5280 §4.1, and nothing behind it.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,7 +33,6 @@ use super::{Handler, Listening, Transport};
 use crate::clock::Lapse;
 use crate::config::Limits;
 use crate::keepalive;
-use crate::verify::digest::Digest;
 
 /// How long the end of a connection may take: to write a last word, and for the peer to read it.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
@@ -160,7 +158,7 @@ async fn begin<H: Handler>(
             return None;
         }
     };
-    let session = Arc::new(of_handshake(plain, &stream, listener.keeps_certificates));
+    let session = Arc::new(of_handshake(plain, &stream, tls.wants_issuer(), listener.keeps_certificates));
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let carried = if is_http2 { Carried::Http2(stream, session) } else { Carried::Http1(stream, session) };
     Some((carried, ending, place))
@@ -168,16 +166,18 @@ async fn begin<H: Handler>(
 
 /// The session of a completed handshake. Of a certificate the digest is what tokens are bound to; all of it is kept only where a route
 /// passes it on, since there may be thousands of idle connections.
-fn of_handshake<S>(plain: Session, stream: &TlsStream<S>, keeps_certificate: bool) -> Session {
+fn of_handshake<S>(
+    plain: Session,
+    stream: &TlsStream<S>,
+    vouched_for: bool,
+    keeps_certificate: bool,
+) -> Session {
     let tls = stream.get_ref().1;
     // RFC 8446 §4.4.2: the sender's own certificate is the first. Those behind it are no evidence (T-MTL-14).
     let leaf = tls.peer_certificates().and_then(<[_]>::first);
     Session {
         server_name: tls.server_name().map(str::to_owned),
-        certificate: leaf.map(|der| ClientCertificate {
-            digest: Digest::of(der),
-            der: keeps_certificate.then(|| Bytes::copy_from_slice(der)),
-        }),
+        certificate: leaf.map(|der| ClientCertificate::shown(der, vouched_for, keeps_certificate)),
         tls: true,
         ..plain
     }

@@ -86,6 +86,14 @@ impl Tls {
         self.policy == other.policy
     }
 
+    /// Whether a client certificate has to come from a CA.
+    pub(super) const fn wants_issuer(&self) -> bool {
+        match &self.policy {
+            ClientCertificates::Asked { trust: ClientTrust::Ca(_), .. } => true,
+            ClientCertificates::Asked { trust: ClientTrust::Any, .. } | ClientCertificates::None => false,
+        }
+    }
+
     fn resuming(settings: &TlsSettings, resumption: Resumption) -> Result<Self, TlsFault> {
         let mut config = server_config(settings)?;
         config.ticketer = Arc::clone(&resumption.tickets);

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -22,6 +23,7 @@ use crate::forward::Numbers;
 use crate::gateway::{Current, Gateway};
 use crate::observe::metrics::Kept;
 
+mod called;
 pub mod reload;
 
 /// Connections at a time; a probe and a scraper need two.
@@ -39,6 +41,8 @@ pub struct Admin {
     pub stop: CancellationToken,
     /// Who reloads.
     pub reloads: Reloads,
+    /// `admin.names` of the configuration in force.
+    pub names: ArcSwap<Vec<String>>,
 }
 
 /// Serves until `ended` is cancelled. Connections that are there by then go on to their own end.
@@ -81,6 +85,10 @@ impl Admin {
     }
 
     async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        if !called::is_for_us(request, &self.names.load()) {
+            let why = "this Host is none of ours: call an IP address, localhost, or a name in admin.names\n";
+            return text(StatusCode::FORBIDDEN, "text/plain", why.into());
+        }
         let path = request.uri().path();
         let allowed = if path == "/reload" { "POST" } else { "GET, HEAD" };
         if !allowed.split(", ").any(|method| request.method() == method) {

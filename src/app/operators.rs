@@ -30,10 +30,10 @@ struct Served {
 
 /// What operators will be able to reach.
 pub(super) enum Prepared {
-    /// What they can reach now.
-    Same,
+    /// What they can reach now, by these names.
+    Same(Vec<String>),
     /// Another address.
-    Opened { configured: SocketAddr, address: SocketAddr, socket: TcpListener },
+    Opened { admin: config::Admin, address: SocketAddr, socket: TcpListener },
     /// Nothing.
     Nothing,
 }
@@ -45,10 +45,10 @@ impl Operators {
     }
 
     /// Opens the address, if it is another one.
-    pub(super) async fn prepare(&self, admin: Option<config::Admin>) -> Result<Prepared, StartError> {
+    pub(super) async fn prepare(&self, admin: Option<&config::Admin>) -> Result<Prepared, StartError> {
         let now = self.served.as_ref().map(|served| served.configured);
         match admin {
-            Some(admin) if now == Some(admin.address) => Ok(Prepared::Same),
+            Some(admin) if now == Some(admin.address) => Ok(Prepared::Same(admin.names.clone())),
             Some(admin) => Prepared::open(admin, listen_soon(admin.address, "admin").await?),
             None => Ok(Prepared::Nothing),
         }
@@ -57,9 +57,10 @@ impl Operators {
     /// Serves what was prepared and nothing else.
     pub(super) fn commit(&mut self, prepared: Prepared) {
         let next = match prepared {
-            Prepared::Same => return,
+            Prepared::Same(names) => return self.admin.names.store(Arc::new(names)),
             Prepared::Nothing => None,
-            Prepared::Opened { configured, address, socket } => {
+            Prepared::Opened { admin: config::Admin { address: configured, names }, address, socket } => {
+                self.admin.names.store(Arc::new(names));
                 info!(%address, "listening for operators");
                 let ended = self.ended.child_token();
                 // Not among the tasks that are waited for: it answers during the drain, and must not lengthen it.
@@ -81,7 +82,7 @@ impl Operators {
 
 impl Prepared {
     /// A socket that is there already.
-    pub(super) fn open(admin: config::Admin, socket: TcpListener) -> Result<Self, StartError> {
-        Ok(Prepared::Opened { configured: admin.address, address: socket.local_addr()?, socket })
+    pub(super) fn open(admin: &config::Admin, socket: TcpListener) -> Result<Self, StartError> {
+        Ok(Prepared::Opened { admin: admin.clone(), address: socket.local_addr()?, socket })
     }
 }

@@ -157,7 +157,7 @@ impl Reloading {
         let Parts { lasting, gateway, listeners, operators, addresses, tasks, stop, after_restart } =
             &mut self.parts;
         let before = gateway.get();
-        let admin = operators.prepare(config.admin).await?;
+        let admin = operators.prepare(config.admin.as_ref()).await?;
         let prepared = listeners.prepare(config, Vec::new()).await?;
         let mut next = lasting.gateway(config, Some(&before))?;
         // Nothing can fail from here on.

@@ -67,7 +67,7 @@ impl Health {
         let mut request = http::Request::new(Empty::<Bytes>::new());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = http::Uri::from_static(path);
-        request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("admin"));
+        request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("localhost"));
         let answer = sender.send_request(request).await?;
         let status = answer.status();
         let said = match Limited::new(answer.into_body(), ANSWER_BYTES).collect().await {

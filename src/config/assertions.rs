@@ -13,8 +13,8 @@ use super::complaint::Complaints;
 use super::decode::{List, Setting};
 use super::either::Secret;
 use super::file;
-use super::forward_file;
 use super::material::Surroundings;
+use super::route_file;
 use super::words::Identity as Written;
 
 /// The most keys: one that signs, and those before it until nothing of theirs is good any more.
@@ -42,8 +42,8 @@ impl fmt::Debug for AssertionKeys {
 
 /// `assertions`. The routes are told to know whether there is any use for them.
 pub(super) fn assertions(
-    written: &Setting<forward_file::Assertions>,
-    routes: Option<&List<file::Route, 1>>,
+    written: &Setting<file::Assertions>,
+    routes: Option<&List<route_file::Route, 1>>,
     surroundings: Surroundings<'_>,
     complaints: &mut Complaints,
 ) -> Option<Assertions> {
@@ -54,7 +54,7 @@ pub(super) fn assertions(
         let mend = "leave it out, or write `identity: assertion` in a route's `forward`";
         complaints.add_with(written.span, "no route makes an assertion, so this has no effect", mend);
     }
-    let forward_file::Assertions { issuer, keys: secret, lifetime } = &written.value;
+    let file::Assertions { issuer, keys: secret, lifetime } = &written.value;
     let keys = keys(secret.as_ref()?, surroundings, complaints)?;
     Some(Assertions { issuer: issuer.as_ref()?.0.clone(), keys, lifetime: lifetime.0 })
 }
@@ -85,8 +85,8 @@ fn keys(
 
 /// How the upstream is told who is calling. An assertion is for one audience, or another upstream could show it around.
 pub(super) fn identity(
-    written: &forward_file::Forward,
-    assertions: Option<&Setting<forward_file::Assertions>>,
+    written: &route_file::Forward,
+    assertions: Option<&Setting<file::Assertions>>,
     complaints: &mut Complaints,
 ) -> Identity {
     let is_assertion = written.identity.value == Written::Assertion;

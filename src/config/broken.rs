@@ -84,6 +84,18 @@ fn how_it_is_written() {
             ("header_bytes: 32KiB", "header_bytes: 32KB", "32KB", "`32KB` is not a size"),
             ("header_bytes: 32KiB", "header_bytes: 4KiB", "4KiB", "`4KiB` is out of range"),
             ("body_bytes: 10MiB", "body_bytes: 0", "0\n  connections", "`0` is out of range"),
+            (
+                "address: 127.0.0.1:9901",
+                "names: ['10.0.0.1']\n  address: 127.0.0.1:9901",
+                "'10.0.0.1'",
+                "`10.0.0.1` is no DNS name",
+            ),
+            (
+                "address: 127.0.0.1:9901",
+                "names: ['gateway:9901']\n  address: 127.0.0.1:9901",
+                "'gateway:9901'",
+                "`gateway:9901` is no DNS name",
+            ),
             ("connections: 10000", "connections: many", "many", "`many` is not a whole number"),
             ("public: true ", "public: yes ", "yes   ", "`yes` is neither `true` nor `false`"),
             ("name: health", "name: on", "on\n    match: { path: /healthz", "`on` is a boolean to some"),

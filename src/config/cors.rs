@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::complaint::Complaints;
 use super::decode::{FromText, Setting, Wrong};
-use super::{Cors, CorsOrigins, file};
+use super::{Cors, CorsOrigins, route_file};
 use crate::verify::htu::Origin;
 
 /// An origin of pages, or `*`.
@@ -40,8 +40,8 @@ impl FromText for HeaderName {
 }
 
 /// The rules as written, judged. `None` after a complaint.
-pub(super) fn cors(written: &Setting<file::Cors>, complaints: &mut Complaints) -> Option<Cors> {
-    let file::Cors { origins, headers, expose, credentials, max_age } = &written.value;
+pub(super) fn cors(written: &Setting<route_file::Cors>, complaints: &mut Complaints) -> Option<Cors> {
+    let route_file::Cors { origins, headers, expose, credentials, max_age } = &written.value;
     let origins = origins.as_ref()?;
     let any = origins.items.iter().find(|origin| origin.value == PageOrigin::Any);
     if let Some(any) = any {

@@ -1,7 +1,7 @@
 //! The file as it is written: every setting once, with its meaning, its type and range, and what holds when it is left out.
 //!
 //! The operator's reference, `deploy/gateway.reference.yaml`, has the same settings with the same defaults; a test holds the two together.
-//! `upstreams` are in `upstream_file.rs`, and `forward` in `forward_file.rs`. What a setting means for the others is judged where its part is built: `listener.rs`, `issuer.rs`, `proofs.rs`, `upstream.rs`, `route.rs`.
+//! What a setting means for the others is judged where its part is built: `listener.rs`, `issuer.rs`, `proofs.rs`, `upstream.rs`, `route.rs`.
 
 use std::net::SocketAddr;
 
@@ -11,16 +11,16 @@ use super::complaint::Complaints;
 use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
-use super::forward_file::{Assertions, Forward};
-pub(super) use super::route_file::{Claim, Cors, Resource};
+use super::places::DnsName;
+use super::route_file::Route;
 use super::table::settings;
 use super::upstream_file::Upstream;
-use super::values::{AcrValue, Bytes, Count, FilePath, Millis, Name, Scope, Seconds, Text};
+use super::values::{Bytes, Count, FilePath, Millis, Name, Seconds, Text};
 use super::words::{AccessLog, CertificateRequest, MinVersion, Watching};
 use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, ProxyProtocol};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
-use crate::verify::policy::{BindingRule, NonceRule};
+use crate::verify::policy::NonceRule;
 use crate::verify::token::TokenType;
 
 const MINUTE: u64 = 60_000;
@@ -211,70 +211,14 @@ settings! {
 }
 
 settings! {
-    /// One of `routes`.
-    Route {
-        /// names the route in logs and metrics
-        name: Name => required;
-        /// which requests it is for
-        matches("match"): RouteMatch => required;
-        /// a name of `upstreams`
-        upstream: Name => required;
-        /// what a caller must show
-        require: Require => default "{}";
-        /// the only way to reach an upstream without a token
-        public: bool => default "false";
-        /// what the upstream gets
-        forward: Forward => default "{}";
-        /// which pages of other origins may call it; left out, browsers let none
-        cors: Cors => optional;
-        /// what its metadata says, and that of all routes below it (RFC 9728); left out, there is none
-        resource: Resource => optional;
-    }
-}
-
-settings! {
-    /// `match` of a route.
-    RouteMatch {
-        /// a host of `public_urls`; left out, every host
-        host: Text => optional;
-        /// this path and no other; {name} stands for one segment
-        path: Text => optional;
-        /// this path and all below it, by whole segments
-        path_prefix: Text => optional;
-        /// left out, all methods
-        methods: List<http::Method, 1> => optional;
-        /// `//` in a path is not refused
-        allow_empty_segments: bool => default "false";
-        /// `%2F` in a path is not refused
-        allow_encoded_slash: bool => default "false";
-    }
-}
-
-settings! {
-    /// `require` of a route.
-    Require {
-        /// `any` (as the token's cnf says), `dpop`, `mtls` or `both`
-        binding: BindingRule => default "any";
-        /// all of them
-        scopes: List<Scope> => default "[]";
-        /// narrows the issuer's list; empty, it does not
-        audiences: List<Text> => default "[]";
-        /// left out, as `dpop.nonce` says
-        nonce: NonceRule => optional;
-        /// one of them
-        any_scopes: List<Scope, 1> => optional;
-        /// `client_id` is one of them
-        clients: List<Text, 1> => optional;
-        /// `sub` is one of them
-        subjects: List<Text, 1> => optional;
-        /// what other claims must be, all of it
-        claims: List<Claim, 1> => optional;
-        /// the token has `authorization_details` of all these types (RFC 9396)
-        authorization_details: List<Text, 1> => optional;
-        /// `acr` is one of them, the preferred first (RFC 9470)
-        acr: List<AcrValue, 1> => optional;
-        /// how long ago the user may have authenticated (RFC 9470)
-        max_age: Seconds<1, 31_536_000> => optional;
+    /// `assertions`.
+    Assertions {
+        /// who signs: its `iss`
+        issuer: Text => required;
+        /// PEM of P-256 private keys; the first signs, all are published
+        keys: Secret => required;
+        /// how long one is good
+        lifetime: Seconds<1, 300> => default "30s";
     }
 }
 
@@ -293,6 +237,8 @@ settings! {
     Admin {
         /// IP address and port; never one of a listener
         address: SocketAddr => required;
+        /// the names it may be called by, besides `localhost` and every IP address
+        names: List<DnsName> => default "[]";
     }
 }
 

@@ -10,6 +10,7 @@ use super::environment::{self, Environment};
 use super::file::{self, File};
 use super::files::Files;
 use super::material::Surroundings;
+use super::route_file;
 use super::words::{AccessLog, Watching};
 use super::{Admin, Config, Limits, Log, Watch, assertions, issuer, listener, proofs, route, upstream};
 use crate::verify::credential::CredentialLimits;
@@ -132,10 +133,12 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
         .upstreams
         .map(|written| upstream::upstreams(written, file.limits.idle_timeout.0, surroundings, complaints));
     let routes = written_routes.map(|written| route::routes(written, around, complaints));
-    let admin = file.admin.as_ref().and_then(|admin| admin.address.as_ref());
-    if let Some(address) = admin {
+    let admin = file.admin.as_ref().and_then(|admin| {
+        let address = admin.address.as_ref()?;
         refuse_public_admin(address, around.listeners, complaints);
-    }
+        let names = admin.names.items.iter().map(|name| name.0.clone()).collect();
+        Some(Admin { address: address.value, names })
+    });
     let limits = limits(&file.limits, complaints);
     let mut listeners = listeners?;
     let keeps_certificates = routes.iter().flatten().any(|route| route.forward.report.client_cert);
@@ -149,7 +152,7 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
         upstreams: upstreams?,
         routes: routes?,
         log: Log { level: file.log.level.value, access: file.log.access.value == AccessLog::Json },
-        admin: admin.map(|address| Admin { address: address.value }),
+        admin,
         limits,
         reload: watch(&file.reload, complaints),
         shutdown_delay: file.shutdown.delay.0,
@@ -158,7 +161,7 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
 }
 
 /// Without an issuer no token is ever accepted, so every route that is not public would be closed.
-fn refuse_no_issuer(file: &File, routes: Option<&List<file::Route, 1>>, complaints: &mut Complaints) {
+fn refuse_no_issuer(file: &File, routes: Option<&List<route_file::Route, 1>>, complaints: &mut Complaints) {
     let closed = routes.and_then(|routes| routes.items.iter().find(|route| !route.public.value));
     if let Some(closed) = closed
         && file.issuers.items.is_empty()

@@ -13,7 +13,6 @@ mod either;
 mod environment;
 mod file;
 mod files;
-mod forward_file;
 mod issuer;
 mod listener;
 mod load;
@@ -340,10 +339,12 @@ pub struct Log {
 }
 
 /// `admin`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Admin {
     /// `address`
     pub address: SocketAddr,
+    /// `names`, in lower case: what it may be called, besides `localhost` and every IP address
+    pub names: Vec<String>,
 }
 
 /// `reload`: what makes the configuration be read again, besides SIGHUP and `POST /reload`.

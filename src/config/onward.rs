@@ -7,7 +7,7 @@ use http::HeaderValue;
 use super::complaint::{Complaints, quoted};
 use super::decode::{Setting, Wrong};
 use super::pattern::{self, Allowed};
-use super::{PathMatch, RouteMatch, Segment, forward_file};
+use super::{PathMatch, RouteMatch, Segment, route_file};
 
 /// What the upstream of a route is told of where the request goes: `forward.host` and `forward.rewrite`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Rewrite {
 
 /// `forward.host` and `forward.rewrite` of a route with this match; `None` after a complaint.
 pub(super) fn onward(
-    written: &forward_file::Forward,
+    written: &route_file::Forward,
     matches: &RouteMatch,
     complaints: &mut Complaints,
 ) -> Option<Onward> {
@@ -53,11 +53,11 @@ pub(super) fn onward(
 }
 
 fn rewrite(
-    written: &Setting<forward_file::Rewrite>,
+    written: &Setting<route_file::Rewrite>,
     matches: &RouteMatch,
     complaints: &mut Complaints,
 ) -> Option<Rewrite> {
-    let forward_file::Rewrite { strip_prefix, replace } = &written.value;
+    let route_file::Rewrite { strip_prefix, replace } = &written.value;
     let strip_prefix = strip_prefix.as_ref()?;
     let stripped = segments(strip_prefix, matches, complaints)?;
     let (PathMatch::Exact(matched) | PathMatch::Prefix(matched)) = &matches.path;

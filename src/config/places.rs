@@ -1,5 +1,7 @@
 //! How places are written: servers, their names, and where a request goes on to.
 
+use std::net::IpAddr;
+
 use super::decode::{FromText, Wrong};
 use crate::verify::htu::{Authority, Origin};
 
@@ -34,6 +36,21 @@ impl FromText for ServerName {
         rustls::pki_types::ServerName::try_from(text.to_owned())
             .map(Self)
             .map_err(|_| Wrong::new("is no name of a server", "a DNS name or an IP address, without a port"))
+    }
+}
+
+/// A DNS name in lower case, as in `Host`, without a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DnsName(pub(super) String);
+
+impl FromText for DnsName {
+    const ANY_WORD: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let authority = Authority::read(text).filter(|_| !text.contains([':', '[']));
+        let host = authority.map(|authority| authority.host).filter(|host| host.parse::<IpAddr>().is_err());
+        host.map(Self)
+            .ok_or_else(|| Wrong::new("is no DNS name", "a name alone: no scheme, no port, no IP address"))
     }
 }
 

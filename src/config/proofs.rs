@@ -4,6 +4,7 @@ use super::complaint::Complaints;
 use super::decode::List;
 use super::file;
 use super::material::Surroundings;
+use super::route_file;
 use super::{Dpop, NonceKeys, ReplayMemory};
 use crate::verify::algorithm::Algorithms;
 use crate::verify::policy::{BindingRule, NonceRule};
@@ -11,7 +12,7 @@ use crate::verify::policy::{BindingRule, NonceRule};
 /// `dpop`. The routes are told to know whether a nonce is ever asked for.
 pub(super) fn dpop(
     written: &file::Dpop,
-    routes: Option<&List<file::Route, 1>>,
+    routes: Option<&List<route_file::Route, 1>>,
     surroundings: Surroundings<'_>,
     complaints: &mut Complaints,
 ) -> Option<Dpop> {
@@ -45,7 +46,7 @@ pub(super) fn dpop(
 }
 
 /// Whether a proof on this route needs a nonce. A route for certificates alone sees no proof.
-fn asks_for_nonce(route: &file::Route, otherwise: NonceRule) -> bool {
+fn asks_for_nonce(route: &route_file::Route, otherwise: NonceRule) -> bool {
     let nonce = route.require.nonce.as_ref().map_or(otherwise, |nonce| nonce.value);
     !route.public.value && nonce == NonceRule::Required && route.require.binding.value != BindingRule::Mtls
 }

@@ -3,8 +3,8 @@
 use super::complaint::{Complaints, quoted};
 use super::decode::{Decode, List, Setting, refuse_kind};
 use super::document::{Node, Value};
-use super::file;
 use super::values::Text;
+use super::{file, route_file};
 use crate::verify::claim_value::ClaimPath;
 use crate::verify::policy::{Authentication, ClaimRule, ClaimTest, Listed, Literal, Pattern, Policy};
 
@@ -66,11 +66,11 @@ fn literal(node: &Node, complaints: &mut Complaints) -> Option<Literal> {
 
 /// The policy of a route that is not public.
 pub(super) fn policy(
-    written: &Setting<file::Require>,
+    written: &Setting<route_file::Require>,
     dpop: &file::Dpop,
     complaints: &mut Complaints,
 ) -> Policy {
-    let file::Require {
+    let route_file::Require {
         binding,
         scopes,
         audiences,
@@ -117,9 +117,9 @@ fn listed(written: Option<&Setting<List<Text, 1>>>, complaints: &mut Complaints)
     Listed::one_of(texts(written))
 }
 
-fn rule(written: &Setting<file::Claim>, complaints: &mut Complaints) -> Option<ClaimRule> {
+fn rule(written: &Setting<route_file::Claim>, complaints: &mut Complaints) -> Option<ClaimRule> {
     const MEND: &str = "exactly one of `equals`, `one_of` and `matches`";
-    let file::Claim { claim, equals, one_of, matches } = &written.value;
+    let route_file::Claim { claim, equals, one_of, matches } = &written.value;
     let claim = claim.as_ref()?;
     let Some(path) = ClaimPath::read(&claim.0) else {
         let mend =

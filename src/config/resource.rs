@@ -5,8 +5,8 @@
 
 use super::complaint::{Complaints, Span, quoted};
 use super::decode::{Setting, Wrong};
-use super::file;
 use super::pattern::{self, Allowed};
+use super::route_file;
 use super::{Access, PathMatch, Resource, Route, RouteMatch, Segment};
 
 /// Where metadata is, in front of a resource's own path (RFC 9728 §3).
@@ -39,7 +39,7 @@ fn share_a_host(one: Option<&str>, other: Option<&str>) -> bool {
 
 /// The resource of one route. `None` where there is none, or after a complaint.
 pub(super) fn resource(
-    route: &file::Route,
+    route: &route_file::Route,
     matches: &RouteMatch,
     claimed: &mut Vec<Claimed>,
     complaints: &mut Complaints,

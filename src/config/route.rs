@@ -9,11 +9,11 @@ use super::cors;
 use super::decode::{List, Named, Setting, Wrong};
 use super::either;
 use super::file;
-use super::forward_file;
 use super::onward;
 use super::pattern::{self, Allowed};
 use super::require;
 use super::resource;
+use super::route_file;
 use super::streams;
 use super::upstream_file::Upstream;
 use super::values::Text;
@@ -27,7 +27,7 @@ pub(super) struct Around<'f> {
     pub(super) listeners: Option<&'f List<file::Listener, 1>>,
     pub(super) upstreams: Option<&'f Named<Upstream>>,
     pub(super) dpop: &'f file::Dpop,
-    pub(super) assertions: Option<&'f Setting<forward_file::Assertions>>,
+    pub(super) assertions: Option<&'f Setting<file::Assertions>>,
 }
 
 /// How a caller's certificate becomes known.
@@ -43,7 +43,7 @@ impl Around<'_> {
 
 /// The routes that could be built; all of them, when nothing was complained of.
 pub(super) fn routes(
-    written: &List<file::Route, 1>,
+    written: &List<route_file::Route, 1>,
     around: Around<'_>,
     complaints: &mut Complaints,
 ) -> Vec<Route> {
@@ -112,7 +112,7 @@ fn report(written: &Setting<List<Reported>>, around: Around<'_>, complaints: &mu
 }
 
 /// The index of a route's upstream among the names in order, as [`super::upstream::upstreams`] has them.
-fn upstream_of(route: &file::Route, around: Around<'_>, complaints: &mut Complaints) -> Option<usize> {
+fn upstream_of(route: &route_file::Route, around: Around<'_>, complaints: &mut Complaints) -> Option<usize> {
     let name = route.upstream.as_ref()?;
     let names = &around.upstreams?.names;
     let found = names.binary_search(&name.0).ok();
@@ -124,7 +124,11 @@ fn upstream_of(route: &file::Route, around: Around<'_>, complaints: &mut Complai
     found
 }
 
-fn refuse_unused_upstreams(written: &List<file::Route, 1>, around: Around<'_>, complaints: &mut Complaints) {
+fn refuse_unused_upstreams(
+    written: &List<route_file::Route, 1>,
+    around: Around<'_>,
+    complaints: &mut Complaints,
+) {
     if !written.whole {
         return;
     }
@@ -143,7 +147,7 @@ fn refuse_unused_upstreams(written: &List<file::Route, 1>, around: Around<'_>, c
 }
 
 /// What a route asks of its caller must be something a caller can show, and something that is looked at.
-fn judge_access(route: &file::Route, around: Around<'_>, complaints: &mut Complaints) {
+fn judge_access(route: &route_file::Route, around: Around<'_>, complaints: &mut Complaints) {
     let (require, forward) = (&route.require, &route.forward);
     if route.public.value {
         if require.written {
@@ -186,7 +190,7 @@ fn may_have_certificate(listener: &file::Listener) -> bool {
     asked || listener.client_certificate_header.value != ClientCertificateHeader::None
 }
 
-fn access(route: &file::Route, dpop: &file::Dpop, complaints: &mut Complaints) -> Access {
+fn access(route: &route_file::Route, dpop: &file::Dpop, complaints: &mut Complaints) -> Access {
     if route.public.value {
         Access::Public
     } else {
@@ -195,12 +199,18 @@ fn access(route: &file::Route, dpop: &file::Dpop, complaints: &mut Complaints) -
 }
 
 fn route_match(
-    written: &Setting<file::RouteMatch>,
+    written: &Setting<route_file::RouteMatch>,
     around: Around<'_>,
     complaints: &mut Complaints,
 ) -> Option<RouteMatch> {
-    let file::RouteMatch { host, path, path_prefix, methods, allow_empty_segments, allow_encoded_slash } =
-        &written.value;
+    let route_file::RouteMatch {
+        host,
+        path,
+        path_prefix,
+        methods,
+        allow_empty_segments,
+        allow_encoded_slash,
+    } = &written.value;
     let allowed =
         Allowed { empty_segments: allow_empty_segments.value, encoded_slash: allow_encoded_slash.value };
     let host = host.as_ref().map(|host| host_of(host, around, complaints));

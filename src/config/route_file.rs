@@ -1,12 +1,112 @@
-//! What is written below a route, beside what it matches, requires and forwards: see `file.rs`.
+//! `routes` as they are written: every setting once, as in `file.rs`.
 
 use http::HeaderName;
 
+use super::Host;
 use super::cors::PageOrigin;
 use super::decode::List;
 use super::require::WrittenLiteral;
 use super::table::settings;
-use super::values::{Scope, Seconds, Text};
+use super::values::{AcrValue, Bytes, Millis, Name, Scope, Seconds, Text, UpgradeToken};
+use super::words::{Credentials, Identity, Reported};
+use crate::verify::policy::{BindingRule, NonceRule};
+
+const DAY: u64 = 24 * 60 * 60_000;
+const TIB: u64 = 1 << 40;
+
+settings! {
+    /// One of `routes`.
+    Route {
+        /// names the route in logs and metrics
+        name: Name => required;
+        /// which requests it is for
+        matches("match"): RouteMatch => required;
+        /// a name of `upstreams`
+        upstream: Name => required;
+        /// what a caller must show
+        require: Require => default "{}";
+        /// the only way to reach an upstream without a token
+        public: bool => default "false";
+        /// what the upstream gets
+        forward: Forward => default "{}";
+        /// which pages of other origins may call it; left out, browsers let none
+        cors: Cors => optional;
+        /// what its metadata says, and that of all routes below it (RFC 9728); left out, there is none
+        resource: Resource => optional;
+    }
+}
+
+settings! {
+    /// `match` of a route.
+    RouteMatch {
+        /// a host of `public_urls`; left out, every host
+        host: Text => optional;
+        /// this path and no other; {name} stands for one segment
+        path: Text => optional;
+        /// this path and all below it, by whole segments
+        path_prefix: Text => optional;
+        /// left out, all methods
+        methods: List<http::Method, 1> => optional;
+        /// `//` in a path is not refused
+        allow_empty_segments: bool => default "false";
+        /// `%2F` in a path is not refused
+        allow_encoded_slash: bool => default "false";
+    }
+}
+
+settings! {
+    /// `require` of a route.
+    Require {
+        /// `any` (as the token's cnf says), `dpop`, `mtls` or `both`
+        binding: BindingRule => default "any";
+        /// all of them
+        scopes: List<Scope> => default "[]";
+        /// narrows the issuer's list; empty, it does not
+        audiences: List<Text> => default "[]";
+        /// left out, as `dpop.nonce` says
+        nonce: NonceRule => optional;
+        /// one of them
+        any_scopes: List<Scope, 1> => optional;
+        /// `client_id` is one of them
+        clients: List<Text, 1> => optional;
+        /// `sub` is one of them
+        subjects: List<Text, 1> => optional;
+        /// what other claims must be, all of it
+        claims: List<Claim, 1> => optional;
+        /// the token has `authorization_details` of all these types (RFC 9396)
+        authorization_details: List<Text, 1> => optional;
+        /// `acr` is one of them, the preferred first (RFC 9470)
+        acr: List<AcrValue, 1> => optional;
+        /// how long ago the user may have authenticated (RFC 9470)
+        max_age: Seconds<1, 31_536_000> => optional;
+    }
+}
+
+settings! {
+    /// `forward` of a route.
+    Forward {
+        /// whether the upstream gets the token and the proof
+        credentials: Credentials => default "strip";
+        /// how it is told who is calling
+        identity: Identity => default "none";
+        /// whom an assertion is for: its `aud`
+        audience: Text => optional;
+        /// `Host` at the upstream: `caller` (the public name that was called), `upstream` (the server's own), or a name
+        host: Host => default "caller";
+        /// another path for the upstream than the one that was authorised
+        rewrite: Rewrite => optional;
+        /// what it is told of the caller and the request, in headers
+        report: List<Reported> => default "[x-forwarded, x-request-id]";
+        /// the protocols that a connection may switch to, such as `websocket`
+        upgrade: List<UpgradeToken> => default "[]";
+        /// how long a body, or both sides of an upgraded connection, may be silent; left out, `limits.idle_timeout`
+        idle_timeout: Millis<10, DAY> => optional;
+        /// of a request's body; left out, `limits.body_bytes`
+        body_bytes: Bytes<1, TIB> => optional;
+        /// whether what is still streaming ends when the token does
+        end_at_expiry: bool => default "false";
+    }
+}
 
 settings! {
     /// One of `claims`.
@@ -19,6 +119,16 @@ settings! {
         one_of: List<WrittenLiteral, 1> => optional;
         /// a pattern for the whole of a text, in the syntax of the `regex` crate
         matches: Text => optional;
+    }
+}
+
+settings! {
+    /// `rewrite` of a route.
+    Rewrite {
+        /// the whole segments that are taken from the start of the path; the match has to begin with them
+        strip_prefix: Text => required;
+        /// the segments that are put in their place; left out, none
+        replace: Text => optional;
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Protocol;
 use super::complaint::Complaints;
-use super::file;
 use super::route::Around;
+use super::route_file;
 
 /// What of `forward` is about requests that go on for long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,12 +14,14 @@ pub struct Streams {
     pub upgrade: Vec<String>,
     /// `idle_timeout`; `None` is that of `limits`
     pub idle_timeout: Option<Duration>,
+    /// `body_bytes`; `None` is that of `limits`
+    pub body_bytes: Option<u64>,
     /// `end_at_expiry`; never on a public route
     pub end_at_expiry: bool,
 }
 
 /// What a route says about streams.
-pub(super) fn streams(route: &file::Route, around: Around<'_>, complaints: &mut Complaints) -> Streams {
+pub(super) fn streams(route: &route_file::Route, around: Around<'_>, complaints: &mut Complaints) -> Streams {
     let forward = &route.forward;
     judge_upgrade(route, around, complaints);
     if route.public.value && forward.end_at_expiry.value {
@@ -33,12 +35,13 @@ pub(super) fn streams(route: &file::Route, around: Around<'_>, complaints: &mut 
     Streams {
         upgrade: forward.upgrade.items.iter().map(|protocol| protocol.0.clone()).collect(),
         idle_timeout: forward.idle_timeout.as_ref().map(|timeout| timeout.0),
+        body_bytes: forward.body_bytes.as_ref().map(|bytes| bytes.0),
         end_at_expiry: forward.end_at_expiry.value,
     }
 }
 
 /// Protocols are switched in HTTP/1.1 only, and a WebSocket begins with GET (RFC 6455 §4.1): a route without these would list one for nothing.
-fn judge_upgrade(route: &file::Route, around: Around<'_>, complaints: &mut Complaints) {
+fn judge_upgrade(route: &route_file::Route, around: Around<'_>, complaints: &mut Complaints) {
     let upgrade = &route.forward.upgrade;
     if upgrade.items.is_empty() {
         return;

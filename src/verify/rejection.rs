@@ -85,6 +85,8 @@ rejections! {
     HostUnknown: 421 None "host_unknown" "This host is not served here; check the URL.";
     /// The TLS server name and Host disagree (RFC 9110 §7.4).
     SniMismatch: 421 None "sni_mismatch" "Open a connection of its own for this host; the TLS server name must agree with Host.";
+    /// The certificate that the connection was opened with has expired since (RFC 5280 §4.1.2.5), where a CA has to vouch for it.
+    CertificateExpired: 421 None "certificate_expired" "The client certificate of this TLS session has expired; open a new connection with one that is valid.";
     /// A path that two readers could understand differently: dot segments, `//`, `\`, `%2F`, `%5C`, NUL.
     PathAmbiguous: 400 None "path_ambiguous" "Send the path without dot segments, empty segments, backslashes or encoded slashes.";
     /// A path that RFC 3986 §3.3 does not allow.
@@ -105,7 +107,7 @@ rejections! {
     ForwardedInvalid: 400 None "forwarded_invalid" "The proxy in front sent a malformed or repeated X-Forwarded or Forwarded field.";
     /// More than 100 fields, in HTTP/2; in HTTP/1 such a head is refused before it is a request.
     FieldsTooMany: 431 None "header_too_many_fields" "Send fewer header fields; 100 are read.";
-    /// The body is declared larger than `limits.body_bytes`.
+    /// The body is declared larger than `limits.body_bytes`, or the route's `forward.body_bytes`.
     BodyTooLarge: 413 None "body_too_large" "Send a smaller body.";
 
     // What was presented (RFC 6750 §2, RFC 9449 §7).

@@ -6,12 +6,16 @@ use holdfast::forward::Fault;
 use holdfast::verify::rejection::Rejection;
 
 use crate::house::{House, Plan};
+use crate::reload::ASKED;
 use crate::scene::Scene;
 use crate::wire::{Answer, Client};
 
 async fn ask(house: &House, request: &str) -> Answer {
     let mut client = Client::plain(house.admin).await.expect("the admin listener");
-    client.exchange(format!("{request} HTTP/1.1\r\nhost: admin\r\n\r\n").as_bytes()).await.expect("an answer")
+    client
+        .exchange(format!("{request} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes())
+        .await
+        .expect("an answer")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,11 +55,37 @@ async fn nothing_of_it_is_public() {
             assert_eq!(scene.send(house).await.status, status, "{path}");
         }
     }
-    // Nor does the admin listener proxy.
+    // Nor does the admin listener proxy, and a page of another name that was pointed at it reads nothing (DNS rebinding).
+    for (path, name) in
+        [("/metrics", "evil.example"), ("/livez", "127.0.0.1.evil.example"), ("/readyz", "gateway.internal")]
+    {
+        let mut client = Client::plain(open.admin).await.expect("the admin listener");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {name}:{}\r\n\r\n", open.admin.port());
+        let answer = client.exchange(request.as_bytes()).await.expect("an answer");
+        assert_eq!(answer.status, 403, "{name}");
+        assert!(answer.text().contains("admin.names") && !answer.text().contains("holdfast_"), "{answer:?}");
+    }
     let scene = Scene::right(&open);
     let mut client = Client::plain(open.admin).await.expect("the admin listener");
-    assert_eq!(client.exchange(&scene.bytes(&open)).await.expect("an answer").status, 404);
+    assert_eq!(client.exchange(&scene.bytes(&open)).await.expect("an answer").status, 403);
     assert!(open.seen().is_empty());
+}
+
+/// The names that are listed are ours, from the reload on that lists them.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_the_admin_listener() {
+    let house = House::built(Plan { reloads: true, more: ASKED, ..Plan::default() }).await;
+    let ask = async || {
+        let mut client = Client::plain(house.admin).await.expect("the admin listener");
+        let request = b"GET /livez HTTP/1.1\r\nhost: Gateway.internal:9901\r\n\r\n";
+        client.exchange(request).await.expect("an answer").status
+    };
+    let text = house.text();
+    assert_eq!(ask().await, 403);
+    house.reload_with(&text.replace("admin: { ", "admin: { names: [gateway.internal], ")).await;
+    assert_eq!(ask().await, 200);
+    house.reload_with(&text).await;
+    assert_eq!(ask().await, 403);
 }
 
 /// One sample of the metrics: name, labels, value.

@@ -209,13 +209,16 @@ impl House {
 
     /// `POST /reload`.
     pub async fn post_reload(&self) -> (u16, String) {
-        self.exchange_with_admin("POST /reload HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await
+        self.exchange_with_admin("POST /reload HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .await
     }
 
     /// Asks the admin listener.
     pub async fn ask_admin(&self, path: &str) -> (u16, String) {
-        self.exchange_with_admin(&format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n"))
-            .await
+        self.exchange_with_admin(&format!(
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        ))
+        .await
     }
 
     async fn exchange_with_admin(&self, request: &str) -> (u16, String) {

@@ -308,3 +308,28 @@ async fn nonsense_is_answered_at_once() {
     assert!(house.seen().is_empty());
     assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
 }
+
+/// A route has a limit of bodies of its own, larger or smaller than that of all others, whether the length is declared or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_limits_its_bodies() {
+    let routes = "
+  - { name: large, match: { path_prefix: /large }, upstream: echo, public: true, forward: { body_bytes: 30B } }
+  - { name: small, match: { path_prefix: /small }, upstream: echo, public: true, forward: { body_bytes: 10B } }
+";
+    let more = "limits: { body_bytes: 20B }\n";
+    let house = House::built(Plan { routes, more, ..Plan::default() }).await;
+    for (path, most) in [("/public", 20), ("/large", 30), ("/small", 10)] {
+        for (length, status) in [(most, 200), (most + 1, 413)] {
+            let body = "x".repeat(length);
+            let declared = format!("content-length: {length}\r\n\r\n{body}");
+            let chunked = format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n");
+            for rest in [declared, chunked] {
+                let request = format!("POST {path} HTTP/1.1\r\nhost: {HOST}\r\n{rest}");
+                let mut client = house.connect(HOST, None).await;
+                let answer = client.exchange(request.as_bytes()).await.expect("an answer");
+                assert_eq!(answer.status, status, "{request}");
+                assert_eq!(answer.reason(), if status == 200 { "" } else { "body_too_large" }, "{request}");
+            }
+        }
+    }
+}

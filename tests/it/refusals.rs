@@ -9,6 +9,7 @@ use holdfast::verify::rejection::Rejection::{self, *};
 use serde_json::json;
 
 use crate::house::{House, OTHER_HOST, Plan};
+use crate::reload::tls::{FROM_A_CA, LIFETIME, authority, connect_as};
 use crate::scene::{Scene, thumbprint};
 use crate::wire::Answer;
 
@@ -233,6 +234,17 @@ async fn in_other_houses(heard: &mut HashSet<Rejection>) {
     for row in &nonsense {
         hear(&behind, row, heard).await;
     }
+
+    // A connection that outlives its certificate.
+    let (ca, client) = authority("clients");
+    let files = vec![("clients.pem", ca)];
+    let outlived = House::built(Plan { listener: FROM_A_CA, files, ..Plan::default() }).await;
+    let mut connection = connect_as(&outlived, client).await;
+    outlived.pass_time(LIFETIME);
+    let scene = Scene::right(&outlived);
+    let answer = connection.exchange(&scene.bytes(&outlived)).await.expect("an answer");
+    judge(&outlived, "an expired certificate", CertificateExpired, &answer);
+    heard.insert(CertificateExpired);
 
     // A page that nobody lists.
     let routes = "  - { name: pages, match: { path_prefix: /pages }, upstream: echo, cors: { origins: [https://app.example.com] } }\n";

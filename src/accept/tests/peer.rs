@@ -25,7 +25,11 @@ fn session(peer: [u8; 4], client_certificate_header: ClientCertificateHeader) ->
     let session = Session {
         peer: Peer::Direct(SocketAddr::from((peer, 1))),
         server_name: None,
-        certificate: Some(ClientCertificate { digest: Digest::of(b"of the session"), der: None }),
+        certificate: Some(ClientCertificate {
+            digest: Digest::of(b"of the session"),
+            der: None,
+            vouched_until: None,
+        }),
         tls: true,
         listener: the_listener(),
     };
@@ -147,13 +151,18 @@ fn an_element_of_envoys_names_a_certificate() {
     let (proxy, anyone) = ([10, 1, 2, 3], [192, 0, 2, 1]);
     let line = format!("By=spiffe://a/b;Hash={hash};Cert=\"{pem}\";Subject=\"CN=x\";URI=");
     let named = |der: Option<&[u8]>| {
-        Ok(Some(ClientCertificate { digest, der: der.map(bytes::Bytes::copy_from_slice) }))
+        Ok(Some(ClientCertificate {
+            digest,
+            der: der.map(bytes::Bytes::copy_from_slice),
+            vouched_until: None,
+        }))
     };
     assert_eq!(ask(proxy, &[("x-forwarded-client-cert", &line)]), named(Some(&der)));
     assert_eq!(ask(proxy, &[("x-forwarded-client-cert", &format!("Hash={hash}"))]), named(None));
     assert_eq!(ask(proxy, &[]), Ok(None), "never the proxy's own");
     assert_eq!(ask(proxy, &[("client-cert", "rubbish")]), Ok(None));
-    let of_session = ClientCertificate { digest: Digest::of(b"of the session"), der: None };
+    let of_session =
+        ClientCertificate { digest: Digest::of(b"of the session"), der: None, vouched_until: None };
     assert_eq!(ask(anyone, &[("x-forwarded-client-cert", &line)]), Ok(Some(of_session)));
     let twice = [("x-forwarded-client-cert", line.as_str()); 2];
     let no_certificate = format!("Cert=\"{}\"", pem.replace("%0AM", "%0AA"));

@@ -3,12 +3,13 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion, version};
 
 use super::{ASKED, WATCHED, reloads};
-use crate::house::{HOST, House, Plan};
+use crate::house::{ASKS_FOR_CERTIFICATES, HOST, House, Plan};
 use crate::process::wait;
 use crate::wire::{Client, settings, tls};
 
@@ -70,15 +71,37 @@ async fn as_kubernetes_changes_a_secret() {
     assert_eq!(shown(&house).await, der(&servers[2].0));
 }
 
+/// A certificate and those behind it, and its key.
+type Shown = (Vec<Vec<u8>>, Vec<u8>);
+
+/// The certificates of [`authority`] are good for an hour from when they are made.
+const HOUR: i64 = 3600;
+
+/// After so many seconds they are not, by the clock of any house: that one stands still since the first house was built.
+pub const LIFETIME: i64 = 2 * HOUR;
+
+/// A listener that takes client certificates of one CA.
+pub const FROM_A_CA: &str = "    tls:
+      certificates: [{ chain: server.pem, key: server.key }]
+      client_certificates: { request: required, trust: { ca: clients.pem } }
+";
+
+/// A connection with this certificate.
+pub async fn connect_as(house: &House, certificate: Shown) -> Client {
+    let settings = Arc::new(settings(rustls::ALL_VERSIONS, Some(certificate)));
+    Client::connect_with(house.address, HOST, settings).await.expect("the handshake")
+}
+
 /// A CA, and a certificate for a client that it has issued, with its key.
-fn authority(name: &str) -> (String, (Vec<Vec<u8>>, Vec<u8>)) {
+pub fn authority(name: &str) -> (String, Shown) {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(Vec::new()).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     let pem = params.self_signed(&key).expect("a certificate").pem();
     let client = KeyPair::generate().expect("a key");
-    let of_client = CertificateParams::new(vec!["client.example".to_owned()]).expect("a name");
+    let mut of_client = CertificateParams::new(vec!["client.example".to_owned()]).expect("a name");
+    of_client.not_after = (SystemTime::now() + Duration::from_secs(HOUR.unsigned_abs())).into();
     let leaf = of_client.signed_by(&client, &Issuer::new(params, key)).expect("a certificate");
     (pem, (vec![leaf.der().to_vec()], client.serialize_der()))
 }
@@ -97,10 +120,7 @@ async fn handshake(house: &House, settings: &Arc<ClientConfig>) -> Option<Handsh
 /// Tickets and connections outlive a new certificate of the server. They do not outlive a CA: a caller keeps a certificate of one that is no
 /// longer trusted neither by a ticket nor by staying.
 async fn with_version(versions: &[&'static SupportedProtocolVersion]) {
-    let listener = "    tls:
-      certificates: [{ chain: server.pem, key: server.key }]
-      client_certificates: { request: required, trust: { ca: clients.pem } }
-";
+    let listener = FROM_A_CA;
     let ((old, certificate), (new, _)) = (authority("old"), authority("new"));
     let files = vec![("clients.pem", old.clone())];
     let house = House::built(Plan { reloads: true, more: ASKED, listener, files, ..Plan::default() }).await;
@@ -133,4 +153,34 @@ async fn with_version(versions: &[&'static SupportedProtocolVersion]) {
 async fn a_ca_is_changed() {
     with_version(&[&version::TLS13]).await;
     with_version(&[&version::TLS12]).await;
+}
+
+/// A certificate ends when it ends, neither a ticket nor a connection that is kept carries it further: also for a route that wants no token, as a new
+/// handshake would not get there either. Where any certificate is taken, nobody vouches for its dates.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_expires() {
+    for versions in [&[&version::TLS13], &[&version::TLS12]] {
+        for (listener, ends) in [(FROM_A_CA, true), (ASKS_FOR_CERTIFICATES, false)] {
+            let (ca, certificate) = authority("clients");
+            let house =
+                House::built(Plan { listener, files: vec![("clients.pem", ca)], ..Plan::default() }).await;
+            let settings = Arc::new(settings(versions, Some(certificate)));
+            let mut kept =
+                Client::connect_with(house.address, HOST, Arc::clone(&settings)).await.expect("shown");
+            assert_eq!(kept.exchange(REQUEST).await.expect("an answer").status, 200);
+            house.pass_time(HOUR - 1);
+            assert_eq!(kept.exchange(REQUEST).await.expect("an answer").status, 200, "not yet");
+            assert_eq!(handshake(&house, &settings).await, Some(HandshakeKind::Resumed));
+            house.seen();
+            house.pass_time(LIFETIME - HOUR + 1);
+            let mut resumed =
+                Client::connect_with(house.address, HOST, Arc::clone(&settings)).await.expect("by a ticket");
+            for client in [&mut kept, &mut resumed] {
+                let answer = client.exchange(REQUEST).await.expect("an answer");
+                let expected = if ends { (421, "certificate_expired") } else { (200, "") };
+                assert_eq!((answer.status, answer.reason().as_str()), expected, "{listener}");
+            }
+            assert_eq!(house.seen().len(), if ends { 0 } else { 2 });
+        }
+    }
 }
