@@ -20,11 +20,11 @@ use crate::cors::{Allowed, Preflight};
 use crate::forward::{Answer, CallerOrigin, Fault, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
-use crate::observe::seldom::Seldom;
 use crate::replay::memory::MemoryStore;
 use crate::respond::{self, Body, Refusal, Used};
 use crate::route::resource::Metadata;
 use crate::route::{Demand, Route, Routes};
+use crate::seldom::Seldom;
 use crate::verify::credential::{self, Presented, Scheme};
 use crate::verify::dpop::{DpopRules, Terms};
 use crate::verify::nonce::SealedNonce;
@@ -229,7 +229,8 @@ impl Gateway {
                     certificate: caller.certificate.as_ref().map(|certificate| certificate.digest),
                 };
                 let holder = &mut course.record.holder;
-                let permit = self.admit(&facts, policy, now, holder).await.map_err(Ending::Refused)?;
+                let permit =
+                    self.admit(&facts, policy, route.issuer, now, holder).await.map_err(Ending::Refused)?;
                 holder.has_proven(permit.binding());
                 if route.streams.end_at_expiry {
                     let deadline = || Deadline::new(self.clock.clone(), permit.token().good_until());
@@ -267,6 +268,7 @@ impl Gateway {
         &self,
         facts: &RequestFacts<'_>,
         policy: &Policy,
+        issuer: Option<usize>,
         now: UnixTime,
         holder: &mut Holder,
     ) -> Result<Permit, Denied> {
@@ -289,7 +291,7 @@ impl Gateway {
             return Err(denied(rejection));
         }
         // Where a nonce is required, even a broken proof is refused together with a nonce; for which key, only the token can say.
-        let token = match self.tokens.verify(presented.token(), now).await {
+        let token = match self.tokens.verify(presented.token(), issuer, now).await {
             Ok(token) => token,
             Err(rejection) => return Err(denied(broken.unwrap_or(rejection))),
         };

@@ -24,6 +24,8 @@ pub struct Route {
     matches: RouteMatch,
     access: Access,
     cross_origin: Option<CrossOrigin>,
+    /// The issuer whose tokens it takes, by its index; `None`: any.
+    pub issuer: Option<usize>,
     /// The upstream's index.
     pub upstream: usize,
     /// What is forwarded.
@@ -99,6 +101,7 @@ impl Routes {
                 name: route.name,
                 matches: route.matches,
                 access: route.access,
+                issuer: route.issuer,
                 upstream: route.upstream,
                 forward: route.forward,
                 onward: route.onward,
@@ -285,6 +288,7 @@ mod tests {
             matches,
             access: Access::Public,
             cross_origin: None,
+            issuer: None,
             upstream: 0,
             forward,
             onward: Onward::default(),

@@ -11,6 +11,7 @@ use super::complaint::Complaints;
 use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
+use super::issuer_file::Issuer;
 use super::places::DnsName;
 use super::route_file::Route;
 use super::table::settings;
@@ -21,7 +22,6 @@ use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, ProxyProtoco
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
 use crate::verify::policy::NonceRule;
-use crate::verify::token::TokenType;
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -119,46 +119,6 @@ settings! {
     CaTrust {
         /// PEM file of CA certificates
         ca: FilePath => required;
-    }
-}
-
-settings! {
-    /// One of `issuers`.
-    Issuer {
-        /// compared with `iss` byte for byte
-        issuer: Text => required;
-        /// `aud` must hold one of them
-        audiences: List<Text, 1> => required;
-        /// where its keys come from: one of `jwks_file`, `jwks_url` and `discovery: true`
-        keys: Keys => required;
-        /// for whatever is fetched from this issuer; left out, the system's roots
-        trust: CaTrust => optional;
-        /// at most one fetch in this time for a kid that is not known
-        refetch_cooldown: Millis<100, HOUR> => default "30s";
-        /// how often keys are fetched without a reason
-        refresh: Millis<100, DAY> => default "5m";
-        /// how long keys are used after the last fetch that worked
-        keep_stale: Millis<100, { 7 * DAY }> => default "1h";
-        /// the signature algorithms of its tokens
-        algorithms: List<Algorithm, 1> => default "[ES256, PS256, RS256, EdDSA]";
-        /// `typ` of its tokens: `at+jwt` (RFC 9068), or `any`
-        token_type: TokenType => default "at+jwt";
-        /// besides iss, aud and exp
-        required_claims: List<Text> => default "[sub, client_id, iat, jti]";
-        /// how far its clock may differ, for exp, nbf and iat
-        leeway: Seconds<0, 300> => default "5s";
-    } later { "introspection" }
-}
-
-settings! {
-    /// `keys` of an issuer.
-    Keys {
-        /// a file with a JWK set, read again every `refresh`
-        jwks_file: FilePath => optional;
-        /// the URL of a JWK set
-        jwks_url: Text => optional;
-        /// from the issuer's metadata (RFC 8414, then OpenID Connect Discovery)
-        discovery: bool => optional;
     }
 }
 

@@ -120,6 +120,7 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
         upstreams: file.upstreams.as_ref().map(|upstreams| &upstreams.value),
         dpop: &file.dpop,
         assertions: file.assertions.as_ref(),
+        issuers: &file.issuers,
     };
     let listeners = around.listeners.map(|written| listener::listeners(written, surroundings, complaints));
     let issuers = issuer::issuers(&file.issuers, surroundings, complaints);

@@ -5,6 +5,7 @@
 //! the files beside this one; the operator's reference is `deploy/gateway.reference.yaml`.
 
 mod assertions;
+mod client_key;
 mod complaint;
 mod cors;
 mod decode;
@@ -13,7 +14,9 @@ mod either;
 mod environment;
 mod file;
 mod files;
+mod introspection;
 mod issuer;
+mod issuer_file;
 mod listener;
 mod load;
 mod material;
@@ -39,6 +42,8 @@ mod answered;
 #[cfg(test)]
 mod broken;
 #[cfg(test)]
+mod broken_issuers;
+#[cfg(test)]
 mod broken_routes;
 #[cfg(test)]
 mod broken_upstreams;
@@ -62,12 +67,14 @@ use crate::verify::policy::Policy;
 use crate::verify::token::TokenRules;
 
 pub use assertions::{AssertionKeys, Assertions};
+pub use client_key::ClientKey;
 pub use complaint::{Complaint, Complaints, Span};
 pub use decode::Described;
 pub use document::Format;
 pub use environment::Environment;
 pub use file::settings;
 pub use files::Files;
+pub use introspection::{Audience, ClientAuthentication, ClientSecret, Introspection};
 pub use listener::{
     ClientCertificateHeader, ClientCertificates, ClientTrust, ForwardedHeader, Listener, ListenerTls,
     ProxyProtocol, ServerCertificate, TlsSettings,
@@ -124,12 +131,14 @@ pub struct Issuer {
     pub refresh: Duration,
     /// `keep_stale`: how long keys are used after the last fetch that worked; default 1 h
     pub keep_stale: Duration,
+    /// `introspection`; `None`: its tokens are JWTs
+    pub introspection: Option<Introspection>,
 }
 
 impl PartialEq for Issuer {
     /// CAs by what they are: the same file may hold others after a while.
     fn eq(&self, other: &Self) -> bool {
-        let Self { rules, keys, trust, refetch_cooldown, refresh, keep_stale } = self;
+        let Self { rules, keys, trust, refetch_cooldown, refresh, keep_stale, introspection } = self;
         let roots = |trust: &Option<Arc<RootCertStore>>| trust.as_ref().map(|trust| trust.roots.clone());
         *rules == other.rules
             && *keys == other.keys
@@ -137,6 +146,7 @@ impl PartialEq for Issuer {
             && *refetch_cooldown == other.refetch_cooldown
             && *refresh == other.refresh
             && *keep_stale == other.keep_stale
+            && *introspection == other.introspection
     }
 }
 
@@ -206,6 +216,8 @@ pub struct Route {
     pub upstream: usize,
     /// `require`, or `public: true`
     pub access: Access,
+    /// `require.issuer`: an index into [`Config::issuers`]; `None`: any of them
+    pub issuer: Option<usize>,
     /// `forward`: what the upstream gets
     pub forward: Forward,
     /// `forward.host` and `forward.rewrite`

@@ -9,6 +9,8 @@ use super::cors;
 use super::decode::{List, Named, Setting, Wrong};
 use super::either;
 use super::file;
+use super::issuer::issuer_of;
+use super::issuer_file::Issuer;
 use super::onward;
 use super::pattern::{self, Allowed};
 use super::require;
@@ -28,6 +30,7 @@ pub(super) struct Around<'f> {
     pub(super) upstreams: Option<&'f Named<Upstream>>,
     pub(super) dpop: &'f file::Dpop,
     pub(super) assertions: Option<&'f Setting<file::Assertions>>,
+    pub(super) issuers: &'f List<Issuer>,
 }
 
 /// How a caller's certificate becomes known.
@@ -73,6 +76,7 @@ pub(super) fn routes(
             matches: built,
             upstream,
             access: access(route, around.dpop, complaints),
+            issuer: issuer_of(route, around.issuers, complaints),
             forward: Forward {
                 keep_credentials: route.forward.credentials.value == Credentials::Keep,
                 identity: assertions::identity(&route.forward, around.assertions, complaints),

@@ -65,6 +65,8 @@ settings! {
         audiences: List<Text> => default "[]";
         /// left out, as `dpop.nonce` says
         nonce: NonceRule => optional;
+        /// only tokens of this one of `issuers`; it is asked about tokens that are not JWTs
+        issuer: Text => optional;
         /// one of them
         any_scopes: List<Scope, 1> => optional;
         /// `client_id` is one of them

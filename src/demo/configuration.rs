@@ -133,6 +133,7 @@ fn issuer(around: &Surroundings) -> Result<Issuer, DemoError> {
         refetch_cooldown: Duration::from_secs(30),
         refresh: Duration::from_secs(300),
         keep_stale: Duration::from_secs(3600),
+        introspection: None,
     })
 }
 
@@ -152,6 +153,7 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
             scopes: vec![scope.to_owned()],
             ..Policy::new(BindingRule::Any, nonce)
         }),
+        issuer: None,
         forward: Forward {
             keep_credentials: false,
             identity: Identity::Headers,

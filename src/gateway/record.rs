@@ -14,7 +14,7 @@ use crate::accept::body::Received;
 use crate::accept::tunnel::{End, Ended};
 use crate::observe::access_log::{AccessLog, Decision, Entry};
 use crate::observe::metrics::Metrics;
-use crate::observe::seldom::Seldom;
+use crate::seldom::Seldom;
 use crate::verify::digest::{Certificate, Digest, Key};
 use crate::verify::proof::Binding;
 use crate::verify::request::Target;
