@@ -261,10 +261,11 @@ impl Gateway {
         let origin = CallerOrigin {
             address: caller.address,
             certificate: caller.certificate.as_ref().and_then(|certificate| certificate.der.as_deref()),
+            request_id: &course.record.request_id,
+            now,
         };
         // Pinned where it is made: an `await` of the value itself would keep room for it twice, and what a request waits for is large.
-        let mut sent =
-            pin!(self.upstreams.send(pass, route, target, origin, request, &course.record.request_id));
+        let mut sent = pin!(self.upstreams.send(pass, route, target, origin, request));
         let Some(deadline) = &mut course.deadline else { return sent.await.map_err(Ending::Failed) };
         tokio::select! {
             biased;

@@ -291,7 +291,7 @@ enum Step<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Report;
+    use crate::config::{Identity, Report};
     use crate::verify::htu::{Origin, Path};
 
     fn segments(path: &str) -> Vec<Segment> {
@@ -308,7 +308,7 @@ mod tests {
             allow_encoded_slash: name == "lax",
         };
         let report = Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true };
-        let forward = Forward { keep_credentials: false, identity_headers: false, report };
+        let forward = Forward { keep_credentials: false, identity: Identity::None, report };
         Route {
             name: name.into(),
             matches,

@@ -128,10 +128,14 @@ impl Admin {
                     gateway.metrics.encode(&numbers(&gateway)),
                 )
             }
+            "/jwks" => match self.gateway.get().upstreams.assertion_keys() {
+                Some(keys) => text(StatusCode::OK, "application/jwk-set+json", keys.to_owned()),
+                None => text(StatusCode::NOT_FOUND, "text/plain", "no assertions are signed here\n".into()),
+            },
             _ => text(
                 StatusCode::NOT_FOUND,
                 "text/plain",
-                "/livez, /readyz, /metrics, /reload, /quarantine\n".into(),
+                "/livez, /readyz, /metrics, /jwks, /reload, /quarantine\n".into(),
             ),
         }
     }

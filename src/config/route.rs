@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::assertions;
 use super::complaint::{Complaints, Span, did_you_mean, one_of, quoted};
 use super::cors;
 use super::decode::{List, Named, Setting, Wrong};
@@ -29,6 +30,7 @@ pub(super) struct Around<'f> {
     pub(super) listeners: Option<&'f List<file::Listener, 1>>,
     pub(super) upstreams: Option<&'f Named<Upstream>>,
     pub(super) dpop: &'f file::Dpop,
+    pub(super) assertions: Option<&'f Setting<file::Assertions>>,
     pub(super) issuers: &'f List<Issuer>,
 }
 
@@ -79,7 +81,7 @@ pub(super) fn routes(
             issuer: issuer_of(route, around.issuers, complaints),
             forward: Forward {
                 keep_credentials: route.forward.credentials.value == Credentials::Keep,
-                identity_headers: route.forward.identity.value == Identity::Headers,
+                identity: assertions::identity(&route.forward, around.assertions, complaints),
                 report: report(&route.forward.report, around, complaints),
             },
             onward,
@@ -159,7 +161,7 @@ fn judge_access(route: &route_file::Route, around: Around<'_>, complaints: &mut 
             let mend = "leave out `require`, or `public`";
             complaints.add_with(require.span, "a public route requires nothing", mend);
         }
-        if forward.identity.value == Identity::Headers {
+        if forward.identity.value != Identity::None {
             let mend = "leave out `identity`; what callers send under these names is removed on every route";
             complaints.add_with(forward.identity.span, "a public route knows no identity", mend);
         }

@@ -60,6 +60,7 @@ pub(super) enum Credentials {
 pub(super) enum Identity {
     None,
     Headers,
+    Assertion,
 }
 
 /// `reload.watch`
@@ -106,7 +107,7 @@ words! {
         "mtls" => BindingRule::Mtls, "both" => BindingRule::Both
     }
     Credentials { "strip" => Credentials::Strip, "keep" => Credentials::Keep }
-    Identity { "none" => Identity::None, "headers" => Identity::Headers }
+    Identity { "none" => Identity::None, "headers" => Identity::Headers, "assertion" => Identity::Assertion }
     tracing::Level {
         "error" => tracing::Level::ERROR, "warn" => tracing::Level::WARN, "info" => tracing::Level::INFO,
         "debug" => tracing::Level::DEBUG, "trace" => tracing::Level::TRACE

@@ -6,6 +6,7 @@ mod admin;
 mod algorithms;
 mod answers;
 mod asked;
+mod assertion;
 mod attacks_proof;
 mod attacks_wire;
 mod binding;
