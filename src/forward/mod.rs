@@ -125,7 +125,7 @@ where
         request_id: &HeaderValue,
     ) -> Result<Answer, Fault> {
         let upstream = self.0.get(route.upstream).ok_or(Fault::Unreachable)?;
-        let Written { request, progress, asked, trailers_wanted } =
+        let Written { request, progress, asked, trailers_wanted, in_http1 } =
             upstream.write(*request, &pass, route, target, &origin, request_id)?;
         let mut response = upstream.exchange(request, &progress, &route.onward.host).await?;
         let granted = match (asked, response.status()) {
@@ -138,8 +138,12 @@ where
         };
         // RFC 9110 §2.5: each hop says its own version. Behind an upstream's 1.0, a caller would wait for the end of a connection that goes on.
         *response.version_mut() = Version::HTTP_11;
+        let demanded = upgrade::demanded(&response).filter(|_| in_http1);
         let announced = if trailers_wanted { trailers::announced(response.headers()) } else { None };
         headers::for_caller(response.headers_mut(), &pass, route.forward, request_id);
+        if let Some(protocols) = demanded {
+            upgrade::demand(response.headers_mut(), protocols);
+        }
         if let Some(announced) = announced {
             response.headers_mut().insert(TRAILER, announced);
         }
@@ -165,6 +169,8 @@ struct Written<B> {
     progress: Progress,
     asked: Option<Asked>,
     trailers_wanted: bool,
+    /// Whether the caller speaks HTTP/1: nothing is upgraded in HTTP/2 (RFC 9113 §8.6).
+    in_http1: bool,
 }
 
 impl<B> Upstream<B>
@@ -195,10 +201,16 @@ where
             headers::want_trailers(headers, self.settings.protocol);
         }
         let rewrite = route.onward.rewrite.as_ref();
+        if let Some(prefix) = rewrite.and_then(|rewrite| uri::taken_off(target, rewrite))
+            && route.forward.report.x_forwarded
+        {
+            report::set_prefix(headers, prefix)?;
+        }
         parts.uri = uri::for_upstream(parts.uri, target, rewrite).ok_or(Fault::Unreachable)?;
+        let in_http1 = parts.version < Version::HTTP_2;
         parts.version = Version::HTTP_11;
         let (body, progress) = Upload::new(body);
         let request = Box::new(Request::from_parts(parts, body));
-        Ok(Written { request, progress, asked, trailers_wanted })
+        Ok(Written { request, progress, asked, trailers_wanted, in_http1 })
     }
 }
