@@ -223,7 +223,8 @@ impl Gateway {
                     certificate: caller.certificate.as_ref().map(|certificate| certificate.digest),
                 };
                 let holder = &mut course.record.holder;
-                let permit = self.admit(&facts, policy, now, holder).await.map_err(Ending::Refused)?;
+                let permit =
+                    self.admit(&facts, policy, route.issuer, now, holder).await.map_err(Ending::Refused)?;
                 holder.has_proven(permit.binding());
                 if route.streams.end_at_expiry {
                     let deadline = || Deadline::new(self.clock.clone(), permit.token().good_until());
@@ -241,10 +242,11 @@ impl Gateway {
         let origin = CallerOrigin {
             address: caller.address,
             certificate: caller.certificate.as_ref().and_then(|certificate| certificate.der.as_deref()),
+            request_id: &course.record.request_id,
+            now,
         };
         // Pinned where it is made: an `await` of the value itself would keep room for it twice, and what a request waits for is large.
-        let mut sent =
-            pin!(self.upstreams.send(pass, route, target, origin, request, &course.record.request_id));
+        let mut sent = pin!(self.upstreams.send(pass, route, target, origin, request));
         let Some(deadline) = &mut course.deadline else { return sent.await.map_err(Ending::Failed) };
         tokio::select! {
             biased;
@@ -260,6 +262,7 @@ impl Gateway {
         &self,
         facts: &RequestFacts<'_>,
         policy: &Policy,
+        issuer: Option<usize>,
         now: UnixTime,
         holder: &mut Holder,
     ) -> Result<Permit, Denied> {
@@ -282,7 +285,7 @@ impl Gateway {
             return Err(denied(rejection));
         }
         // Where a nonce is required, even a broken proof is refused together with a nonce; for which key, only the token can say.
-        let token = match self.tokens.verify(presented.token(), now).await {
+        let token = match self.tokens.verify(presented.token(), issuer, now).await {
             Ok(token) => token,
             Err(rejection) => return Err(denied(broken.unwrap_or(rejection))),
         };

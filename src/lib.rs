@@ -9,9 +9,9 @@
 //! |---|---|---|
 //! | [`verify`] | facts → a permit or a rejection; no IO, no clock, no locks | nothing of ours |
 //! | [`config`] | what the operator wrote, checked and immutable | `verify` |
-//! | [`clock`], [`patience`], [`keepalive`] | the wall clock, as an argument; how long one side may keep the other waiting; whether it is still there | `verify` |
+//! | [`clock`], [`patience`], [`keepalive`], [`seldom`] | the wall clock, as an argument; how long one side may keep the other waiting; whether it is still there; how often a thing is said | `verify` |
 //! | [`cors`] | which pages of other origins may call a route and read its answers | `config`, `verify` |
-//! | [`authority`] | issuers' keys, and the cache of verified tokens | `config`, `verify` |
+//! | [`authority`] | issuers' keys, what they say of opaque tokens, and the cache of verified tokens | `config`, `verify` |
 //! | [`replay`] | which proofs were used | `config`, `verify` |
 //! | [`observe`] | log lines and numbers | `config`, `verify` |
 //! | [`route`] | which route a request belongs to | `config`, `cors`, `verify` |
@@ -55,4 +55,5 @@ pub mod patience;
 pub mod replay;
 pub mod respond;
 pub mod route;
+pub mod seldom;
 pub mod verify;

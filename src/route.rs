@@ -24,6 +24,8 @@ pub struct Route {
     matches: RouteMatch,
     access: Access,
     cross_origin: Option<CrossOrigin>,
+    /// The issuer whose tokens it takes, by its index; `None`: any.
+    pub issuer: Option<usize>,
     /// The upstream's index.
     pub upstream: usize,
     /// What is forwarded.
@@ -99,6 +101,7 @@ impl Routes {
                 name: route.name,
                 matches: route.matches,
                 access: route.access,
+                issuer: route.issuer,
                 upstream: route.upstream,
                 forward: route.forward,
                 onward: route.onward,
@@ -262,7 +265,7 @@ enum Step<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Report;
+    use crate::config::{Identity, Report};
     use crate::verify::htu::{Origin, Path};
 
     fn segments(path: &str) -> Vec<Segment> {
@@ -279,12 +282,13 @@ mod tests {
             allow_encoded_slash: name == "lax",
         };
         let report = Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true };
-        let forward = Forward { keep_credentials: false, identity_headers: false, report };
+        let forward = Forward { keep_credentials: false, identity: Identity::None, report };
         Route {
             name: name.into(),
             matches,
             access: Access::Public,
             cross_origin: None,
+            issuer: None,
             upstream: 0,
             forward,
             onward: Onward::default(),

@@ -122,7 +122,15 @@ impl Admin {
                     gateway.metrics.encode(&numbers(&gateway)),
                 )
             }
-            _ => text(StatusCode::NOT_FOUND, "text/plain", "/livez, /readyz, /metrics, /reload\n".into()),
+            "/jwks" => match self.gateway.get().upstreams.assertion_keys() {
+                Some(keys) => text(StatusCode::OK, "application/jwk-set+json", keys.to_owned()),
+                None => text(StatusCode::NOT_FOUND, "text/plain", "no assertions are signed here\n".into()),
+            },
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "/livez, /readyz, /metrics, /jwks, /reload\n".into(),
+            ),
         }
     }
 
@@ -145,6 +153,7 @@ impl Admin {
 fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
     let Gateway { tokens, replay, access_log, upstreams, .. } = gateway;
     let issuers = || tokens.issuers();
+    let (asked, failed, turned_away) = tokens.introspections();
     let all: Vec<Numbers> = upstreams.numbers().collect();
     let of = |name, help, count: fn(&Numbers) -> u64| {
         let values = all.iter().map(|numbers| (Arc::clone(&numbers.upstream), count(numbers)));
@@ -158,6 +167,13 @@ fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
         of("upstream_retries_total", "Requests that were sent once more", |of| of.retries),
         Kept::one("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
         Kept::one("tokens_cached", "Verified tokens that are remembered", tokens.cached() as u64),
+        Kept::one("introspections_total", "Questions to issuers about tokens", asked),
+        Kept::one("introspection_failures_total", "Those without a usable answer", failed),
+        Kept::one(
+            "introspections_refused_total",
+            "Those not asked: too many, or the issuer fails",
+            turned_away,
+        ),
         Kept::one("key_fetches", "Fetches of issuers' keys", issuers().map(|issuer| issuer.fetches()).sum()),
         Kept::one("key_fetch_failures", "Those that failed", issuers().map(|issuer| issuer.failures()).sum()),
         Kept::one(

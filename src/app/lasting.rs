@@ -89,6 +89,7 @@ impl Lasting {
             replay: Arc::clone(&self.replay),
             upstreams: Upstreams::new(
                 &config.upstreams,
+                config.assertions.as_ref(),
                 &Resolver::system(),
                 before.map(|before| &before.upstreams),
             )?,

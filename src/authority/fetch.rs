@@ -1,20 +1,22 @@
-//! One GET to an issuer: over TLS, bounded in size, never led elsewhere.
+//! One request to an issuer: over TLS, bounded in size, never led elsewhere.
 //!
-//! Whoever can answer in an issuer's place can sign tokens, so this refuses rather than copes: no plain http but to this machine itself, no
+//! Whoever can answer in an issuer's place can sign tokens, or say what they are worth, so this refuses rather than copes: no plain http but to this machine itself, no
 //! certificate that does not verify, no redirect, no status but 200 (R-H-12). How long it may take is its caller's to bound.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST, USER_AGENT};
 use http::uri::Scheme;
-use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -27,6 +29,9 @@ use crate::verify::jwks::NotAKeySet;
 
 /// The largest answer that is read, key sets, metadata and files alike. Real ones have a few KiB.
 pub(super) const MOST_BYTES: usize = 512 * 1024;
+
+/// What the gateway calls itself.
+pub(super) const AGENT: &str = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
 
 /// An address that may be fetched: https, or http to a loopback address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +61,14 @@ impl FetchUrl {
     }
 
     /// The authority without a user, for `Host` (RFC 9110 §7.2).
-    fn authority(&self) -> &str {
+    pub(super) fn authority(&self) -> &str {
         let authority = self.0.authority().map_or("", |authority| authority.as_str());
         authority.rsplit('@').next().unwrap_or_default()
+    }
+
+    /// What is asked for there: path and query.
+    pub(super) fn target(&self) -> &str {
+        self.0.path_and_query().map_or("/", |target| target.as_str())
     }
 
     /// The address.
@@ -83,15 +93,15 @@ pub(super) enum FetchError {
     /// Anything but 200, redirects above all.
     #[error("answered {}{}", .0.as_u16(), if .0.is_redirection() { ", and redirects are not followed" } else { "" })]
     Status(StatusCode),
-    /// More than [`MOST_BYTES`].
-    #[error("sent more than {} KiB", MOST_BYTES / 1024)]
-    TooLarge,
+    /// More than this many bytes.
+    #[error("sent more than {} KiB", .0 / 1024)]
+    TooLarge(usize),
     /// The connection ended early, or was no HTTP.
     #[error("broke off: {0}")]
     Broken(String),
-    /// The whole attempt took too long.
-    #[error("took longer than {} s", super::issuer::ATTEMPT_TIME.as_secs())]
-    TooSlow,
+    /// The whole attempt took longer than this.
+    #[error("took longer than {} ms", .0.as_millis())]
+    TooSlow(Duration),
     /// The file cannot be read.
     #[error("the file cannot be read: {0}")]
     File(std::io::Error),
@@ -117,19 +127,25 @@ pub(super) enum Roots {
 }
 
 impl Fetcher {
-    /// A client that trusts `roots`.
+    /// A client that trusts `roots`, and shows the certificate that `shown` chooses to servers that ask for one.
     ///
     /// # Errors
     /// When the system's roots are wanted and there are none.
-    pub(super) fn new(roots: Roots) -> Result<Self, rustls::Error> {
+    pub(super) fn new(
+        roots: Roots,
+        shown: Option<Arc<dyn ResolvesClientCert>>,
+    ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let tls = match roots {
+        let builder = match roots {
             Roots::Ca(roots) => builder.with_root_certificates(roots),
             Roots::Nobody => builder.with_root_certificates(RootCertStore::empty()),
             Roots::System => builder.with_platform_verifier()?,
-        }
-        .with_no_client_auth();
+        };
+        let tls = match shown {
+            Some(shown) => builder.with_client_cert_resolver(shown),
+            None => builder.with_no_client_auth(),
+        };
         Ok(Self(TlsConnector::from(Arc::new(tls))))
     }
 
@@ -137,52 +153,56 @@ impl Fetcher {
     ///
     /// One connection for one request: minutes lie between two fetches, and the cooldown counts on a fetch being one request.
     pub(super) async fn get(&self, url: &FetchUrl) -> Result<Bytes, FetchError> {
-        let target = url.uri().path_and_query().map_or("/", |target| target.as_str());
-        let request = Request::get(target)
+        let request = Request::get(url.target())
             .header(HOST, url.authority())
             .header(ACCEPT, "application/json")
-            .header(USER_AGENT, concat!("holdfast/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::new())
+            .header(USER_AGENT, AGENT)
+            .body(Full::default())
             .map_err(|error| FetchError::Unreachable(error.to_string()))?;
+        let mut sender = self.connect(url).await?;
         let response =
-            self.send(url, request).await.map_err(|error| FetchError::Unreachable(causes(&*error)))?;
+            sender.send_request(request).await.map_err(|error| FetchError::Unreachable(causes(&error)))?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
-        match Limited::new(response.into_body(), MOST_BYTES).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLarge),
-            Err(error) => Err(FetchError::Broken(causes(error.as_ref()))),
+        read(response.into_body(), MOST_BYTES).await
+    }
+
+    /// A connection to where `url` is, for requests one after the other.
+    pub(super) async fn connect(&self, url: &FetchUrl) -> Result<SendRequest<Full<Bytes>>, FetchError> {
+        self.try_connect(url).await.map_err(|error| FetchError::Unreachable(causes(&*error)))
+    }
+
+    async fn try_connect(&self, url: &FetchUrl) -> Result<SendRequest<Full<Bytes>>, Failure> {
+        let (host, port) = url.whereabouts();
+        let stream = TcpStream::connect((host, port)).await?;
+        if !url.is_https() {
+            return speak_http(stream).await;
         }
+        let name = ServerName::try_from(host.to_owned())?;
+        speak_http(self.0.connect(name, stream).await?).await
     }
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-impl Fetcher {
-    async fn send(
-        &self,
-        url: &FetchUrl,
-        request: Request<Empty<Bytes>>,
-    ) -> Result<Response<Incoming>, Failure> {
-        let (host, port) = url.whereabouts();
-        let stream = TcpStream::connect((host, port)).await?;
-        if !url.is_https() {
-            return exchange(stream, request).await;
-        }
-        let name = ServerName::try_from(host.to_owned())?;
-        exchange(self.0.connect(name, stream).await?, request).await
-    }
-}
-
-async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, Failure>
+async fn speak_http<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends by itself when the answer's body is read or dropped; what went wrong in it reaches the reader of the body.
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends by itself when the sender and the answer's body are read or dropped; what went wrong in it reaches the reader of the body.
     tokio::spawn(connection);
-    Ok(sender.send_request(request).await?)
+    Ok(sender)
+}
+
+/// All of a body, which may have `most` bytes.
+pub(super) async fn read(body: Incoming, most: usize) -> Result<Bytes, FetchError> {
+    match Limited::new(body, most).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLarge(most)),
+        Err(error) => Err(FetchError::Broken(causes(error.as_ref()))),
+    }
 }
 
 impl fmt::Debug for Fetcher {
@@ -192,7 +212,7 @@ impl fmt::Debug for Fetcher {
 }
 
 /// An error and what caused it, since hyper's own words are "client error (Connect)" and no more.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

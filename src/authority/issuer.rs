@@ -240,7 +240,7 @@ impl IssuerKeys {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         let fetched =
             async { Ok(KeySet::read(&self.source.fetch().await?, &self.settings.rules.algorithms)?) };
-        match timeout(ATTEMPT_TIME, fetched).await.unwrap_or(Err(FetchError::TooSlow)) {
+        match timeout(ATTEMPT_TIME, fetched).await.unwrap_or(Err(FetchError::TooSlow(ATTEMPT_TIME))) {
             Ok((keys, passed_over)) => {
                 self.replace_keys(keys, passed_over);
                 Ok(())
@@ -308,6 +308,7 @@ mod tests {
             refetch_cooldown: cooldown,
             refresh: 10 * cooldown,
             keep_stale: 10 * cooldown,
+            introspection: None,
         })
         .unwrap();
         let watch = async {

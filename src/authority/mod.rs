@@ -1,8 +1,8 @@
 //! What an issuer tells us: its keys, where they are, and the tokens already found to be signed with them.
 //!
-//! [`Tokens::verify`] is the whole of it for a request. Everything that waits on an issuer happens in one background task for each
-//! (`issuer`); a request only ever waits for a fetch that is allowed now, and never longer than one may take. Judging a token is
-//! `verify::token`'s; this decides which keys it is judged by, and for how long the answer may be repeated.
+//! [`Tokens::verify`] is the whole of it for a request. Keys are fetched in one background task for each issuer (`issuer`); a request only ever waits for
+//! a fetch that is allowed now, and never longer than one may take. What is no JWT is asked about (`introspection`), once for all who present
+//! it. Judging a token is `verify::token`'s; this decides which keys it is judged by or who is asked, and for how long the answer may be repeated.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,20 +15,24 @@ use crate::config::Issuer;
 use crate::verify::credential::RawToken;
 use crate::verify::rejection::Rejection;
 use crate::verify::time::UnixTime;
-use crate::verify::token::{Unverified, VerifiedToken};
-use cache::{Cached, TokenCache};
+use crate::verify::token::{Form, Unverified, VerifiedToken};
+use cache::{Cached, Ground, TokenCache, TokenKey};
+use introspection::Introspector;
+use introspection::flight::{Boarding, Flights, Outcome};
 pub use issuer::IssuerKeys;
 pub use source::Unusable;
 
 mod cache;
 mod fetch;
+mod introspection;
 mod issuer;
 mod source;
 
-/// An issuer, and the task that fetches its keys.
+/// An issuer, the task that fetches its keys, and who asks it about tokens.
 #[derive(Clone, Debug)]
 struct Known {
     keys: Arc<IssuerKeys>,
+    introspector: Option<Arc<Introspector>>,
     task: Arc<FetchTask>,
 }
 
@@ -47,7 +51,11 @@ impl Drop for FetchTask {
 
 impl Known {
     fn new(issuer: &Issuer) -> Result<Self, Unusable> {
-        Ok(Self { keys: Arc::new(IssuerKeys::new(issuer)?), task: Arc::default() })
+        Ok(Self {
+            keys: Arc::new(IssuerKeys::new(issuer)?),
+            introspector: Introspector::new(issuer)?.map(Arc::new),
+            task: Arc::default(),
+        })
     }
 }
 
@@ -57,7 +65,10 @@ pub struct Tokens {
     issuers: Vec<Known>,
     /// Positions in `issuers`, by the exact `iss`.
     by_name: HashMap<String, usize>,
-    cache: TokenCache,
+    /// The first that is asked about tokens, for routes that name none.
+    asked: Option<usize>,
+    cache: Arc<TokenCache>,
+    flights: Arc<Flights>,
 }
 
 impl Tokens {
@@ -89,13 +100,15 @@ impl Tokens {
         let issuers = issuers.collect::<Result<Vec<_>, _>>()?;
         let by_name =
             issuers.iter().enumerate().map(|(at, known)| (known.keys.name().to_owned(), at)).collect();
-        Ok(Self { issuers, by_name, cache: TokenCache::new(cache_bytes) })
+        let asked = issuers.iter().position(|known| known.introspector.is_some());
+        let cache = Arc::new(TokenCache::new(cache_bytes));
+        Ok(Self { issuers, by_name, asked, cache, flights: Arc::default() })
     }
 
     /// Starts the task of each issuer that fetches its keys, at once and from then on, until `stop`, or until no [`Tokens`] has the
     /// issuer any more. Without it no token is ever verified. A task that runs already is left alone.
     pub fn spawn(&self, tasks: &TaskTracker, stop: &CancellationToken) {
-        for Known { keys, task } in &self.issuers {
+        for Known { keys, task, .. } in &self.issuers {
             if task.begun.swap(true, Ordering::Relaxed) {
                 continue;
             }
@@ -106,26 +119,99 @@ impl Tokens {
         }
     }
 
-    /// Verifies a token: its issuer's signature, and everything `verify::token` asks of it. Repeats an earlier answer for
-    /// the very same characters while the issuer's keys are the same and the token's time lasts. Whether the caller may present it is not known then.
+    /// Verifies a token: its issuer's signature or word, and everything `verify::token` asks of it. Repeats an earlier answer for the very same characters
+    /// while the issuer's keys are the same, or its word holds, and the token's time lasts. Whether the caller may present it is not known then.
+    ///
+    /// `of` is the one issuer whose tokens are taken here, by its position; `None`: any. It is also the one that is asked about a token which does
+    /// not say whose it is; where it is `None`, that is the first that can be asked. No second one is: to ask around would give a token of one issuer
+    /// to the others.
     ///
     /// # Errors
-    /// A rejection of the token; or [`Rejection::IssuerUnavailable`] while there are no keys to judge it by.
-    pub async fn verify(&self, raw: RawToken<'_>, now: UnixTime) -> Result<VerifiedToken, Rejection> {
-        let digest = raw.digest();
-        if let Some(cached) = self.cache.get(digest)
-            && self.issuers[cached.issuer].keys.generation() == cached.generation
+    /// A rejection of the token; or [`Rejection::IssuerUnavailable`] while there are no keys to judge it by, and those of introspection while its issuer does
+    /// not answer.
+    pub async fn verify(
+        &self,
+        raw: RawToken<'_>,
+        of: Option<usize>,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, Rejection> {
+        let key = TokenKey { digest: raw.digest(), asked: of.or(self.asked) };
+        if let Some(cached) = self.cache.get(key)
+            && of.is_none_or(|of| of == cached.issuer)
+            && self.holds(&cached, now)
         {
             // R-H-21: never past `exp`, which is compared with this request's clock each time.
             return cached.token.revalidate(now);
         }
+        match Form::of(raw) {
+            Form::Jose => self.verify_signed(raw, key, of, now).await,
+            Form::Opaque => self.introspect(raw, key, now).await,
+        }
+    }
+
+    fn holds(&self, cached: &Cached, now: UnixTime) -> bool {
+        match cached.ground {
+            Ground::Keys(generation) => self.issuers[cached.issuer].keys.generation() == generation,
+            Ground::Word(until) => now < until,
+        }
+    }
+
+    async fn verify_signed(
+        &self,
+        raw: RawToken<'_>,
+        key: TokenKey,
+        of: Option<usize>,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, Rejection> {
         let token = Unverified::read(raw)?;
         // R-H-02: the exact name chooses the keys, so one issuer's keys never speak for another's tokens.
         let issuer = *self.by_name.get(token.issuer()).ok_or(Rejection::TokenIssuer)?;
+        if of.is_some_and(|of| of != issuer) {
+            return Err(Rejection::TokenIssuer);
+        }
         let (verified, generation) = self.issuers[issuer].keys.verify(&token, now).await?;
         // Only what was verified is kept: what is refused costs its sender a signature of its own each time, and us no memory.
-        self.cache.put(digest, Cached { issuer, generation, token: verified.clone() });
+        let ground = Ground::Keys(generation);
+        self.cache.put(key, Cached { issuer, ground, token: verified.clone() });
         Ok(verified)
+    }
+
+    async fn introspect(
+        &self,
+        raw: RawToken<'_>,
+        key: TokenKey,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, Rejection> {
+        // Nobody can say what it is.
+        let Some((issuer, introspector)) =
+            key.asked.and_then(|at| Some((at, self.issuers[at].introspector.as_ref()?)))
+        else {
+            return Err(Rejection::TokenMalformed);
+        };
+        let known = || {
+            let refused = || introspector.refused_lately(key.digest, now).map(Err);
+            self.cache.get(key).and_then(|cached| cached.into_answer(now)).map(Ok).or_else(refused)
+        };
+        let outcome: Outcome = match self.flights.board(key, known, || introspector.leave())? {
+            Boarding::Known(outcome) => outcome,
+            Boarding::Passenger(landing) => landing.wait().await,
+            Boarding::Pilot(leave, flight, landing) => {
+                let (introspector, cache) = (Arc::clone(introspector), Arc::clone(&self.cache));
+                let token: Box<str> = raw.text().into();
+                // It ends by itself, in the time that a question may take.
+                tokio::spawn(async move {
+                    let outcome = introspector.ask(leave, &token, key.digest, now).await;
+                    if let Ok(active) = &outcome {
+                        let ground = Ground::Word(active.until);
+                        cache.put(key, Cached { issuer, ground, token: active.token.clone() });
+                    }
+                    flight.land(outcome);
+                });
+                landing.wait().await
+            }
+        };
+        // The answer was judged at the time of whoever asked first.
+        outcome?.token.revalidate(now)
     }
 
     /// Whether tokens can be verified: every issuer was asked for its keys once, and one has some.
@@ -143,6 +229,14 @@ impl Tokens {
     /// The issuers, for metrics.
     pub fn issuers(&self) -> impl Iterator<Item = &IssuerKeys> {
         self.issuers.iter().map(|known| &*known.keys)
+    }
+
+    /// Questions to issuers about tokens that were asked, those without a usable answer, and those not asked, for metrics.
+    pub fn introspections(&self) -> (u64, u64, u64) {
+        let all = self.issuers.iter().filter_map(|known| known.introspector.as_ref());
+        all.fold((0, 0, 0), |(asked, failures, turned_away), one| {
+            (asked + one.asked(), failures + one.failures(), turned_away + one.turned_away())
+        })
     }
 
     /// How many verified tokens are remembered, for metrics. Some of them may be of keys or of a time that have passed.

@@ -37,6 +37,27 @@ pub(super) enum Source {
     Discovery(Issued, Fetcher),
 }
 
+/// What is looked up in metadata (RFC 8414 §2).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Member {
+    /// `jwks_uri`
+    Keys,
+    /// `introspection_endpoint`
+    Introspection,
+}
+
+impl Member {
+    /// The member's name, and the sentence for metadata without a usable one.
+    const fn name(self) -> (&'static str, &'static str) {
+        match self {
+            Member::Keys => ("jwks_uri", "the metadata has no jwks_uri that is https"),
+            Member::Introspection => {
+                ("introspection_endpoint", "the metadata has no introspection_endpoint that is https")
+            }
+        }
+    }
+}
+
 /// An issuer that has metadata.
 #[derive(Debug)]
 pub(super) struct Issued {
@@ -57,7 +78,7 @@ impl Source {
                 None if matches!(issuer.keys, KeySource::Url(_)) && !url.is_https() => Roots::Nobody,
                 None => Roots::System,
             };
-            Fetcher::new(roots).map_err(|error| Unusable::Roots(name.clone(), error))
+            Fetcher::new(roots, None).map_err(|error| Unusable::Roots(name.clone(), error))
         };
         match &issuer.keys {
             KeySource::File(path) => Ok(Source::File(path.clone())),
@@ -79,7 +100,9 @@ impl Source {
         match self {
             Source::File(path) => read_file(path).await.map(Bytes::from),
             Source::Url(url, fetcher) => fetcher.get(url).await,
-            Source::Discovery(issued, fetcher) => fetcher.get(&issued.discover(fetcher).await?).await,
+            Source::Discovery(issued, fetcher) => {
+                fetcher.get(&issued.discover(Member::Keys, fetcher).await?).await
+            }
         }
     }
 }
@@ -93,12 +116,12 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, FetchError> {
     let mut text = Vec::new();
     // One byte more than is allowed tells a file that is too long from one that just fits.
     file.take(MOST_BYTES as u64 + 1).read_to_end(&mut text).await.map_err(FetchError::File)?;
-    if text.len() > MOST_BYTES { Err(FetchError::TooLarge) } else { Ok(text) }
+    if text.len() > MOST_BYTES { Err(FetchError::TooLarge(MOST_BYTES)) } else { Ok(text) }
 }
 
 impl Issued {
     /// `None` for what is no issuer identifier with an address we would ask (RFC 8414 §2).
-    fn read(name: &str) -> Option<Self> {
+    pub(super) fn read(name: &str) -> Option<Self> {
         if name.contains(['?', '#']) {
             return None;
         }
@@ -118,40 +141,46 @@ impl Issued {
         Some(Self { name: name.to_owned(), url, metadata })
     }
 
-    /// The address of its keys: RFC 8414, then OpenID Connect Discovery for issuers from before it. The second is asked whenever the first was
+    /// Where the metadata is looked for.
+    pub(super) const fn url(&self) -> &FetchUrl {
+        &self.url
+    }
+
+    /// The address that its metadata has for `member`: RFC 8414, then OpenID Connect Discovery for issuers from before it. The second is asked whenever the first was
     /// answered with something else, since servers answer an unknown path in every way there is; not when there was no answer.
-    async fn discover(&self, fetcher: &Fetcher) -> Result<FetchUrl, FetchError> {
+    pub(super) async fn discover(&self, member: Member, fetcher: &Fetcher) -> Result<FetchUrl, FetchError> {
         let [first, second] = &self.metadata;
-        match self.ask(first, fetcher).await {
+        match self.ask(first, member, fetcher).await {
             Err(error @ (FetchError::Unreachable(_) | FetchError::Broken(_))) => Err(error),
-            Err(_) => self.ask(second, fetcher).await,
+            Err(_) => self.ask(second, member, fetcher).await,
             found => found,
         }
     }
 
-    async fn ask(&self, url: &FetchUrl, fetcher: &Fetcher) -> Result<FetchUrl, FetchError> {
-        self.read_metadata(&fetcher.get(url).await?)
+    async fn ask(&self, url: &FetchUrl, member: Member, fetcher: &Fetcher) -> Result<FetchUrl, FetchError> {
+        self.read_metadata(&fetcher.get(url).await?, member)
     }
 
-    /// `jwks_uri`, from metadata that is this issuer's own.
-    fn read_metadata(&self, text: &[u8]) -> Result<FetchUrl, FetchError> {
+    /// An address, from metadata that is this issuer's own.
+    fn read_metadata(&self, text: &[u8], member: Member) -> Result<FetchUrl, FetchError> {
         let metadata = Object::read(text)
             .ok_or(FetchError::Metadata("the metadata is no JSON object, each member once"))?;
         // RFC 8414 §3.3: identical, or one issuer's metadata could hand out another's keys.
         if jws::string(&metadata, "issuer") != Some(&self.name) {
             return Err(FetchError::Metadata("the metadata names another issuer"));
         }
-        jws::string(&metadata, "jwks_uri")
+        let (name, missing) = member.name();
+        jws::string(&metadata, name)
             .and_then(|uri| FetchUrl::new(uri.parse().ok()?))
             // Metadata that came over the network does not lead to services of this machine.
             .filter(|url| url.is_https() || !self.url.is_https())
-            .ok_or(FetchError::Metadata("the metadata has no jwks_uri that is https"))
+            .ok_or(FetchError::Metadata(missing))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Issued;
+    use super::{Issued, Member};
 
     fn issued(name: &str) -> Issued {
         Issued::read(name).unwrap()
@@ -200,7 +229,7 @@ mod tests {
     #[test]
     fn metadata_is_the_issuers_own_and_leads_nowhere_near() {
         let read = |name: &str, text: &str| {
-            issued(name).read_metadata(text.as_bytes()).map(|url| url.uri().to_string()).ok()
+            issued(name).read_metadata(text.as_bytes(), Member::Keys).map(|url| url.uri().to_string()).ok()
         };
         let metadata = |issuer: &str, uri: &str| format!(r#"{{"issuer":"{issuer}","jwks_uri":"{uri}"}}"#);
         let far = "https://as.example.com/t";

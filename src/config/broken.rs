@@ -168,15 +168,7 @@ fn how_it_is_written() {
 fn what_this_version_does_not_have() {
     judge(
         EXAMPLE,
-        &[
-            (
-                "    # introspection:  ",
-                "    introspection: {} #",
-                "introspection",
-                "`introspection` is not available in this version",
-            ),
-            ("  # redis: {", "  redis: {} # {", "redis", "`redis` is not available in this version"),
-        ],
+        &[("  # redis: {", "  redis: {} # {", "redis", "`redis` is not available in this version")],
     );
 }
 

@@ -60,6 +60,19 @@ fn routes_and_what_they_rely_on() {
                 "headers }",
                 "a public route knows no identity",
             ),
+            ("identity: headers ", "identity: assertion ", "assertion ", "an assertion for nobody"),
+            (
+                "identity: headers ",
+                "identity: headers\n      audience: https://b.internal ",
+                "https://b.internal",
+                "nothing here has an audience",
+            ),
+            (
+                "identity: headers ",
+                "identity: assertion\n      audience: https://b.internal ",
+                "assertion",
+                "there is no key to sign an assertion with",
+            ),
             (
                 "public: true ",
                 "public: true\n    forward: { end_at_expiry: true } ",
@@ -96,6 +109,23 @@ fn routes_and_what_they_rely_on() {
                 "binding: mtls\n      nonce: required ",
                 "required  ",
                 "a nonce is in a DPoP proof",
+            ),
+        ],
+    );
+    judge(
+        REFERENCE,
+        &[
+            (
+                "{ file: secrets/assertion-keys.pem }",
+                "{ file: certs/server.pem }",
+                "{ file: certs/server.pem }",
+                "this secret is not 1 to 16 private keys of P-256",
+            ),
+            (
+                "identity: assertion\n      audience: https://accounts.internal ",
+                "identity: headers # ",
+                "issuer: https://api.example.com",
+                "no route makes an assertion",
             ),
         ],
     );

@@ -174,6 +174,26 @@ impl<T: Decode, const LEAST: usize> Decode for List<T, LEAST> {
     }
 }
 
+/// A mapping whose settings rely on each other.
+#[derive(Clone, Debug)]
+pub(super) struct Whole<T> {
+    pub(super) settings: T,
+    /// Whether all of it was read without a complaint. Where not, what seems to be missing or without effect may be what could not be read.
+    pub(super) whole: bool,
+}
+
+impl<T: Decode> Decode for Whole<T> {
+    fn decode(node: &Node, complaints: &mut Complaints) -> Option<Self> {
+        let before = complaints.len();
+        let settings = T::decode(node, complaints)?;
+        Some(Self { settings, whole: complaints.len() == before })
+    }
+
+    fn describe(path: &str, into: &mut Vec<Described>) {
+        T::describe(path, into);
+    }
+}
+
 /// A mapping whose keys are names that the operator gives.
 #[derive(Clone, Debug)]
 pub(super) struct Named<T> {

@@ -11,6 +11,7 @@ use super::complaint::Complaints;
 use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
+use super::issuer_file::Issuer;
 use super::places::DnsName;
 use super::route_file::Route;
 use super::table::settings;
@@ -21,7 +22,6 @@ use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, ProxyProtoco
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
 use crate::verify::policy::NonceRule;
-use crate::verify::token::TokenType;
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -41,6 +41,8 @@ settings! {
         dpop: Dpop => default "{}";
         /// where used proofs are remembered
         replay: Replay => default "{}";
+        /// the gateway's own word for upstreams, signed; left out, there is none
+        assertions: Assertions => optional;
         /// the servers behind the gateway, by name
         upstreams: Named<Upstream> => required;
         /// which requests go where, and what they need; the most specific match wins
@@ -121,46 +123,6 @@ settings! {
 }
 
 settings! {
-    /// One of `issuers`.
-    Issuer {
-        /// compared with `iss` byte for byte
-        issuer: Text => required;
-        /// `aud` must hold one of them
-        audiences: List<Text, 1> => required;
-        /// where its keys come from: one of `jwks_file`, `jwks_url` and `discovery: true`
-        keys: Keys => required;
-        /// for whatever is fetched from this issuer; left out, the system's roots
-        trust: CaTrust => optional;
-        /// at most one fetch in this time for a kid that is not known
-        refetch_cooldown: Millis<100, HOUR> => default "30s";
-        /// how often keys are fetched without a reason
-        refresh: Millis<100, DAY> => default "5m";
-        /// how long keys are used after the last fetch that worked
-        keep_stale: Millis<100, { 7 * DAY }> => default "1h";
-        /// the signature algorithms of its tokens
-        algorithms: List<Algorithm, 1> => default "[ES256, PS256, RS256, EdDSA]";
-        /// `typ` of its tokens: `at+jwt` (RFC 9068), or `any`
-        token_type: TokenType => default "at+jwt";
-        /// besides iss, aud and exp
-        required_claims: List<Text> => default "[sub, client_id, iat, jti]";
-        /// how far its clock may differ, for exp, nbf and iat
-        leeway: Seconds<0, 300> => default "5s";
-    } later { "introspection" }
-}
-
-settings! {
-    /// `keys` of an issuer.
-    Keys {
-        /// a file with a JWK set, read again every `refresh`
-        jwks_file: FilePath => optional;
-        /// the URL of a JWK set
-        jwks_url: Text => optional;
-        /// from the issuer's metadata (RFC 8414, then OpenID Connect Discovery)
-        discovery: bool => optional;
-    }
-}
-
-settings! {
     /// `dpop`.
     Dpop {
         /// the signature algorithms of proofs
@@ -205,6 +167,18 @@ settings! {
         per_key: Count<1, 100_000_000> => default "100000";
         /// proofs whose iat lies before the second this process started in
         after_restart: AfterRestart => default "refuse";
+    }
+}
+
+settings! {
+    /// `assertions`.
+    Assertions {
+        /// who signs: its `iss`
+        issuer: Text => required;
+        /// PEM of P-256 private keys; the first signs, all are published
+        keys: Secret => required;
+        /// how long one is good
+        lifetime: Seconds<1, 300> => default "30s";
     }
 }
 

@@ -38,7 +38,12 @@ impl Fixture {
         fixture.write("certs/empty.jwks.json", br#"{"keys":[]}"#);
         fixture.write("certs/unfit.jwks.json", br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"short"}]}"#);
         let keys = [[1; 32], [2; 32]].map(|key| URL_SAFE_NO_PAD.encode(key)).join("\n");
+        fixture.write("secrets/introspection", b"hunter2\n");
+        let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        fixture.write("secrets/client-key.pem", key.as_bytes());
         fixture.write("secrets/nonce-keys", format!("{keys}\n").as_bytes());
+        let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        fixture.write("secrets/assertion-keys.pem", key.as_bytes());
         fixture
     }
 
@@ -58,6 +63,7 @@ impl Fixture {
     pub(super) fn read(&self, text: &str, format: Format) -> Result<Config, Complaints> {
         let environment = |name: &str| match name {
             "NONCE_KEYS" => Some(URL_SAFE_NO_PAD.encode([3; 32])),
+            "EMPTY" => Some("\n".to_owned()),
             "LEVEL" => Some("loud".to_owned()),
             "HOST" => Some("api.example.com".to_owned()),
             _ => None,

@@ -2,10 +2,12 @@
 
 use http::Uri;
 
-use super::complaint::{Complaints, quoted};
+use super::complaint::{Complaints, did_you_mean, quoted};
 use super::decode::{List, Setting, Wrong};
-use super::file;
+use super::introspection::introspection;
+use super::issuer_file;
 use super::material::Surroundings;
+use super::route_file;
 use super::values::Text;
 use super::{Issuer, KeySource};
 use crate::verify::algorithm::Algorithms;
@@ -14,7 +16,7 @@ use crate::verify::token::TokenRules;
 
 /// The issuers that could be built; all of them, when nothing was complained of.
 pub(super) fn issuers(
-    written: &List<file::Issuer>,
+    written: &List<issuer_file::Issuer>,
     surroundings: Surroundings<'_>,
     complaints: &mut Complaints,
 ) -> Vec<Issuer> {
@@ -30,7 +32,7 @@ pub(super) fn issuers(
 }
 
 fn build(
-    written: &file::Issuer,
+    written: &issuer_file::Issuer,
     surroundings: Surroundings<'_>,
     complaints: &mut Complaints,
 ) -> Option<Issuer> {
@@ -55,7 +57,7 @@ fn build(
     let keys = written.keys.as_ref().and_then(|keys| key_source(keys, &algorithms, surroundings, complaints));
     let from_file = written.keys.as_ref().is_some_and(|keys| keys.jwks_file.is_some());
     let trust = match &written.trust {
-        Some(trust) if from_file => {
+        Some(trust) if from_file && written.introspection.is_none() => {
             complaints.add_with(
                 trust.span,
                 "nothing is fetched from this issuer: its keys are in a file",
@@ -64,6 +66,10 @@ fn build(
             None
         }
         Some(trust) => Some(surroundings.roots(trust, complaints)?),
+        None => None,
+    };
+    let asked = match &written.introspection {
+        Some(asked) => Some(introspection(asked, surroundings, complaints)?),
         None => None,
     };
     Some(Issuer {
@@ -80,7 +86,25 @@ fn build(
         refetch_cooldown: written.refetch_cooldown.0,
         refresh: written.refresh.0,
         keep_stale: written.keep_stale.0,
+        introspection: asked,
     })
+}
+
+/// The index of a route's `require.issuer` among the issuers.
+pub(super) fn issuer_of(
+    route: &route_file::Route,
+    issuers: &List<issuer_file::Issuer>,
+    complaints: &mut Complaints,
+) -> Option<usize> {
+    let name = route.require.issuer.as_ref()?;
+    let names = || issuers.items.iter().map(|one| one.issuer.as_ref().map(|issuer| issuer.0.as_str()));
+    let found = names().position(|one| one == Some(&name.0));
+    if found.is_none() && issuers.whole {
+        let mend = did_you_mean(&name.0, names().flatten())
+            .unwrap_or_else(|| "write it as in `issuers`, byte for byte".to_owned());
+        complaints.add_with(name.span, format!("there is no issuer {}", quoted(&name.0)), mend);
+    }
+    found
 }
 
 fn texts<const LEAST: usize>(list: &List<Text, LEAST>) -> Vec<String> {
@@ -88,13 +112,13 @@ fn texts<const LEAST: usize>(list: &List<Text, LEAST>) -> Vec<String> {
 }
 
 fn key_source(
-    written: &Setting<file::Keys>,
+    written: &Setting<issuer_file::Keys>,
     algorithms: &Algorithms,
     surroundings: Surroundings<'_>,
     complaints: &mut Complaints,
 ) -> Option<KeySource> {
     const MEND: &str = "exactly one of `jwks_file`, `jwks_url` and `discovery: true`";
-    let file::Keys { jwks_file, jwks_url, discovery } = &written.value;
+    let issuer_file::Keys { jwks_file, jwks_url, discovery } = &written.value;
     let mut places: Vec<_> = [
         jwks_file.as_ref().map(|setting| setting.span),
         jwks_url.as_ref().map(|setting| setting.span),
@@ -129,7 +153,7 @@ fn key_source(
     }
 }
 
-fn complain(wrong: Option<Wrong>, text: &Setting<Text>, complaints: &mut Complaints) {
+pub(super) fn complain(wrong: Option<Wrong>, text: &Setting<Text>, complaints: &mut Complaints) {
     match wrong {
         Some(Wrong { what, mend, secret: true }) => {
             complaints.hide(text.span);
@@ -143,7 +167,7 @@ fn complain(wrong: Option<Wrong>, text: &Setting<Text>, complaints: &mut Complai
 }
 
 /// A URL that may be fetched from: https, or http to this machine alone. Keys that came over a network in the clear are whoever's.
-fn web_url(text: &str) -> Result<Uri, Wrong> {
+pub(super) fn web_url(text: &str) -> Result<Uri, Wrong> {
     const MEND: &str = "`https://`, a host and perhaps a path; `http://` only to a loopback address";
     // `Uri` cuts a fragment off without a word.
     if text.contains('#') {

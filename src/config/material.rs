@@ -204,7 +204,7 @@ impl Surroundings<'_> {
     }
 
     /// A secret, without the one newline that editors and `echo` put at the end.
-    fn secret(self, written: &Setting<Secret>, complaints: &mut Complaints) -> Option<String> {
+    pub(super) fn secret(self, written: &Setting<Secret>, complaints: &mut Complaints) -> Option<String> {
         let mut content = match &written.value {
             Secret::File(path) => String::from_utf8(self.file(path, written.span, complaints)?).ok(),
             Secret::Environment(name) => {

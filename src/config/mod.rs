@@ -4,6 +4,8 @@
 //! after this point can find the configuration wrong. How it is written and what can be wrong with it is in
 //! the files beside this one; the operator's reference is `deploy/gateway.reference.yaml`.
 
+mod assertions;
+mod client_key;
 mod complaint;
 mod cors;
 mod decode;
@@ -12,7 +14,9 @@ mod either;
 mod environment;
 mod file;
 mod files;
+mod introspection;
 mod issuer;
+mod issuer_file;
 mod listener;
 mod load;
 mod material;
@@ -38,6 +42,8 @@ mod answered;
 #[cfg(test)]
 mod broken;
 #[cfg(test)]
+mod broken_issuers;
+#[cfg(test)]
 mod broken_routes;
 #[cfg(test)]
 mod broken_upstreams;
@@ -60,12 +66,15 @@ use crate::verify::htu::Origin;
 use crate::verify::policy::Policy;
 use crate::verify::token::TokenRules;
 
+pub use assertions::{AssertionKeys, Assertions};
+pub use client_key::ClientKey;
 pub use complaint::{Complaint, Complaints, Span};
 pub use decode::Described;
 pub use document::Format;
 pub use environment::Environment;
 pub use file::settings;
 pub use files::Files;
+pub use introspection::{Audience, ClientAuthentication, ClientSecret, Introspection};
 pub use listener::{
     ClientCertificateHeader, ClientCertificates, ClientTrust, ForwardedHeader, Listener, ListenerTls,
     ProxyProtocol, ServerCertificate, TlsSettings,
@@ -87,6 +96,8 @@ pub struct Config {
     pub dpop: Dpop,
     /// `replay.memory`
     pub replay: ReplayMemory,
+    /// `assertions`; there is one where a route's identity is an assertion
+    pub assertions: Option<Assertions>,
     /// `upstreams`, in the order of their names
     pub upstreams: Vec<Upstream>,
     /// `routes`
@@ -120,12 +131,14 @@ pub struct Issuer {
     pub refresh: Duration,
     /// `keep_stale`: how long keys are used after the last fetch that worked; default 1 h
     pub keep_stale: Duration,
+    /// `introspection`; `None`: its tokens are JWTs
+    pub introspection: Option<Introspection>,
 }
 
 impl PartialEq for Issuer {
     /// CAs by what they are: the same file may hold others after a while.
     fn eq(&self, other: &Self) -> bool {
-        let Self { rules, keys, trust, refetch_cooldown, refresh, keep_stale } = self;
+        let Self { rules, keys, trust, refetch_cooldown, refresh, keep_stale, introspection } = self;
         let roots = |trust: &Option<Arc<RootCertStore>>| trust.as_ref().map(|trust| trust.roots.clone());
         *rules == other.rules
             && *keys == other.keys
@@ -133,6 +146,7 @@ impl PartialEq for Issuer {
             && *refetch_cooldown == other.refetch_cooldown
             && *refresh == other.refresh
             && *keep_stale == other.keep_stale
+            && *introspection == other.introspection
     }
 }
 
@@ -202,6 +216,8 @@ pub struct Route {
     pub upstream: usize,
     /// `require`, or `public: true`
     pub access: Access,
+    /// `require.issuer`: an index into [`Config::issuers`]; `None`: any of them
+    pub issuer: Option<usize>,
     /// `forward`: what the upstream gets
     pub forward: Forward,
     /// `forward.host` and `forward.rewrite`
@@ -266,14 +282,25 @@ pub enum Access {
 }
 
 /// `forward` of a route.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Forward {
     /// `credentials: keep` rather than `strip`
     pub keep_credentials: bool,
-    /// `identity: headers` rather than `none`
-    pub identity_headers: bool,
+    /// `identity`
+    pub identity: Identity,
     /// `report`
     pub report: Report,
+}
+
+/// `forward.identity` of a route: how the upstream is told who is calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Not at all
+    None,
+    /// In `X-Auth-*` headers
+    Headers,
+    /// In an assertion that the gateway signs, for this `audience`
+    Assertion(Arc<str>),
 }
 
 /// `forward.report` of a route: what the upstream is told of the caller and the request. All of these headers are removed

@@ -8,8 +8,8 @@ use super::complaint::Complaints;
 use super::document::{self, Format, Node, Value};
 use super::fixture::{EXAMPLE, Fixture, REFERENCE};
 use super::{
-    Access, AfterRestart, ClientCertificates, ClientTrust, Config, CorsOrigins, KeySource, ListenerTls,
-    PathMatch, Segment, Server, settings,
+    Access, AfterRestart, ClientAuthentication, ClientCertificates, ClientTrust, Config, CorsOrigins,
+    Identity, KeySource, ListenerTls, PathMatch, Segment, Server, settings,
 };
 use crate::verify::policy::{BindingRule, NonceRule};
 
@@ -31,7 +31,8 @@ fn walk(node: &Node, path: &str, into: &mut Vec<(String, Node)>) {
                 let name = if path == "upstreams" { "*" } else { &key.text };
                 let below = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
                 // The place of a secret is one value: there are two ways to write it.
-                if path != "dpop.nonce_keys" {
+                let secrets = [".nonce_keys", ".client_secret", ".client_key", "assertions.keys"];
+                if !secrets.iter().any(|secret| path.ends_with(secret)) {
                     into.push((below.clone(), value.clone()));
                     walk(value, &below, into);
                 }
@@ -110,8 +111,8 @@ fn the_example_loads_as_it_is_written() {
     assert_eq!(policy.scopes, ["accounts:read"]);
     assert_eq!(accounts.matches.path, PathMatch::Prefix(vec![Segment::Literal("accounts".to_owned())]));
     assert_eq!(accounts.matches.methods, [http::Method::GET, http::Method::POST]);
-    assert!(accounts.forward.identity_headers && !accounts.forward.keep_credentials);
-    assert!(matches!(health.access, Access::Public) && !health.forward.identity_headers);
+    assert!(accounts.forward.identity == Identity::Headers && !accounts.forward.keep_credentials);
+    assert!(matches!(health.access, Access::Public) && health.forward.identity == Identity::None);
     let Server::Origin(server) = &config.upstreams[accounts.upstream].servers[0] else { panic!("http") };
     assert_eq!(server.to_string(), "http://127.0.0.1:9000");
     assert_eq!(config.admin.map(|admin| admin.address.port()), Some(9901));
@@ -128,8 +129,15 @@ fn the_example_loads_with_its_comments_turned_on() {
             "keys: { jwks_file: certs/issuer.jwks.json }",
             "keys: { jwks_url: https://as.example.com/jwks }",
         )
-        .replace("/run/secrets/nonce-keys", "secrets/nonce-keys");
+        .replace("/run/secrets/nonce-keys", "secrets/nonce-keys")
+        .replace("/run/secrets/introspection", "secrets/introspection");
     for key in [
+        "introspection:",
+        "  url: https://as.example.com/introspect",
+        "  authentication: client_secret_basic",
+        "  client_id: gateway",
+        "  client_secret: {",
+        "  cache: 30s",
         "trust: { ca: certs/issuer-ca.pem }",
         "refetch_cooldown:",
         "nonce_lifetime:",
@@ -144,6 +152,10 @@ fn the_example_loads_with_its_comments_turned_on() {
     }
     let config = loaded(&text, Format::Yaml);
     assert!(config.issuers[0].trust.is_some());
+    let asked = config.issuers[0].introspection.as_ref().expect("introspection");
+    let ClientAuthentication::Basic(secret) = &asked.authentication else { panic!("a secret") };
+    assert_eq!((secret.text(), asked.client_id.as_str(), asked.cache), ("hunter2", "gateway", 30));
+    assert!(!format!("{asked:?}").contains("hunter2"));
     assert_eq!(config.dpop.nonce_keys.0, [[1; 32], [2; 32]]);
     assert_eq!(format!("{:?}", config.dpop.nonce_keys), "NonceKeys(2)");
     let Access::Bound(policy) = &config.routes[0].access else { panic!("bound") };

@@ -82,6 +82,8 @@ pub(super) fn policy(
         authorization_details,
         acr,
         max_age,
+        // It is judged with the token, before there is a policy to ask.
+        issuer: _,
     } = &written.value;
     Policy {
         scopes: scopes.items.iter().map(|scope| scope.0.clone()).collect(),

@@ -3,11 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::assertions;
 use super::complaint::{Complaints, Span, did_you_mean, one_of, quoted};
 use super::cors;
 use super::decode::{List, Named, Setting, Wrong};
 use super::either;
 use super::file;
+use super::issuer::issuer_of;
+use super::issuer_file::Issuer;
 use super::onward;
 use super::pattern::{self, Allowed};
 use super::require;
@@ -26,6 +29,8 @@ pub(super) struct Around<'f> {
     pub(super) listeners: Option<&'f List<file::Listener, 1>>,
     pub(super) upstreams: Option<&'f Named<Upstream>>,
     pub(super) dpop: &'f file::Dpop,
+    pub(super) assertions: Option<&'f Setting<file::Assertions>>,
+    pub(super) issuers: &'f List<Issuer>,
 }
 
 /// How a caller's certificate becomes known.
@@ -71,9 +76,10 @@ pub(super) fn routes(
             matches: built,
             upstream,
             access: access(route, around.dpop, complaints),
+            issuer: issuer_of(route, around.issuers, complaints),
             forward: Forward {
                 keep_credentials: route.forward.credentials.value == Credentials::Keep,
-                identity_headers: route.forward.identity.value == Identity::Headers,
+                identity: assertions::identity(&route.forward, around.assertions, complaints),
                 report: report(&route.forward.report, around, complaints),
             },
             onward,
@@ -152,7 +158,7 @@ fn judge_access(route: &route_file::Route, around: Around<'_>, complaints: &mut 
             let mend = "leave out `require`, or `public`";
             complaints.add_with(require.span, "a public route requires nothing", mend);
         }
-        if forward.identity.value == Identity::Headers {
+        if forward.identity.value != Identity::None {
             let mend = "leave out `identity`; what callers send under these names is removed on every route";
             complaints.add_with(forward.identity.span, "a public route knows no identity", mend);
         }

@@ -65,6 +65,8 @@ settings! {
         audiences: List<Text> => default "[]";
         /// left out, as `dpop.nonce` says
         nonce: NonceRule => optional;
+        /// only tokens of this one of `issuers`; it is asked about tokens that are not JWTs
+        issuer: Text => optional;
         /// one of them
         any_scopes: List<Scope, 1> => optional;
         /// `client_id` is one of them
@@ -87,8 +89,10 @@ settings! {
     Forward {
         /// whether the upstream gets the token and the proof
         credentials: Credentials => default "strip";
-        /// whether it is told in headers who is calling
+        /// how it is told who is calling
         identity: Identity => default "none";
+        /// whom an assertion is for: its `aud`
+        audience: Text => optional;
         /// `Host` at the upstream: `caller` (the public name that was called), `upstream` (the server's own), or a name
         host: Host => default "caller";
         /// another path for the upstream than the one that was authorised

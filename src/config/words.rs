@@ -1,6 +1,7 @@
 //! The words of each choice. None is `yes`, `no`, `on` or `off`: YAML 1.1 tools turn those into booleans.
 
 use super::decode::Words;
+use super::introspection::Audience;
 use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Protocol, ProxyProtocol};
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::token::TokenType;
@@ -29,6 +30,15 @@ pub(super) enum CertificateRequest {
     Required,
 }
 
+/// `introspection.authentication`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Authentication {
+    Basic,
+    Post,
+    PrivateKeyJwt,
+    Tls,
+}
+
 /// One of `forward.report`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reported {
@@ -50,6 +60,7 @@ pub(super) enum Credentials {
 pub(super) enum Identity {
     None,
     Headers,
+    Assertion,
 }
 
 /// `reload.watch`
@@ -82,6 +93,11 @@ words! {
         "x-forwarded" => Reported::XForwarded, "forwarded" => Reported::Forwarded,
         "client-cert" => Reported::ClientCert, "x-request-id" => Reported::RequestId
     }
+    Authentication {
+        "client_secret_basic" => Authentication::Basic, "client_secret_post" => Authentication::Post,
+        "private_key_jwt" => Authentication::PrivateKeyJwt, "tls" => Authentication::Tls
+    }
+    Audience { "issuer" => Audience::Issuer, "endpoint" => Audience::Endpoint }
     Protocol { "http1" => Protocol::Http1, "http2" => Protocol::Http2 }
     TokenType { "at+jwt" => TokenType::AtJwt, "any" => TokenType::Any }
     NonceRule { "none" => NonceRule::None, "required" => NonceRule::Required }
@@ -91,7 +107,7 @@ words! {
         "mtls" => BindingRule::Mtls, "both" => BindingRule::Both
     }
     Credentials { "strip" => Credentials::Strip, "keep" => Credentials::Keep }
-    Identity { "none" => Identity::None, "headers" => Identity::Headers }
+    Identity { "none" => Identity::None, "headers" => Identity::Headers, "assertion" => Identity::Assertion }
     tracing::Level {
         "error" => tracing::Level::ERROR, "warn" => tracing::Level::WARN, "info" => tracing::Level::INFO,
         "debug" => tracing::Level::DEBUG, "trace" => tracing::Level::TRACE
@@ -103,8 +119,8 @@ words! {
 #[cfg(test)]
 mod tests {
     use super::{
-        AccessLog, BindingRule, CertificateRequest, ClientCertificateHeader, ForwardedHeader, NonceRule,
-        ProxyProtocol, Reported, Watching, Words,
+        AccessLog, Audience, Authentication, BindingRule, CertificateRequest, ClientCertificateHeader,
+        ForwardedHeader, NonceRule, ProxyProtocol, Reported, Watching, Words,
     };
 
     fn words<T: Words>() -> Vec<&'static str> {
@@ -115,6 +131,8 @@ mod tests {
     fn no_word_is_a_boolean_to_anyone() {
         let all = [
             words::<AccessLog>(),
+            words::<Audience>(),
+            words::<Authentication>(),
             words::<BindingRule>(),
             words::<CertificateRequest>(),
             words::<ClientCertificateHeader>(),

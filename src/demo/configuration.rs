@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
-    ForwardedHeader, Health, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, Onward,
-    PathMatch, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, Server,
+    ForwardedHeader, Health, Identity, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys,
+    Onward, PathMatch, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, Server,
     ServerCertificate, Streams, TlsSettings, Upstream, Watch,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
@@ -76,6 +76,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
             // Every key was made in this process, so there is no proof from before its start.
             after_restart: AfterRestart::Accept,
         },
+        assertions: None,
         upstreams: vec![Upstream {
             name: "echo".to_owned(),
             protocol: Protocol::Http1,
@@ -132,6 +133,7 @@ fn issuer(around: &Surroundings) -> Result<Issuer, DemoError> {
         refetch_cooldown: Duration::from_secs(30),
         refresh: Duration::from_secs(300),
         keep_stale: Duration::from_secs(3600),
+        introspection: None,
     })
 }
 
@@ -151,9 +153,10 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
             scopes: vec![scope.to_owned()],
             ..Policy::new(BindingRule::Any, nonce)
         }),
+        issuer: None,
         forward: Forward {
             keep_credentials: false,
-            identity_headers: true,
+            identity: Identity::Headers,
             report: Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true },
         },
         onward: Onward::default(),

@@ -74,7 +74,7 @@ pub(super) fn demanded<B>(answer: &Response<B>) -> Option<HeaderValue> {
     only(answer.headers(), &UPGRADE).filter(|_| is_demand).cloned()
 }
 
-/// Passes the demand on, as ours: `Upgrade` belongs to one hop, and `Connection` names it (RFC 9110 §7.8).
+/// Passes the demand on, as ours: `Upgrade` belongs to one hop, and `Connection` names it (RFC 9110 §7.8). To an HTTP/2 caller hyper sends neither (RFC 9113 §8.2.2).
 pub(super) fn demand(headers: &mut HeaderMap, protocols: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocols);

@@ -21,7 +21,7 @@ use super::names::Resolver;
 use super::retry::Budget;
 use super::server::{self, Server, Whereabouts};
 use crate::config;
-use crate::observe::seldom::Seldom;
+use crate::seldom::Seldom;
 
 /// How often closed and old connections are dropped, and ejected addresses looked at.
 const TIDY: Duration = Duration::from_secs(1);

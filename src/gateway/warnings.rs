@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::record::Record;
 use crate::accept::door::TurnedAway;
 use crate::accept::peer::Peer;
-use crate::observe::seldom::Seldom;
+use crate::seldom::Seldom;
 
 /// Each kind by itself, so that one does not hide another.
 #[derive(Debug, Default)]

@@ -5,4 +5,3 @@
 pub mod access_log;
 mod lines;
 pub mod metrics;
-pub mod seldom;

@@ -76,14 +76,21 @@ impl Resources {
                         let above = above.filter(|other| route.matches.is_below(&other.path));
                         above.max_by_key(|other| other.path.len()) == Some(resource)
                     };
+                    let routes: Vec<&Route> = here().filter(nearest).collect();
                     let policies: Vec<&Policy> =
-                        here().filter(nearest).filter_map(|route| policy(&route.access)).collect();
+                        routes.iter().filter_map(|route| policy(&route.access)).collect();
                     all.push(Metadata {
                         listener: Arc::clone(&name),
                         origin: Arc::clone(origin),
                         path: resource.path.clone(),
                         url: format!("{origin}{WELL_KNOWN}{}", resource.path),
-                        document: document(config, listener, origin, resource, &policies),
+                        document: document(
+                            config,
+                            listener,
+                            origin,
+                            resource,
+                            (&policies, issuers(config, &routes)),
+                        ),
                     });
                 }
             }
@@ -177,6 +184,14 @@ const fn policy(access: &Access) -> Option<&Policy> {
     }
 }
 
+/// The issuers whose tokens one of these routes takes: all, unless each names one.
+fn issuers<'c>(config: &'c Config, routes: &[&Route]) -> Vec<&'c str> {
+    let bound = || routes.iter().filter(|route| policy(&route.access).is_some());
+    let takes = |at: usize| bound().any(|route| route.issuer.is_none_or(|of| of == at));
+    let names = config.issuers.iter().map(|issuer| issuer.rules.issuer.as_str()).enumerate();
+    names.filter(|(at, _)| takes(*at)).map(|(_, name)| name).collect()
+}
+
 /// Whether a caller's certificate can become known here.
 fn has_certificates(listener: &Listener) -> bool {
     let asked = match &listener.tls {
@@ -192,7 +207,7 @@ fn document(
     listener: &Listener,
     origin: &Origin,
     resource: &Resource,
-    policies: &[&Policy],
+    (policies, issuers): (&[&Policy], Vec<&str>),
 ) -> Bytes {
     let certificates = has_certificates(listener);
     let takes_dpop = policies.iter().any(|policy| policy.binding.offers_dpop());
@@ -209,7 +224,6 @@ fn document(
         }
         scopes
     });
-    let issuers: Vec<&str> = config.issuers.iter().map(|issuer| issuer.rules.issuer.as_str()).collect();
     let mut document = json!({
         "resource": format!("{origin}{}", resource.path),
         "authorization_servers": issuers,

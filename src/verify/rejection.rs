@@ -194,6 +194,12 @@ rejections! {
     TokenExpired: 401 InvalidToken "token_expired" "The access token has expired.";
     /// `nbf` has not come, or `iat` lies far ahead.
     TokenNotYetValid: 401 InvalidToken "token_not_yet_valid" "The access token is not valid yet.";
+    /// Its issuer says that it is not active (RFC 7662 §2.2).
+    TokenInactive: 401 InvalidToken "token_inactive" "The access token is expired, revoked, or not one of its issuer's.";
+    /// The issuer's answer has no `active` that is true or false (RFC 7662 §2.2).
+    TokenActivityUnclear: 401 InvalidToken "token_activity_unclear" "The issuer does not say plainly that the access token is active.";
+    /// `token_type` in the issuer's answer is not what `cnf` makes of the token (RFC 9449 §6.2, RFC 8705 §3).
+    TokenTypeMismatch: 401 InvalidToken "token_type_mismatch" "The access token's type and its binding contradict each other.";
     /// `cnf` is no object, has a member of the wrong form, or nothing that can be checked (RFC 7800 §3.1).
     TokenConfirmation: 401 InvalidToken "token_confirmation" "The access token is bound in a way this server cannot check.";
 
@@ -241,6 +247,20 @@ rejections! {
     ReplayStoreFull: 503 None "replay_store_full" "The server cannot take the request now; repeat it later with a new proof.";
     /// The issuer's keys cannot be had.
     IssuerUnavailable: 503 None "issuer_unavailable" "The server cannot check the access token now; repeat the request later.";
+    /// The issuer's introspection endpoint cannot be reached over verified TLS, or breaks off.
+    IntrospectionUnreachable: 503 None "introspection_unreachable" "The issuer cannot be asked about the access token now; repeat the request later.";
+    /// The issuer takes too long to answer.
+    IntrospectionTooSlow: 503 None "introspection_too_slow" "The issuer takes too long to answer about the access token; repeat the request later.";
+    /// The issuer answers with another status than 200, a redirect for example.
+    IntrospectionRefused: 503 None "introspection_refused" "The issuer does not answer this server about the access token; repeat the request later.";
+    /// The issuer's answer is larger than any is.
+    IntrospectionTooLarge: 503 None "introspection_too_large" "The issuer's answer about the access token cannot be used; repeat the request later.";
+    /// The issuer's answer is not what was asked for: another content type, no JSON object, a member twice.
+    IntrospectionMalformed: 503 None "introspection_malformed" "The issuer's answer about the access token cannot be read; repeat the request later.";
+    /// More tokens that nobody knows than the issuer may be asked about.
+    IntrospectionBusy: 503 None "introspection_busy" "Too many unknown access tokens are being checked; repeat the request later.";
+    /// The issuer's endpoint has failed so often that it is left alone for a moment.
+    IntrospectionPaused: 503 None "introspection_paused" "The issuer has failed to answer about access tokens; repeat the request later.";
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl Gateway {
     async fn permit(&self, headers: &HeaderMap, store: &MemoryStore) -> Permit {
         let (facts, terms) = (self.facts(headers), self.terms());
         let presented = Presented::read(&facts, &LIMITS, &terms).expect("credentials");
-        let token = self.tokens.verify(presented.token(), NOW).await.expect("a good token");
+        let token = self.tokens.verify(presented.token(), None, NOW).await.expect("a good token");
         let proven = proof::prove(presented, token, &facts, &terms).expect("a good proof");
         let granted = self.policy.grant(proven, NOW).expect("enough for the route");
         granted.claim(store, NOW).await.expect("a fresh proof")
@@ -113,7 +113,7 @@ impl Gateway {
         let (facts, terms) = (self.facts(headers), self.terms());
         let presented = Presented::read(&facts, &LIMITS, &terms).expect("credentials");
         assert_eq!(presented.proof_rejection(), None);
-        drop(black_box(self.tokens.verify(presented.token(), NOW).await.expect("a good token")));
+        drop(black_box(self.tokens.verify(presented.token(), None, NOW).await.expect("a good token")));
     }
 
     /// The signatures of the proofs alone, one after the other: verifying takes different branches for different signatures, and one that is repeated
@@ -160,6 +160,7 @@ async fn tokens(issuer_key: &DpopKey) -> Tokens {
         refetch_cooldown: Duration::from_secs(30),
         refresh: Duration::from_secs(3600),
         keep_stale: Duration::from_secs(3600),
+        introspection: None,
     };
     let tokens = Tokens::new(&[issuer], 1 << 20).expect("an issuer with a file");
     tokens.spawn(&TaskTracker::new(), &CancellationToken::new());

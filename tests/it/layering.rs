@@ -5,7 +5,7 @@ use crate::source::{Source, block, has_word, patterns, sources, starts_a_word, t
 /// The modules from the bottom up. A module imports only from lower rows; those of one row never import each other.
 const TIERS: &[&[&str]] = &[
     &["verify"],
-    &["config", "clock", "keepalive", "patience"],
+    &["config", "clock", "keepalive", "patience", "seldom"],
     &["cors"],
     &["authority", "replay", "observe", "route"],
     &["accept", "forward"],

@@ -5,6 +5,8 @@
 mod admin;
 mod algorithms;
 mod answers;
+mod asked;
+mod assertion;
 mod attacks_proof;
 mod attacks_wire;
 mod binding;
@@ -21,6 +23,7 @@ mod health;
 mod house;
 mod http2;
 mod htu;
+mod introspection;
 mod keepalive;
 mod layering;
 mod limits;

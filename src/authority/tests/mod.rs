@@ -18,6 +18,7 @@ use crate::verify::time::UnixTime;
 use crate::verify::token::{TokenRules, TokenType, VerifiedToken};
 
 mod fetching;
+mod introspecting;
 mod schedule;
 mod server;
 mod verifying;
@@ -34,7 +35,15 @@ fn issuer(name: &str, keys: KeySource, trust: Option<Arc<RootCertStore>>) -> Iss
         required_claims: ["sub", "client_id", "iat", "jti"].map(String::from).to_vec(),
         leeway: 5,
     };
-    Issuer { rules, keys, trust, refetch_cooldown: HOUR, refresh: HOUR, keep_stale: HOUR }
+    Issuer {
+        rules,
+        keys,
+        trust,
+        refetch_cooldown: HOUR,
+        refresh: HOUR,
+        keep_stale: HOUR,
+        introspection: None,
+    }
 }
 
 /// Tokens of these issuers with their tasks running, which end with this value.
@@ -63,7 +72,7 @@ impl Running {
     }
 
     async fn verify_at(&self, token: &str, now: UnixTime) -> Result<VerifiedToken, Rejection> {
-        self.tokens.verify(raw(&bearer(token)), now).await
+        self.tokens.verify(raw(&bearer(token)), None, now).await
     }
 
     async fn verify(&self, token: &str) -> Result<VerifiedToken, Rejection> {

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use rustls::RootCertStore;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::KeySource;
@@ -26,6 +26,10 @@ use crate::config::KeySource;
 pub(super) enum Answer {
     /// 200 with this text.
     Text(String),
+    /// The same, said to be JSON.
+    Json(String),
+    /// The same, as soon as there is a permit.
+    Held(Arc<Semaphore>, String),
     /// This status and this text.
     Status(u16, String),
     /// 302 to this address.
@@ -148,15 +152,20 @@ where
 type AnyBody = UnsyncBoxBody<Bytes, std::io::Error>;
 
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<AnyBody>, Infallible> {
-    assert_eq!(request.method(), http::Method::GET);
     let path = request.uri().path_and_query().unwrap().to_string();
     let answer = shared.answers.lock().unwrap().get(&path).cloned();
     shared.asked.send_modify(|asked| asked.push(path));
     let full = |text: String| Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
     let answered = |status: u16, body| Response::builder().status(status).body(body).unwrap();
+    let json = |body| Response::builder().header("content-type", "application/json").body(body).unwrap();
     Ok(match answer {
         None => answered(404, full(String::new())),
         Some(Answer::Text(text)) => answered(200, full(text)),
+        Some(Answer::Json(text)) => json(full(text)),
+        Some(Answer::Held(permits, text)) => {
+            permits.acquire().await.unwrap().forget();
+            json(full(text))
+        }
         Some(Answer::Status(status, text)) => answered(status, full(text)),
         Some(Answer::Redirect(to)) => {
             Response::builder().status(302).header("location", to).body(full(String::new())).unwrap()

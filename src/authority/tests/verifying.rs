@@ -36,7 +36,7 @@ async fn one_fetch_for_two_hundred_first_requests() {
             let mut claims = claims();
             claims["jti"] = number.to_string().into();
             let (tokens, token) = (Arc::clone(&running.tokens), key.token(&claims));
-            tokio::spawn(async move { tokens.verify(raw(&bearer(&token)), NOW).await.map(|_| ()) })
+            tokio::spawn(async move { tokens.verify(raw(&bearer(&token)), None, NOW).await.map(|_| ()) })
         })
         .collect();
     running.tokens.spawn(&running.tasks, &running.stop);
@@ -60,7 +60,7 @@ async fn one_fetch_for_two_hundred_requests_with_a_new_key() {
     let asked: Vec<_> = (0..200)
         .map(|_| {
             let (tokens, token) = (Arc::clone(&running.tokens), token.clone());
-            tokio::spawn(async move { tokens.verify(raw(&bearer(&token)), NOW).await.map(|_| ()) })
+            tokio::spawn(async move { tokens.verify(raw(&bearer(&token)), None, NOW).await.map(|_| ()) })
         })
         .collect();
     for answer in asked {
@@ -78,7 +78,8 @@ async fn a_fetch_outlives_who_asked_for_it() {
     server.set(JWKS, Answer::Dripping);
     let running = Running::new(&[asking(&server, ISSUER)]);
     let (tokens, token) = (Arc::clone(&running.tokens), key.token(&claims()));
-    let caller = tokio::spawn(async move { tokens.verify(raw(&bearer(&token)), NOW).await.map(|_| ()) });
+    let caller =
+        tokio::spawn(async move { tokens.verify(raw(&bearer(&token)), None, NOW).await.map(|_| ()) });
     server.was_asked(1).await;
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());

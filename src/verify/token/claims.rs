@@ -8,6 +8,10 @@ use super::super::confirmation::Confirmation;
 use super::super::json::{Object, Value};
 use super::super::rejection::Rejection;
 use super::super::time::UnixTime;
+use super::TokenRules;
+
+/// How far ahead `iat` may be, in seconds, beyond the leeway: only an issuer with a broken clock, or someone else, dates a token later.
+const IAT_AHEAD: i64 = 60;
 
 /// Claims that only another kind of JWT has, for issuers whose access tokens have no `typ` of their own: the hashes of ID tokens (OpenID Connect Core
 /// §3.1.3.6 and §3.3.2.11), security events and logout tokens (RFC 8417 §2.2), answers of introspection (RFC 9701 §5), DPoP proofs.
@@ -40,6 +44,14 @@ impl Claims {
     /// [`Rejection::TokenMalformed`] for a claim of the wrong type, null included; [`Rejection::TokenClaimMissing`] without `iss`, `aud` or `exp`,
     /// which no setting can make optional; [`Rejection::TokenAudience`] for an empty list; [`Rejection::TokenConfirmation`].
     pub(super) fn read(claims: &Object<'_>) -> Result<Self, Rejection> {
+        Self::read_of(claims, None)
+    }
+
+    /// Reads the claims of a token that `issuer` itself has told us of: without `iss` they are its own (RFC 7662 §2.2 makes it optional).
+    ///
+    /// # Errors
+    /// As [`Claims::read`].
+    pub(super) fn read_of(claims: &Object<'_>, issuer: Option<&str>) -> Result<Self, Rejection> {
         let text = |name| typed(claims, name, |value| value.as_str().map(str::to_owned));
         let date =
             |name| typed(claims, name, |value| value.as_number().and_then(UnixTime::from_numeric_date));
@@ -48,7 +60,7 @@ impl Claims {
             return Err(Rejection::TokenAudience);
         }
         Ok(Self {
-            issuer: text("iss")?.ok_or(Rejection::TokenClaimMissing)?,
+            issuer: text("iss")?.or_else(|| issuer.map(str::to_owned)).ok_or(Rejection::TokenClaimMissing)?,
             subject: text("sub")?,
             client_id: text("client_id")?,
             jti: text("jti")?,
@@ -92,6 +104,25 @@ impl Claims {
     /// has `client_id` unless the operator removed it, and by `aud`.
     pub(super) fn is_of_another_kind(&self) -> bool {
         OF_OTHER_KINDS.iter().any(|name| self.has(name))
+    }
+
+    /// What holds for every token of an issuer, whether it came signed or the issuer was asked about it. One judge for both, or what the one
+    /// forgot would be the way in.
+    pub(super) fn judge(&self, rules: &TokenRules, now: UnixTime) -> Result<(), Rejection> {
+        // RFC 9068 §4: exactly, no trailing slash forgiven. Whoever chose the keys or the endpoint looked the issuer up by this name; a
+        // mistake there would let one issuer speak for another.
+        if self.issuer != rules.issuer {
+            return Err(Rejection::TokenIssuer);
+        }
+        // RFC 9068 §4: whole strings, case and all.
+        if !self.audiences.iter().any(|audience| rules.audiences.contains(audience)) {
+            return Err(Rejection::TokenAudience);
+        }
+        self.judge_time(rules.leeway, now)?;
+        if self.issued_at.is_some_and(|issued| issued > now.plus(rules.leeway).plus(IAT_AHEAD)) {
+            return Err(Rejection::TokenNotYetValid);
+        }
+        Ok(())
     }
 
     /// `exp` and `nbf` (RFC 7519 §4.1.4 and §4.1.5), with the clocks apart by at most `leeway` seconds.

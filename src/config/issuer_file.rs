@@ -1,0 +1,91 @@
+//! `issuers`, as they are written.
+
+use super::decode::{List, Whole};
+use super::either::Secret;
+use super::file::{CaTrust, Certificate};
+use super::introspection::Audience;
+use super::table::settings;
+use super::values::{Count, FilePath, Millis, Seconds, Text};
+use super::words::Authentication;
+use crate::verify::algorithm::Algorithm;
+use crate::verify::token::TokenType;
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+settings! {
+    /// One of `issuers`.
+    Issuer {
+        /// compared with `iss` byte for byte
+        issuer: Text => required;
+        /// `aud` must hold one of them
+        audiences: List<Text, 1> => required;
+        /// where its keys come from: one of `jwks_file`, `jwks_url` and `discovery: true`
+        keys: Keys => required;
+        /// for whatever is fetched from this issuer; left out, the system's roots
+        trust: CaTrust => optional;
+        /// at most one fetch in this time for a kid that is not known
+        refetch_cooldown: Millis<100, HOUR> => default "30s";
+        /// how often keys are fetched without a reason
+        refresh: Millis<100, DAY> => default "5m";
+        /// how long keys are used after the last fetch that worked
+        keep_stale: Millis<100, { 7 * DAY }> => default "1h";
+        /// the signature algorithms of its tokens
+        algorithms: List<Algorithm, 1> => default "[ES256, PS256, RS256, EdDSA]";
+        /// `typ` of its tokens: `at+jwt` (RFC 9068), or `any`
+        token_type: TokenType => default "at+jwt";
+        /// besides iss, aud and exp
+        required_claims: List<Text> => default "[sub, client_id, iat, jti]";
+        /// how far its clock may differ, for exp, nbf and iat
+        leeway: Seconds<0, 300> => default "5s";
+        /// for tokens that are not JWTs; left out, they are refused
+        introspection: Whole<Introspection> => optional;
+    }
+}
+
+settings! {
+    /// `keys` of an issuer.
+    Keys {
+        /// a file with a JWK set, read again every `refresh`
+        jwks_file: FilePath => optional;
+        /// the URL of a JWK set
+        jwks_url: Text => optional;
+        /// from the issuer's metadata (RFC 8414, then OpenID Connect Discovery)
+        discovery: bool => optional;
+    }
+}
+
+settings! {
+    /// `introspection` of an issuer.
+    Introspection {
+        /// where the issuer is asked; left out, as its metadata says
+        url: Text => optional;
+        /// how the gateway shows who it is: `client_secret_basic`, `client_secret_post`, `private_key_jwt` or `tls`
+        authentication: Authentication => default "client_secret_basic";
+        /// as which client of the issuer
+        client_id: Text => required;
+        /// for `client_secret_basic` and `client_secret_post`
+        client_secret: Secret => optional;
+        /// for `private_key_jwt`: a private key in PEM
+        client_key: Secret => optional;
+        /// names the key for the issuer, as `kid`; left out, it has no name
+        client_key_id: Text => optional;
+        /// what the key signs with; left out, what fits it: ES256, ES384, ES512, EdDSA, or PS256 for an RSA key
+        client_key_algorithm: Algorithm => optional;
+        /// the `aud` of what the key signs: `issuer`, or `endpoint` for servers that want the address
+        assertion_audience: Audience => default "issuer";
+        /// for `tls`: the certificate that is shown
+        client_certificate: Certificate => optional;
+        /// how long an answer that a token is active holds; never past exp
+        cache: Seconds<0, 3600> => default "30s";
+        /// how long one that it is not holds
+        cache_inactive: Seconds<0, 60> => default "5s";
+        /// for one answer, from the connection to the last byte
+        timeout: Millis<100, MINUTE> => default "5s";
+        /// questions at a time; more are answered 503
+        calls: Count<1, 10_000> => default "64";
+        /// questions in a second; more are answered 503
+        rate: Count<1, 100_000> => default "200";
+    }
+}
