@@ -18,6 +18,7 @@ use crate::forward::{Resolver, Upstreams};
 use crate::gateway::{Gateway, RequestIds, Warnings};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
+use crate::quarantine::Quarantine;
 use crate::replay::memory::MemoryStore;
 use crate::route::Routes;
 use crate::verify::dpop::DpopRules;
@@ -35,6 +36,7 @@ pub(super) struct Lasting {
     pub(super) replay: Arc<MemoryStore>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) room: Arc<Room>,
+    quarantine: Arc<Quarantine>,
     /// `shutdown.delay` and `shutdown.grace`.
     pub(super) delay: Lapse,
     pub(super) grace: Lapse,
@@ -55,6 +57,7 @@ impl Lasting {
             replay: Arc::new(MemoryStore::new(&config.replay)),
             metrics: Arc::default(),
             room: Room::new(&config.limits),
+            quarantine: Arc::default(),
             delay: Lapse::new(config.shutdown_delay),
             grace: Lapse::new(config.shutdown_grace),
             fence,
@@ -86,6 +89,7 @@ impl Lasting {
                 fence: self.fence,
                 oldest: None,
             },
+            quarantine: Arc::clone(&self.quarantine),
             replay: Arc::clone(&self.replay),
             upstreams: Upstreams::new(
                 &config.upstreams,
@@ -105,6 +109,7 @@ impl Lasting {
 
     /// The last moment before `next` takes the place of `before`: from here on no proof that was used passes again by the new rules.
     pub(super) fn hand_over(&self, before: &Gateway, next: &mut Gateway) {
+        next.routes.count_on_from(&before.routes);
         // Claims stay from now on until their proofs are too old by the new rules as well.
         self.replay.judged_by(next.proofs.max_age, self.clock.now());
         // Read after that: what was not too old by now is still remembered, and what was stays too old.

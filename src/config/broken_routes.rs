@@ -329,3 +329,26 @@ fn what_callers_must_show() {
         ],
     );
 }
+
+#[test]
+fn how_often_callers_may_come() {
+    const WRITTEN: &str = "# resource: { path: /accounts, scopes: [accounts:read] }";
+    judge(
+        EXAMPLE,
+        &[
+            (WRITTEN, "limits: { rate: 1/s, burst: 1 }", "{ rate", "`by` is missing"),
+            (WRITTEN, "limits: { burst: 1, by: key }", "{ burst", "`rate` is missing"),
+            (WRITTEN, "limits: { rate: 1/s, burst: 0, by: key }", "0, by", "`0` is out of range"),
+            (WRITTEN, "limits: { rate: 10, burst: 1, by: key }", "10, b", "`10` is no rate"),
+            (WRITTEN, "limits: { rate: 10/d, burst: 1, by: key }", "10/d", "`10/d` is no rate"),
+            (WRITTEN, "limits: { rate: 0/s, burst: 1, by: key }", "0/s", "`0/s` is out of range"),
+            (WRITTEN, "limits: { rate: 1/s, burst: 1, by: user }", "user", "`user` is none of the words"),
+            (
+                "public: true ",
+                "public: true\n    limits: { rate: 1/s, burst: 1, by: client } ",
+                "client }",
+                "a public route knows no client",
+            ),
+        ],
+    );
+}

@@ -24,6 +24,7 @@ mod onward;
 mod pattern;
 mod places;
 mod proofs;
+mod rate;
 mod require;
 mod resource;
 mod route;
@@ -81,7 +82,8 @@ pub use listener::{
 };
 pub use load::{Reading, load, read, read_files};
 pub use onward::{Host, Onward, Rewrite};
-pub use resource::WELL_KNOWN;
+pub use rate::{LimitBy, Rate};
+pub use resource::{Resource, WELL_KNOWN};
 pub use streams::Streams;
 pub use upstream::{Check, Health, Protocol, Server, Upstream};
 
@@ -228,15 +230,8 @@ pub struct Route {
     pub cors: Option<Cors>,
     /// `resource`
     pub resource: Option<Resource>,
-}
-
-/// `resource` of a route: a protected resource in the sense of RFC 9728, with every route below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resource {
-    /// `path`, in normal form; empty for `/`. Behind a public URL it is the resource's identifier.
-    pub path: String,
-    /// `scopes`; `None`: those of every route below it
-    pub scopes: Option<Vec<String>>,
+    /// `limits`
+    pub rate: Option<Rate>,
 }
 
 /// `match` of a route.

@@ -13,6 +13,7 @@ use super::issuer::issuer_of;
 use super::issuer_file::Issuer;
 use super::onward;
 use super::pattern::{self, Allowed};
+use super::rate;
 use super::require;
 use super::resource;
 use super::route_file;
@@ -65,6 +66,7 @@ pub(super) fn routes(
         let streams = streams::streams(route, around, complaints);
         let upstream = upstream_of(route, around, complaints);
         let cors = route.cors.as_ref().map(|written| cors::cors(written, complaints));
+        let rate = rate::rate(route, complaints);
         let Some(written_match) = &route.matches else { continue };
         let Some(built) = route_match(written_match, around, complaints) else { continue };
         taken.take(&built, written_match.span, complaints);
@@ -86,6 +88,7 @@ pub(super) fn routes(
             streams,
             cors: cors.flatten(),
             resource,
+            rate,
         });
         places.push(written_match.span);
     }

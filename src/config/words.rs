@@ -2,7 +2,7 @@
 
 use super::decode::Words;
 use super::introspection::Audience;
-use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Protocol, ProxyProtocol};
+use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, LimitBy, Protocol, ProxyProtocol};
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::token::TokenType;
 
@@ -112,6 +112,7 @@ words! {
         "error" => tracing::Level::ERROR, "warn" => tracing::Level::WARN, "info" => tracing::Level::INFO,
         "debug" => tracing::Level::DEBUG, "trace" => tracing::Level::TRACE
     }
+    LimitBy { "client" => LimitBy::Client, "key" => LimitBy::Key, "address" => LimitBy::Address }
     Watching { "files" => Watching::Files, "none" => Watching::None }
     AccessLog { "json" => AccessLog::Json, "none" => AccessLog::None }
 }

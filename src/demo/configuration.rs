@@ -162,6 +162,7 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
         onward: Onward::default(),
         cors: None,
         resource: None,
+        rate: None,
         streams: Streams::default(),
     }
 }

@@ -39,6 +39,8 @@ mod process;
 mod proofs;
 mod properties;
 mod proxies;
+mod quarantine;
+mod rates;
 mod readme;
 mod reflection;
 mod refusals;
