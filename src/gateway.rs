@@ -26,7 +26,6 @@ use crate::replay::memory::MemoryStore;
 use crate::respond::{self, Body, Refusal, Used};
 use crate::route::resource::Metadata;
 use crate::route::{Demand, Route, Routes};
-use crate::seldom::Seldom;
 use crate::verify::credential::{self, Presented, Scheme};
 use crate::verify::dpop::{DpopRules, Terms};
 use crate::verify::nonce::SealedNonce;
@@ -42,6 +41,7 @@ mod current;
 mod journey;
 mod record;
 mod tally;
+mod warnings;
 
 use course::Course;
 pub use course::RequestIds;
@@ -49,6 +49,7 @@ pub use current::Current;
 pub use journey::{Cut, Journey};
 use record::Holder;
 use tally::Tally;
+pub use warnings::Warnings;
 
 /// Everything a request meets: one configuration, and what outlives it. Built whole by `app` and immutable; a reload puts another in its place
 /// (see [`Current`]), while requests that have begun end with the one they began with.
@@ -75,6 +76,8 @@ pub struct Gateway {
     pub access_log: AccessLog,
     /// Numbers.
     pub metrics: Arc<Metrics>,
+    /// What is said seldom.
+    pub warnings: Arc<Warnings>,
     /// Makes request ids.
     pub request_ids: Arc<RequestIds>,
 }
@@ -122,19 +125,10 @@ impl From<BodyFault> for Fault {
 
 impl Gateway {
     fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {
-        // A proxy that cannot make itself understood must not go unheard for a flood of strangers.
-        static STRANGERS: Seldom = Seldom::new();
-        static PROXIES: Seldom = Seldom::new();
-        let seldom = match why {
-            TurnedAway::Silent => return,
-            TurnedAway::NoProxy | TurnedAway::AddressFull => &STRANGERS,
-            TurnedAway::ProxyHeader(_) => &PROXIES,
-        };
-        let reason = why.label();
-        self.metrics.count_refused_connection(reason);
-        if let Some(unsaid) = seldom.due(Instant::now()) {
-            tracing::warn!(%peer, listener, reason, unsaid, "a connection was closed before it carried a request");
+        if why != TurnedAway::Silent {
+            self.metrics.count_refused_connection(why.label());
         }
+        self.warnings.turned_away(why, peer, listener);
     }
 
     async fn answer(
@@ -142,7 +136,7 @@ impl Gateway {
         request: Box<Request<CallerBody>>,
         session: Arc<Session>,
     ) -> Reply<Journey> {
-        let mut course = Course::new(&self, &request, session.peer.ip());
+        let mut course = Course::new(&self, &request, &session);
         let outcome = self.pass_on(request, &session, &mut course).await;
         let (readers, tally) = (course.readers.take(), std::mem::take(&mut course.tally));
         let mut reply = match outcome {
@@ -195,7 +189,7 @@ impl Gateway {
             course.record.request_id = id.clone();
         }
         if peer::claims_certificate(request.headers(), site, session) {
-            course.record.warn_of_strange_certificate();
+            self.warnings.strange_certificate(&course.record);
         }
         let caller = peer::caller(request.headers(), site, session)?;
         course.record.peer = caller.address;

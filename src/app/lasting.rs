@@ -15,7 +15,7 @@ use crate::authority::Tokens;
 use crate::clock::{Clock, Lapse};
 use crate::config::Config;
 use crate::forward::{Resolver, Upstreams};
-use crate::gateway::{Gateway, RequestIds};
+use crate::gateway::{Gateway, RequestIds, Warnings};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::quarantine::Quarantine;
@@ -41,6 +41,7 @@ pub(super) struct Lasting {
     pub(super) delay: Lapse,
     pub(super) grace: Lapse,
     fence: Option<UnixTime>,
+    warnings: Arc<Warnings>,
     request_ids: Arc<RequestIds>,
     /// The key for nonces where none is configured.
     nonce_key: [u8; 32],
@@ -60,6 +61,7 @@ impl Lasting {
             delay: Lapse::new(config.shutdown_delay),
             grace: Lapse::new(config.shutdown_grace),
             fence,
+            warnings: Arc::default(),
             request_ids: Arc::new(RequestIds::new(u64::from_be_bytes(random()?))),
             nonce_key: random()?,
             access_log: None,
@@ -99,6 +101,7 @@ impl Lasting {
             clock: self.clock.clone(),
             access_log: if config.log.access { self.access_log()? } else { AccessLog::none() },
             metrics: Arc::clone(&self.metrics),
+            warnings: Arc::clone(&self.warnings),
             request_ids: Arc::clone(&self.request_ids),
             routes: Routes::new(config),
         })

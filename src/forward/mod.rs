@@ -152,8 +152,12 @@ where
         };
         // RFC 9110 §2.5: each hop says its own version. Behind an upstream's 1.0, a caller would wait for the end of a connection that goes on.
         *response.version_mut() = Version::HTTP_11;
+        let demanded = upgrade::demanded(&response);
         let announced = if trailers_wanted { trailers::announced(response.headers()) } else { None };
         headers::for_caller(response.headers_mut(), &pass, &route.forward, origin.request_id);
+        if let Some(protocols) = demanded {
+            upgrade::demand(response.headers_mut(), protocols);
+        }
         if let Some(announced) = announced {
             response.headers_mut().insert(TRAILER, announced);
         }
@@ -209,6 +213,11 @@ where
             headers::want_trailers(headers, self.settings.protocol);
         }
         let rewrite = route.onward.rewrite.as_ref();
+        if let Some(prefix) = rewrite.and_then(|rewrite| uri::taken_off(target, rewrite))
+            && route.forward.report.x_forwarded
+        {
+            report::set_prefix(headers, prefix)?;
+        }
         parts.uri = uri::for_upstream(parts.uri, target, rewrite).ok_or(Fault::Unreachable)?;
         if let (Pass::Bound(permit), Identity::Assertion(audience)) = (pass, &route.forward.identity) {
             let (method, uri) = (&parts.method, parts.uri.path_and_query().map_or("/", PathAndQuery::as_str));

@@ -19,6 +19,7 @@ const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -64,6 +65,16 @@ pub(super) fn set(
     } else {
         headers.remove(REQUEST_ID);
     }
+    Ok(())
+}
+
+/// Says what was taken from the start of the path, as other proxies do that strip it.
+///
+/// # Errors
+/// [`Fault::IdentityUnfit`], which no path in normal form comes to.
+pub(super) fn set_prefix(headers: &mut HeaderMap, prefix: &str) -> Result<(), Fault> {
+    let prefix = HeaderValue::from_str(prefix).map_err(|_| Fault::IdentityUnfit)?;
+    headers.insert(FORWARDED_PREFIX, prefix);
     Ok(())
 }
 

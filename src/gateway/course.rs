@@ -1,6 +1,6 @@
 //! What is known of a request while it is decided.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderValue, Request, Response};
@@ -10,6 +10,7 @@ use super::journey::Journey;
 use super::record::Record;
 use super::tally::Tally;
 use crate::accept::Reply;
+use crate::accept::connection::Session;
 use crate::accept::tunnel::Tunnel;
 use crate::clock::Deadline;
 use crate::cors::Readers;
@@ -52,8 +53,8 @@ pub(super) struct Course<'g> {
 }
 
 impl<'g> Course<'g> {
-    pub(super) fn new<B>(gateway: &Gateway, request: &Request<B>, peer: IpAddr) -> Self {
-        let record = Box::new(Record::new(gateway, request, peer));
+    pub(super) fn new<B>(gateway: &Gateway, request: &Request<B>, session: &Arc<Session>) -> Self {
+        let record = Box::new(Record::new(gateway, request, session));
         Self { record, route: None, readers: None, deadline: None, tally: Tally::default() }
     }
 

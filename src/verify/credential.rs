@@ -8,6 +8,7 @@ use memchr::memchr;
 
 use super::digest::{AccessToken, Digest};
 use super::dpop::{CheckedProof, Terms};
+use super::field::{Line, single};
 use super::rejection::Rejection;
 use super::request::RequestFacts;
 
@@ -157,12 +158,12 @@ fn read_authorization<'r>(
 
 /// The scheme and the text behind it.
 fn read_scheme(headers: &HeaderMap) -> Result<(Scheme, &str), Rejection> {
-    let mut lines = headers.get_all(AUTHORIZATION).iter();
-    let Some(line) = lines.next() else { return Err(Rejection::CredentialsMissing) };
-    // RFC 9449 §7.2 Figure 19: more than one is an error, two identical ones too.
-    if lines.next().is_some() {
-        return Err(Rejection::CredentialsRepeated);
-    }
+    let line = match single(headers, &AUTHORIZATION) {
+        Line::Absent => return Err(Rejection::CredentialsMissing),
+        Line::One(line) => line,
+        // RFC 9449 §7.2 Figure 19: more than one is an error, two identical ones too.
+        Line::Several => return Err(Rejection::CredentialsRepeated),
+    };
     let (scheme, rest) = split_scheme(line)?;
     // RFC 9110 §11.1: the scheme's name is compared without regard to case.
     let scheme = if scheme.eq_ignore_ascii_case("DPoP") {
@@ -211,12 +212,12 @@ fn read_token<'r>(text: &'r str, limits: &CredentialLimits) -> Result<RawToken<'
 }
 
 fn read_proof<'r>(headers: &'r HeaderMap, limits: &CredentialLimits) -> Result<RawProof<'r>, Rejection> {
-    let mut lines = headers.get_all(DPOP).iter();
-    let line = lines.next().ok_or(Rejection::ProofMissing)?;
-    // RFC 9449 §4.3 check 1: not more than one DPoP header.
-    if lines.next().is_some() {
-        return Err(Rejection::ProofRepeated);
-    }
+    let line = match single(headers, &DPOP) {
+        Line::Absent => return Err(Rejection::ProofMissing),
+        Line::One(line) => line,
+        // RFC 9449 §4.3 check 1: not more than one DPoP header.
+        Line::Several => return Err(Rejection::ProofRepeated),
+    };
     if line.is_empty() {
         return Err(Rejection::ProofMissing);
     }

@@ -33,7 +33,14 @@ fn pipe() -> Pipe {
     let (answers, stop, tasks) = (Answers::new(), CancellationToken::new(), TaskTracker::new());
     let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
     let listener = the_listener();
-    let session = Arc::new(Session { peer, server_name: None, certificate: None, tls: true, listener });
+    let session = Arc::new(Session {
+        peer,
+        server_name: None,
+        certificate: None,
+        tls: true,
+        listener,
+        overdue: Default::default(),
+    });
     let ending = Ending { limits: limits(), stop: stop.clone(), grace: Lapse::new(Duration::from_secs(5)) };
     let served = tokio::spawn(connection::http2(far, session, Arc::clone(&answers), tasks.clone(), ending));
     Pipe { near, served, answers, stop, tasks }

@@ -238,6 +238,7 @@ fn pipe_until(
         certificate: None,
         tls: false,
         listener: the_listener(),
+        overdue: Default::default(),
     });
     let ending = Ending { limits, stop, grace: Lapse::new(Duration::from_secs(5)) };
     let stream = Stall::new(far, limits.idle_timeout, limits.least_rate);

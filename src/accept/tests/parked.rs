@@ -174,6 +174,7 @@ async fn the_task_of_a_connection_is_small() {
         certificate: None,
         tls: false,
         listener: the_listener(),
+        overdue: Default::default(),
     };
     let ending = connection::Ending {
         limits: limits(),
