@@ -1,6 +1,5 @@
 //! When a connection is parked and when it is not, seen from below: parked it reads in pieces of another size than hyper does.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,11 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answers, limits, pipe, rest, the_listener, until};
-use crate::accept::connection::{Ending, Session, TIME_TO_SPEAK};
+use super::{Answers, limits, pipe, rest, session, until};
+use crate::accept::connection::{Ending, TIME_TO_SPEAK};
 use crate::accept::framing::PIECE;
 use crate::accept::http1::{QUIET, http1};
-use crate::accept::peer::Peer;
 use crate::accept::refusal::Refusal;
 use crate::clock::Lapse;
 
@@ -71,12 +69,9 @@ impl Watched {
     fn open(stop: CancellationToken) -> Self {
         let (caller, far) = tokio::io::duplex(64 * 1024);
         let (room, answers) = (Arc::new(AtomicUsize::new(0)), Answers::new());
-        let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
-        let session =
-            Session { peer, server_name: None, certificate: None, tls: false, listener: the_listener() };
         let ending = Ending { limits: limits(), stop, grace: Lapse::new(Duration::from_secs(5)) };
         let stream = Noted(far, Arc::clone(&room));
-        tokio::spawn(http1(stream, Arc::new(session), Arc::clone(&answers), ending));
+        tokio::spawn(http1(stream, Arc::new(session()), Arc::clone(&answers), ending));
         Self { caller, room, answers }
     }
 

@@ -218,6 +218,18 @@ impl hyper::body::Body for Pieces {
     }
 }
 
+/// What is known of a caller on a pipe.
+fn session() -> Session {
+    Session {
+        peer: Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1))),
+        server_name: None,
+        certificate: None,
+        tls: false,
+        listener: the_listener(),
+        overdue: Default::default(),
+    }
+}
+
 /// An HTTP/1 connection over a pipe that holds `room` bytes each way.
 fn pipe(limits: Limits, answers: &Arc<Answers>, room: usize) -> (DuplexStream, JoinHandle<()>) {
     pipe_until(limits, answers, room, CancellationToken::new())
@@ -231,18 +243,9 @@ fn pipe_until(
     stop: CancellationToken,
 ) -> (DuplexStream, JoinHandle<()>) {
     let (near, far) = tokio::io::duplex(room);
-    let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
-    let session = Arc::new(Session {
-        peer,
-        server_name: None,
-        certificate: None,
-        tls: false,
-        listener: the_listener(),
-        overdue: Default::default(),
-    });
     let ending = Ending { limits, stop, grace: Lapse::new(Duration::from_secs(5)) };
     let stream = Stall::new(far, limits.idle_timeout, limits.least_rate);
-    (near, tokio::spawn(http1::http1(stream, session, Arc::clone(answers), ending)))
+    (near, tokio::spawn(http1::http1(stream, Arc::new(session()), Arc::clone(answers), ending)))
 }
 
 /// A server on a socket.
