@@ -247,5 +247,9 @@ async fn sweep(gateway: Arc<Current>, stop: CancellationToken) {
         while gateway.replay.sweep(gateway.clock.now(), SWEEP_BUDGET) == SWEEP_BUDGET {
             tokio::task::yield_now().await;
         }
+        for limiter in gateway.routes.limiters() {
+            limiter.forget();
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use crate::config::{Access, Cors, CorsOrigins};
 use crate::verify::credential::DPOP;
+use crate::verify::field::only;
 use crate::verify::nonce::DPOP_NONCE;
 use crate::verify::rejection::Rejection;
 
@@ -79,10 +80,10 @@ impl Preflight {
         if *request.method() != Method::OPTIONS || !request.headers().contains_key(ORIGIN) {
             return None;
         }
-        let method = the_one(request.headers(), &ACCESS_CONTROL_REQUEST_METHOD)?;
+        let method = only(request.headers(), &ACCESS_CONTROL_REQUEST_METHOD)?;
         let method = Method::from_bytes(method.as_bytes()).ok()?;
         let possible = method != Method::CONNECT && method != Method::TRACE;
-        possible.then(|| Self { method, origin: the_one(request.headers(), &ORIGIN).cloned() })
+        possible.then(|| Self { method, origin: only(request.headers(), &ORIGIN).cloned() })
     }
 
     /// The method that the browser would use, by which the route is found.
@@ -120,7 +121,7 @@ impl CrossOrigin {
 
     /// Who may read the answer to a request with these headers.
     pub fn readers(&self, headers: &HeaderMap) -> Readers<'_> {
-        self.readers_at(the_one(headers, &ORIGIN))
+        self.readers_at(only(headers, &ORIGIN))
     }
 
     fn readers_at(&self, origin: Option<&HeaderValue>) -> Readers<'_> {
@@ -194,12 +195,6 @@ impl Readers<'_> {
             headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
     }
-}
-
-/// The value of a header that has exactly one line.
-fn the_one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
-    let mut lines = headers.get_all(name).iter();
-    lines.next().filter(|_| lines.next().is_none())
 }
 
 /// Names, each once, as one value.

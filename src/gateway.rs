@@ -11,20 +11,21 @@ use crate::accept::connection::Session;
 use crate::accept::door::TurnedAway;
 use crate::accept::peer::Peer;
 use crate::accept::refusal::Refusal as NoRequest;
+use crate::accept::room::Neighbourhood;
 use crate::accept::site::Sites;
 use crate::accept::{Reply, head, peer, target};
 use crate::authority::Tokens;
 use crate::clock::{Clock, Deadline};
-use crate::config::Limits;
+use crate::config::{LimitBy, Limits};
 use crate::cors::{Allowed, Preflight};
 use crate::forward::{Answer, CallerOrigin, Fault, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
+use crate::quarantine::Quarantine;
 use crate::replay::memory::MemoryStore;
 use crate::respond::{self, Body, Refusal, Used};
 use crate::route::resource::Metadata;
 use crate::route::{Demand, Route, Routes};
-use crate::seldom::Seldom;
 use crate::verify::credential::{self, Presented, Scheme};
 use crate::verify::dpop::{DpopRules, Terms};
 use crate::verify::nonce::SealedNonce;
@@ -39,12 +40,16 @@ mod course;
 mod current;
 mod journey;
 mod record;
+mod tally;
+mod warnings;
 
 use course::Course;
 pub use course::RequestIds;
 pub use current::Current;
 pub use journey::{Cut, Journey};
 use record::Holder;
+use tally::Tally;
+pub use warnings::Warnings;
 
 /// Everything a request meets: one configuration, and what outlives it. Built whole by `app` and immutable; a reload puts another in its place
 /// (see [`Current`]), while requests that have begun end with the one they began with.
@@ -57,6 +62,8 @@ pub struct Gateway {
     pub tokens: Tokens,
     /// Which proofs.
     pub proofs: DpopRules,
+    /// Who is shut out.
+    pub quarantine: Arc<Quarantine>,
     /// Which proofs were used.
     pub replay: Arc<MemoryStore>,
     /// Where to.
@@ -69,6 +76,8 @@ pub struct Gateway {
     pub access_log: AccessLog,
     /// Numbers.
     pub metrics: Arc<Metrics>,
+    /// What is said seldom.
+    pub warnings: Arc<Warnings>,
     /// Makes request ids.
     pub request_ids: Arc<RequestIds>,
 }
@@ -116,19 +125,10 @@ impl From<BodyFault> for Fault {
 
 impl Gateway {
     fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {
-        // A proxy that cannot make itself understood must not go unheard for a flood of strangers.
-        static STRANGERS: Seldom = Seldom::new();
-        static PROXIES: Seldom = Seldom::new();
-        let seldom = match why {
-            TurnedAway::Silent => return,
-            TurnedAway::NoProxy | TurnedAway::AddressFull => &STRANGERS,
-            TurnedAway::ProxyHeader(_) => &PROXIES,
-        };
-        let reason = why.label();
-        self.metrics.count_refused_connection(reason);
-        if let Some(unsaid) = seldom.due(Instant::now()) {
-            tracing::warn!(%peer, listener, reason, unsaid, "a connection was closed before it carried a request");
+        if why != TurnedAway::Silent {
+            self.metrics.count_refused_connection(why.label());
         }
+        self.warnings.turned_away(why, peer, listener);
     }
 
     async fn answer(
@@ -136,14 +136,14 @@ impl Gateway {
         request: Box<Request<CallerBody>>,
         session: Arc<Session>,
     ) -> Reply<Journey> {
-        let mut course = Course::new(&self, &request, session.peer.ip());
+        let mut course = Course::new(&self, &request, &session);
         let outcome = self.pass_on(request, &session, &mut course).await;
-        let readers = course.readers.take();
+        let (readers, tally) = (course.readers.take(), std::mem::take(&mut course.tally));
         let mut reply = match outcome {
             Ok(answer) => course.goes_on_with(answer),
             Err(Ending::Refused(denied)) => {
                 let reason = denied.rejection.label();
-                let response = self.refuse(denied, &course, &session);
+                let response = self.refuse(denied, &course, &session, &tally);
                 course.ends(Decision::Refused, Some(reason), response)
             }
             Err(Ending::Preflight(allowed)) => {
@@ -159,11 +159,12 @@ impl Gateway {
                 course.ends(Decision::Failed, Some(fault.label()), response)
             }
             Err(Ending::Expired) => {
-                let response = self.refuse(Rejection::TokenExpired.into(), &course, &session);
+                let response = self.refuse(Rejection::TokenExpired.into(), &course, &session, &tally);
                 course.ends(Decision::Failed, Some(Rejection::TokenExpired.label()), response)
             }
         };
         // The one place for all of them: a page that cannot read its refusal cannot mend it.
+        tally.write(reply.headers_mut());
         if let Some(readers) = readers {
             readers.label(reply.headers_mut());
         }
@@ -188,7 +189,7 @@ impl Gateway {
             course.record.request_id = id.clone();
         }
         if peer::claims_certificate(request.headers(), site, session) {
-            course.record.warn_of_strange_certificate();
+            self.warnings.strange_certificate(&course.record);
         }
         let caller = peer::caller(request.headers(), site, session)?;
         course.record.peer = caller.address;
@@ -219,6 +220,12 @@ impl Gateway {
         course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
         request.body_mut().bound(route.streams.body_bytes.unwrap_or(self.limits.body_bytes));
         request.body().declared()?;
+        // Before anything that is dear: what an address sends is counted whether it is right or not.
+        if let Some(limiter) = route.limiter()
+            && limiter.rate().by == LimitBy::Address
+        {
+            course.tally.count(limiter, Neighbourhood::of(caller.address))?;
+        }
         let pass = match route.demand() {
             Demand::Nothing(public) => Pass::Public(public),
             Demand::Bound(policy) => {
@@ -228,9 +235,9 @@ impl Gateway {
                     headers: request.headers(),
                     certificate: caller.certificate.as_ref().map(|certificate| certificate.digest),
                 };
-                let holder = &mut course.record.holder;
-                let permit =
-                    self.admit(&facts, policy, route.issuer, now, holder).await.map_err(Ending::Refused)?;
+                let (holder, tally) = (&mut course.record.holder, &mut course.tally);
+                let permit = self.admit(&facts, policy, route, now, holder, tally).await;
+                let permit = permit.map_err(Ending::Refused)?;
                 holder.has_proven(permit.binding());
                 if route.streams.end_at_expiry {
                     let deadline = || Deadline::new(self.clock.clone(), permit.token().good_until());
@@ -248,10 +255,11 @@ impl Gateway {
         let origin = CallerOrigin {
             address: caller.address,
             certificate: caller.certificate.as_ref().and_then(|certificate| certificate.der.as_deref()),
+            request_id: &course.record.request_id,
+            now,
         };
         // Pinned where it is made: an `await` of the value itself would keep room for it twice, and what a request waits for is large.
-        let mut sent =
-            pin!(self.upstreams.send(pass, route, target, origin, request, &course.record.request_id));
+        let mut sent = pin!(self.upstreams.send(pass, route, target, origin, request));
         let Some(deadline) = &mut course.deadline else { return sent.await.map_err(Ending::Failed) };
         tokio::select! {
             biased;
@@ -267,9 +275,10 @@ impl Gateway {
         &self,
         facts: &RequestFacts<'_>,
         policy: &Policy,
-        issuer: Option<usize>,
+        route: &Route,
         now: UnixTime,
         holder: &mut Holder,
+        tally: &mut Tally,
     ) -> Result<Permit, Denied> {
         refuse_method_override(facts.target)?;
         let terms = Terms { rules: &self.proofs, nonce: policy.nonce, now };
@@ -290,11 +299,12 @@ impl Gateway {
             return Err(denied(rejection));
         }
         // Where a nonce is required, even a broken proof is refused together with a nonce; for which key, only the token can say.
-        let token = match self.tokens.verify(presented.token(), issuer, now).await {
+        let token = match self.tokens.verify(presented.token(), route.issuer, now).await {
             Ok(token) => token,
             Err(rejection) => return Err(denied(broken.unwrap_or(rejection))),
         };
         holder.presents(&token);
+        self.quarantine.admit(&token, now).map_err(denied)?;
         let key = token.confirmation().key();
         if used == Used::Dpop && key.is_some() {
             // The signature comes next, which takes longer than all the rest. Whoever else has something to do goes first: a refusal or an answer that is ready does not
@@ -305,6 +315,10 @@ impl Gateway {
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms)?;
             let granted = policy.grant(proven, now)?;
+            // Whose request it is has been shown, so nobody spends another's allowance; and the proof is not, so it is good for another try.
+            if let Some(limiter) = route.limiter() {
+                tally.count_holder(limiter, granted.proven())?;
+            }
             granted.claim(&*self.replay, now).await
         };
         decided.await.map_err(|rejection| Denied {
@@ -318,7 +332,13 @@ impl Gateway {
         })
     }
 
-    fn refuse(&self, denied: Denied, course: &Course<'_>, session: &Session) -> Response<Body> {
+    fn refuse(
+        &self,
+        denied: Denied,
+        course: &Course<'_>,
+        session: &Session,
+        tally: &Tally,
+    ) -> Response<Body> {
         let target = course.record.target.as_ref();
         let resources = &self.routes.resources;
         let allow = target.filter(|_| denied.rejection == Rejection::MethodUnknown).map(|target| {
@@ -341,6 +361,7 @@ impl Gateway {
                 .filter(|_| policy.is_some())
                 .and_then(|target| resources.above(target, &session.listener.name))
                 .map(Metadata::url),
+            allowance_wait: tally.wait(),
             claim_lifetime: self.proofs.claim_lifetime(policy.map_or(NonceRule::None, |policy| policy.nonce)),
         };
         respond::refusal(&refusal, &course.record.request_id)

@@ -11,10 +11,12 @@
 //! | [`config`] | what the operator wrote, checked and immutable | `verify` |
 //! | [`clock`], [`patience`], [`keepalive`], [`seldom`] | the wall clock, as an argument; how long one side may keep the other waiting; whether it is still there; how often a thing is said | `verify` |
 //! | [`cors`] | which pages of other origins may call a route and read its answers | `config`, `verify` |
+//! | [`rate`] | how many requests one client, key or address may make | `config` |
+//! | [`quarantine`] | keys and clients that an operator has shut out | `verify` |
 //! | [`authority`] | issuers' keys, what they say of opaque tokens, and the cache of verified tokens | `config`, `verify` |
 //! | [`replay`] | which proofs were used | `config`, `verify` |
 //! | [`observe`] | log lines and numbers | `config`, `verify` |
-//! | [`route`] | which route a request belongs to | `config`, `cors`, `verify` |
+//! | [`route`] | which route a request belongs to, and what is said of its resource | `config`, `cors`, `rate`, `verify` |
 //! | [`accept`] | bytes → a request we know the facts about | those above |
 //! | [`forward`] | permit → upstream response | those above, not `accept` |
 //! | [`respond`] | rejection, fault or upstream response → what the caller receives | those above, not `accept` |
@@ -52,6 +54,8 @@ pub mod gateway;
 pub mod keepalive;
 pub mod observe;
 pub mod patience;
+pub mod quarantine;
+pub mod rate;
 pub mod replay;
 pub mod respond;
 pub mod route;

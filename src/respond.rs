@@ -55,6 +55,8 @@ pub struct Refusal<'r> {
     pub allow: String,
     /// The URL of the metadata of the resource that was asked for, where it has any (RFC 9728).
     pub resource_metadata: Option<&'r str>,
+    /// Seconds after which there is something left of a spent allowance.
+    pub allowance_wait: Option<u64>,
     /// How long, in seconds, a claim of this route may live at most: when a key's share has room again.
     pub claim_lifetime: i64,
 }
@@ -85,7 +87,8 @@ pub fn refusal(refusal: &Refusal<'_>, request_id: &HeaderValue) -> Response<Body
                 .insert(ALLOW, HeaderValue::from_str(&refusal.allow).unwrap_or(HeaderValue::from_static("")));
         }
         429 => {
-            headers.insert(RETRY_AFTER, HeaderValue::from(refusal.claim_lifetime));
+            let wait = refusal.allowance_wait.or(u64::try_from(refusal.claim_lifetime).ok());
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.unwrap_or(RETRY_SOON)));
         }
         503 => {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SOON));

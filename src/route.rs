@@ -10,6 +10,7 @@ use http::Method;
 
 use crate::config::{Access, Config, Forward, Onward, PathMatch, RouteMatch, Segment, Streams};
 use crate::cors::CrossOrigin;
+use crate::rate::Limiter;
 use crate::verify::policy::Policy;
 use crate::verify::rejection::Rejection;
 use crate::verify::request::Target;
@@ -24,6 +25,7 @@ pub struct Route {
     matches: RouteMatch,
     access: Access,
     cross_origin: Option<CrossOrigin>,
+    limiter: Option<Arc<Limiter>>,
     /// The issuer whose tokens it takes, by its index; `None`: any.
     pub issuer: Option<usize>,
     /// The upstream's index.
@@ -64,6 +66,11 @@ impl Route {
         }
     }
 
+    /// How many requests of one caller it takes; `None`: any number.
+    pub fn limiter(&self) -> Option<&Limiter> {
+        self.limiter.as_deref()
+    }
+
     /// What pages of other origins may do; `None` where the gateway leaves CORS to the upstream.
     pub const fn cross_origin(&self) -> Option<&CrossOrigin> {
         self.cross_origin.as_ref()
@@ -98,6 +105,7 @@ impl Routes {
                     .cors
                     .as_ref()
                     .map(|cors| CrossOrigin::new(cors, &route.matches.methods, &route.access)),
+                limiter: route.rate.map(|rate| Arc::new(Limiter::new(rate))),
                 name: route.name,
                 matches: route.matches,
                 access: route.access,
@@ -155,6 +163,24 @@ impl Routes {
                 .iter()
                 .zip(&other.all)
                 .all(|(one, other)| one.matches == other.matches && nonces(one) == nonces(other))
+    }
+
+    /// Goes on counting where `before` has counted: a route of the same name with the same limit. A reload would otherwise give everyone a whole allowance.
+    pub fn count_on_from(&mut self, before: &Self) {
+        for route in &mut self.all {
+            let same = before.all.iter().find(|other| other.name == route.name);
+            if let (Some(limiter), Some(before)) =
+                (&mut route.limiter, same.and_then(|same| same.limiter.as_ref()))
+                && limiter.rate() == before.rate()
+            {
+                *limiter = Arc::clone(before);
+            }
+        }
+    }
+
+    /// The limits there are.
+    pub fn limiters(&self) -> impl Iterator<Item = &Limiter> {
+        self.all.iter().filter_map(Route::limiter)
     }
 
     /// The methods that the path of `target` takes, for `Allow` (RFC 9110 §10.2.1).
@@ -265,7 +291,7 @@ enum Step<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Report;
+    use crate::config::{Identity, Report};
     use crate::verify::htu::{Origin, Path};
 
     fn segments(path: &str) -> Vec<Segment> {
@@ -282,12 +308,13 @@ mod tests {
             allow_encoded_slash: name == "lax",
         };
         let report = Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true };
-        let forward = Forward { keep_credentials: false, identity_headers: false, report };
+        let forward = Forward { keep_credentials: false, identity: Identity::None, report };
         Route {
             name: name.into(),
             matches,
             access: Access::Public,
             cross_origin: None,
+            limiter: None,
             issuer: None,
             upstream: 0,
             forward,

@@ -114,7 +114,7 @@ impl Activity {
 
     /// Whether hyper holds nothing of this connection that is still needed, if it is also [`Phase::Idle`].
     pub(super) fn can_park(&self) -> bool {
-        self.at_rest.load(Ordering::Relaxed) && !self.is_closing() && !self.is_broken()
+        self.at_rest.load(Ordering::Relaxed) && !self.is_closing()
     }
 
     /// Whether the reader is now in the middle of a body: more of it is to come than hyper has been given.

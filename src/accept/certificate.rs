@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
-use super::target::{Line, single};
 use super::tls::LARGEST_CERTIFICATE;
 use super::xfcc;
 use crate::config::ClientCertificateHeader;
 use crate::verify::digest::{Certificate, Digest};
+use crate::verify::field::{Line, single};
 use crate::verify::rejection::Rejection;
 use crate::verify::time::UnixTime;
 

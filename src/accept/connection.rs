@@ -6,6 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// After the stop signal: for how long, since a connection came or its last answer went, its next request is waited for. Longer than a round trip,
 /// so that nobody's request meets a closing connection; those that have been silent for longer are closed at once.
-const TIME_TO_SPEAK: Duration = Duration::from_secs(2);
+pub(super) const TIME_TO_SPEAK: Duration = Duration::from_secs(2);
 
 /// hyper does not take less for its buffers.
 pub(super) const LEAST_BUFFER: usize = 64 * 1024;
@@ -68,6 +69,20 @@ pub struct Session {
     pub tls: bool,
     /// The listener it came in by: see [`Sites::of`](super::site::Sites::of).
     pub listener: Arc<ListenerId>,
+    /// Whether the end of the drain has cut it, with whatever was in flight.
+    pub(super) overdue: AtomicBool,
+}
+
+impl Session {
+    /// Whether requests on it that have not ended are over because `shutdown.grace` is: neither the caller nor the upstream has left.
+    pub fn is_cut_by_drain(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
+    /// To be called before what is in flight is dropped, and writes its line.
+    pub(super) fn ends_as(&self, ended: Ended) {
+        self.overdue.store(ended == Ended::Overdue, Ordering::Relaxed);
+    }
 }
 
 /// Serves a connection to its end: the peer's, a limit's, or that of `grace` after `stop`.
@@ -138,7 +153,14 @@ async fn begin<H: Handler>(
     }
     let socket = Stall::new(socket, limits.idle_timeout, limits.least_rate);
     let id = Arc::clone(&listener.id);
-    let plain = Session { peer, server_name: None, certificate: None, tls: false, listener: id };
+    let plain = Session {
+        peer,
+        server_name: None,
+        certificate: None,
+        tls: false,
+        listener: id,
+        overdue: AtomicBool::new(false),
+    };
     let Transport::Tls(tls) = &listener.transport else {
         return Some((Carried::Plain(socket, Arc::new(plain)), ending, place));
     };
@@ -220,7 +242,9 @@ pub(super) async fn http2<S, H>(
     let limits = ending.limits;
     let activity = Activity::new();
     let counted = Arc::clone(&activity);
-    let service = service(handler, session, Arc::clone(&activity), limits, move || counted.request_began());
+    let of_requests = Arc::clone(&session);
+    let service =
+        service(handler, of_requests, Arc::clone(&activity), limits, move || counted.request_began());
     let mut connection = http2::Builder::new(Streams::new(tasks, limits.idle_timeout))
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
@@ -235,6 +259,7 @@ pub(super) async fn http2<S, H>(
         .serve_connection(TokioIo::new(Frames::new(stream, Arc::clone(&activity))), service);
     let ended =
         ending.drive(&mut connection, http2::Connection::graceful_shutdown, &activity, &mut None).await;
+    session.ends_as(ended);
     if matches!(ended, Ended::Idle | Ended::SlowHead) {
         // GOAWAY, and time to read it. The peer may be one that never answers, so it is not asked twice.
         Pin::new(&mut connection).graceful_shutdown();

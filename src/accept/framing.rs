@@ -29,7 +29,7 @@ use super::refusal::Refusal;
 const MOST_EARLY: usize = 16 * 1024;
 
 /// How much is read at a time while hyper is not there.
-const PIECE: usize = 4 * 1024;
+pub(super) const PIECE: usize = 4 * 1024;
 
 /// A stream whose reading side yields only well-framed HTTP/1 requests.
 #[derive(Debug)]
@@ -129,6 +129,8 @@ impl RequestReader {
                 Part::Head(reader) => match reader.read(rest, self.header_bytes) {
                     Ok(Some(head)) => {
                         activity.request_began();
+                        // What comes behind it is another head, whose time begins with its own first byte.
+                        activity.in_head(false);
                         judged += head.length;
                         self.part = match head.body {
                             Body::None if head.upgrade => {
@@ -316,5 +318,35 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framing<S> {
     /// Flushes only. hyper calls this when it is done, but a refusal may still have to be written: `connection` closes.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    /// What one long head needed room for is not kept for all the time that nobody asks for anything.
+    #[tokio::test]
+    async fn a_parked_connection_keeps_no_room() {
+        let (mut caller, near) = duplex(16 * 1024);
+        let mut framing = Framing::new(near, Activity::new(), 16 * 1024);
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(9000));
+        caller.write_all(head.as_bytes()).await.expect("open");
+        poll_fn(|cx| framing.poll_request(cx)).await.expect("open");
+        assert!(framing.has_request());
+        let mut read = vec![0; head.len()];
+        framing.read_exact(&mut read).await.expect("whole");
+        assert!(read == head.as_bytes() && framing.held.capacity() > 0);
+        assert!(framing.park());
+        assert_eq!(framing.held.capacity(), 0);
+        // Half a head is needed.
+        caller.write_all(b"GET").await.expect("open");
+        assert!(poll_fn(|cx| Poll::Ready(framing.poll_request(cx).is_pending())).await);
+        assert!(!framing.park());
+        assert_eq!(framing.held, b"GET"[..]);
     }
 }

@@ -58,6 +58,7 @@ where
         );
         let wind_down = http1::Connection::graceful_shutdown;
         let ended = ending.drive(&mut *connection, wind_down, &activity, &mut overdue).await;
+        session.ends_as(ended);
         let parts = connection.into_parts();
         framing = parts.io.into_inner();
         if ended != Ended::Quiet {

@@ -17,8 +17,8 @@ use super::certificate::{self, CLIENT_CERT, ClientCertificate, XFCC};
 use super::connection::Session;
 use super::reported::{self, Reported};
 use super::site::Site;
-use super::target::{Line, single};
 use crate::config::ClientCertificateHeader;
+use crate::verify::field::{Line, single};
 use crate::verify::htu::{Authority, Scheme};
 use crate::verify::rejection::Rejection;
 

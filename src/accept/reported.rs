@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::forwarded::{self, Node};
 use super::site::Site;
-use super::target::{Line, single};
 use crate::config::ForwardedHeader;
+use crate::verify::field::{Line, single};
 use crate::verify::htu::{Authority, Scheme};
 use crate::verify::rejection::Rejection;
 

@@ -22,10 +22,11 @@ pub struct Room {
 /// What counts as one address: an IPv4 address, or the 64 bits of an IPv6 address that one customer is given at least (RFC 6177), of
 /// which it can use any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Neighbourhood(IpAddr);
+pub struct Neighbourhood(IpAddr);
 
 impl Neighbourhood {
-    fn of(address: IpAddr) -> Self {
+    /// The one that an address is in.
+    pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(address) => {
                 let [a, b, c, d, ..] = address.segments();

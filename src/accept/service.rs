@@ -56,7 +56,7 @@ pub(super) fn service<H: Handler>(
                     let is_last = spoke_early || unread;
                     if is_http1 && (activity.is_broken() || activity.is_closing() || is_last) {
                         // RFC 9112 §9.6: nothing more is read, so the caller is told not to send more.
-                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
                     }
                     response
                 }

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
 use super::connection::Session;
 use super::peer::Caller;
 use super::site::Site;
+use crate::verify::field::{Line, single};
 use crate::verify::htu::{Authority, Origin, Path, Scheme};
 use crate::verify::rejection::Rejection;
 use crate::verify::request::Target;
@@ -106,21 +107,4 @@ fn origin(
 
 fn read(value: &HeaderValue) -> Option<Authority> {
     Authority::read(value.to_str().ok()?)
-}
-
-/// How many lines of a field there are. `HeaderMap::get` would show the first of several as if it were the only one.
-pub(super) enum Line<'h> {
-    Absent,
-    One(&'h HeaderValue),
-    Several,
-}
-
-/// The one line of a field that may have only one.
-pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Line<'h> {
-    let mut lines = headers.get_all(name).iter();
-    match (lines.next(), lines.next()) {
-        (None, _) => Line::Absent,
-        (Some(line), None) => Line::One(line),
-        (Some(_), Some(_)) => Line::Several,
-    }
 }

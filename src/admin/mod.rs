@@ -1,4 +1,4 @@
-//! Health, readiness, numbers and reloads, on a listener of their own that is never public (R-L-09).
+//! Health, readiness, numbers, reloads and the quarantine, on a listener of their own that is never public (R-L-09).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use crate::gateway::{Current, Gateway};
 use crate::observe::metrics::Kept;
 
 mod called;
+mod quarantine;
 pub mod reload;
 
 /// Connections at a time; a probe and a scraper need two.
@@ -72,7 +73,7 @@ pub async fn serve(socket: TcpListener, admin: Arc<Admin>, ended: CancellationTo
 impl Admin {
     async fn connection(&self, stream: TcpStream) {
         let service = service_fn(|request: Request<Incoming>| async move {
-            Ok::<_, Infallible>(self.answer(&request).await)
+            Ok::<_, Infallible>(self.answer(request).await)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -84,13 +85,17 @@ impl Admin {
         let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
     }
 
-    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        if !called::is_for_us(request, &self.names.load()) {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if !called::is_for_us(&request, &self.names.load()) {
             let why = "this Host is none of ours: call an IP address, localhost, or a name in admin.names\n";
             return text(StatusCode::FORBIDDEN, "text/plain", why.into());
         }
         let path = request.uri().path();
-        let allowed = if path == "/reload" { "POST" } else { "GET, HEAD" };
+        let allowed = match path {
+            "/reload" => "POST",
+            "/quarantine" => "GET, HEAD, POST, DELETE",
+            _ => "GET, HEAD",
+        };
         if !allowed.split(", ").any(|method| request.method() == method) {
             let mut response =
                 text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", format!("{allowed} only\n"));
@@ -104,6 +109,7 @@ impl Admin {
                 text(StatusCode::FORBIDDEN, "text/plain", "not for pages\n".into())
             }
             "/reload" => self.reload().await,
+            "/quarantine" => quarantine::answer(request, &self.gateway.get()).await,
             "/livez" => text(StatusCode::OK, "text/plain", "alive\n".into()),
             "/readyz" if self.stop.is_cancelled() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".into())
@@ -122,7 +128,15 @@ impl Admin {
                     gateway.metrics.encode(&numbers(&gateway)),
                 )
             }
-            _ => text(StatusCode::NOT_FOUND, "text/plain", "/livez, /readyz, /metrics, /reload\n".into()),
+            "/jwks" => match self.gateway.get().upstreams.assertion_keys() {
+                Some(keys) => text(StatusCode::OK, "application/jwk-set+json", keys.to_owned()),
+                None => text(StatusCode::NOT_FOUND, "text/plain", "no assertions are signed here\n".into()),
+            },
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "/livez, /readyz, /metrics, /jwks, /reload, /quarantine\n".into(),
+            ),
         }
     }
 
@@ -143,7 +157,7 @@ impl Admin {
 
 /// What others count.
 fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
-    let Gateway { tokens, replay, access_log, upstreams, .. } = gateway;
+    let Gateway { tokens, replay, access_log, upstreams, routes, .. } = gateway;
     let issuers = || tokens.issuers();
     let (asked, failed, turned_away) = tokens.introspections();
     let all: Vec<Numbers> = upstreams.numbers().collect();
@@ -158,6 +172,14 @@ fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
         of("upstream_ejections_total", "Times an address failed too often in a row", |of| of.ejections),
         of("upstream_retries_total", "Requests that were sent once more", |of| of.retries),
         Kept::one("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
+        Kept::one("quarantined", "Keys and clients that are shut out", {
+            gateway.quarantine.list(gateway.clock.now()).len() as u64
+        }),
+        Kept::one(
+            "rate_limited_remembered",
+            "Clients, keys and addresses whose allowance is not whole",
+            routes.limiters().map(|limiter| limiter.remembered() as u64).sum(),
+        ),
         Kept::one("tokens_cached", "Verified tokens that are remembered", tokens.cached() as u64),
         Kept::one("introspections_total", "Questions to issuers about tokens", asked),
         Kept::one("introspection_failures_total", "Those without a usable answer", failed),

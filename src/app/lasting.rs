@@ -15,9 +15,10 @@ use crate::authority::Tokens;
 use crate::clock::{Clock, Lapse};
 use crate::config::Config;
 use crate::forward::{Resolver, Upstreams};
-use crate::gateway::{Gateway, RequestIds};
+use crate::gateway::{Gateway, RequestIds, Warnings};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
+use crate::quarantine::Quarantine;
 use crate::replay::memory::MemoryStore;
 use crate::route::Routes;
 use crate::verify::dpop::DpopRules;
@@ -35,10 +36,12 @@ pub(super) struct Lasting {
     pub(super) replay: Arc<MemoryStore>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) room: Arc<Room>,
+    quarantine: Arc<Quarantine>,
     /// `shutdown.delay` and `shutdown.grace`.
     pub(super) delay: Lapse,
     pub(super) grace: Lapse,
     fence: Option<UnixTime>,
+    warnings: Arc<Warnings>,
     request_ids: Arc<RequestIds>,
     /// The key for nonces where none is configured.
     nonce_key: [u8; 32],
@@ -54,9 +57,11 @@ impl Lasting {
             replay: Arc::new(MemoryStore::new(&config.replay)),
             metrics: Arc::default(),
             room: Room::new(&config.limits),
+            quarantine: Arc::default(),
             delay: Lapse::new(config.shutdown_delay),
             grace: Lapse::new(config.shutdown_grace),
             fence,
+            warnings: Arc::default(),
             request_ids: Arc::new(RequestIds::new(u64::from_be_bytes(random()?))),
             nonce_key: random()?,
             access_log: None,
@@ -84,9 +89,11 @@ impl Lasting {
                 fence: self.fence,
                 oldest: None,
             },
+            quarantine: Arc::clone(&self.quarantine),
             replay: Arc::clone(&self.replay),
             upstreams: Upstreams::new(
                 &config.upstreams,
+                config.assertions.as_ref(),
                 &Resolver::system(),
                 before.map(|before| &before.upstreams),
             )?,
@@ -94,6 +101,7 @@ impl Lasting {
             clock: self.clock.clone(),
             access_log: if config.log.access { self.access_log()? } else { AccessLog::none() },
             metrics: Arc::clone(&self.metrics),
+            warnings: Arc::clone(&self.warnings),
             request_ids: Arc::clone(&self.request_ids),
             routes: Routes::new(config),
         })
@@ -101,6 +109,7 @@ impl Lasting {
 
     /// The last moment before `next` takes the place of `before`: from here on no proof that was used passes again by the new rules.
     pub(super) fn hand_over(&self, before: &Gateway, next: &mut Gateway) {
+        next.routes.count_on_from(&before.routes);
         // Claims stay from now on until their proofs are too old by the new rules as well.
         self.replay.judged_by(next.proofs.max_age, self.clock.now());
         // Read after that: what was not too old by now is still remembered, and what was stays too old.

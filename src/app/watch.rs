@@ -1,8 +1,11 @@
-//! Hears of changes to files, wherever in the path the change is.
+//! Hears of changes to files: to the file itself, and to each link on the way to it.
 //!
 //! A file is seldom changed in place. Editors write another and rename it; Kubernetes mounts `tls.crt -> ..data/tls.crt` and renames `..data`
 //! above it; others point a link elsewhere. So it is directories that are watched, those of the file and of each link on the way to it, for the names
 //! that matter. What is heard is only that something may have changed: the files' content decides.
+//!
+//! A directory above that is no link may be renamed as well, and another put in its place. The watch stays with the one it was set on and hears nothing of that;
+//! it is found by looking, every `reload.poll`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;

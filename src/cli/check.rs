@@ -66,7 +66,9 @@ fn summary(config: &Config) -> String {
     for route in &config.routes {
         let upstream = config.upstreams.get(route.upstream).map_or("", |upstream| &upstream.name);
         let matched = match_text(&route.matches);
-        line(&mut text, "route", &route.name, &format!("{matched} -> {upstream}; {}", access_text(route)));
+        let becomes = rewrite_text(route);
+        let access = access_text(route);
+        line(&mut text, "route", &route.name, &format!("{matched} -> {upstream}{becomes}; {access}"));
     }
     match &config.admin {
         Some(admin) => line(&mut text, "admin", &admin.address.to_string(), "/livez, /readyz, /metrics"),
@@ -107,16 +109,30 @@ fn match_text(matches: &RouteMatch) -> String {
         PathMatch::Exact(segments) => (segments, ""),
         PathMatch::Prefix(segments) => (segments, "/…"),
     };
-    let path: String = segments
-        .iter()
-        .map(|segment| match segment {
-            Segment::Literal(text) => format!("/{text}"),
-            Segment::Any => "/{}".to_owned(),
-        })
-        .collect();
+    let path = path_text(segments);
     let methods: Vec<&str> = matches.methods.iter().map(http::Method::as_str).collect();
     let methods = if methods.is_empty() { "any method".to_owned() } else { methods.join(", ") };
     format!("{methods} {}{path}{rest}", matches.host.as_deref().unwrap_or_default())
+}
+
+fn path_text(segments: &[Segment]) -> String {
+    let text = |segment: &Segment| match segment {
+        Segment::Literal(text) => format!("/{text}"),
+        Segment::Any => "/{}".to_owned(),
+    };
+    segments.iter().map(text).collect()
+}
+
+/// What the upstream sees of the path, where that is not what callers ask for.
+fn rewrite_text(route: &Route) -> String {
+    let Some(rewrite) = &route.onward.rewrite else { return String::new() };
+    let (PathMatch::Exact(segments) | PathMatch::Prefix(segments)) = &route.matches.path;
+    let stripped = path_text(segments.get(..rewrite.strip).unwrap_or_default());
+    match (stripped.as_str(), rewrite.replace.as_str()) {
+        (stripped, "") => format!(" without {stripped}"),
+        ("", front) => format!(" with {front} in front"),
+        (stripped, replace) => format!(" with {replace} for {stripped}"),
+    }
 }
 
 fn access_text(route: &Route) -> String {
@@ -191,6 +207,9 @@ upstreams: { u: { servers: [http://127.0.0.1:2] } }
 routes:
   - { name: r, match: { path_prefix: /, host: api.example.com }, upstream: u, require: { scopes: [x, y], nonce: required } }
   - { name: health, match: { path: '/h/{id}', methods: [GET] }, upstream: u, public: true }
+  - { name: a, match: { path_prefix: '/a/{id}' }, upstream: u, public: true, forward: { rewrite: { strip_prefix: '/a/{id}' } } }
+  - { name: b, match: { path_prefix: /b }, upstream: u, public: true, forward: { rewrite: { strip_prefix: /b, replace: /v2/b } } }
+  - { name: c, match: { path_prefix: /c }, upstream: u, public: true, forward: { rewrite: { strip_prefix: /, replace: /v2 } } }
 ";
         let name = directory.join("gateway.yaml");
         std::fs::write(&name, text).expect("written");
@@ -207,6 +226,9 @@ routes:
              \x20 issuer   https://as.example.com  for a; ES256\n\
              \x20 route    r  any method api.example.com/… -> u; a bound token, a nonce in its proof, scopes x y\n\
              \x20 route    health  GET /h/{} -> u; public: no token\n\
+             \x20 route    a  any method /a/{}/… -> u without /a/{}; public: no token\n\
+             \x20 route    b  any method /b/… -> u with /v2/b for /b; public: no token\n\
+             \x20 route    c  any method /c/… -> u with /v2 in front; public: no token\n\
              \x20 admin    none  no health checks and no metrics\n"
         );
     }

@@ -60,6 +60,19 @@ fn routes_and_what_they_rely_on() {
                 "headers }",
                 "a public route knows no identity",
             ),
+            ("identity: headers ", "identity: assertion ", "assertion ", "an assertion for nobody"),
+            (
+                "identity: headers ",
+                "identity: headers\n      audience: https://b.internal ",
+                "https://b.internal",
+                "nothing here has an audience",
+            ),
+            (
+                "identity: headers ",
+                "identity: assertion\n      audience: https://b.internal ",
+                "assertion",
+                "there is no key to sign an assertion with",
+            ),
             (
                 "public: true ",
                 "public: true\n    forward: { end_at_expiry: true } ",
@@ -96,6 +109,23 @@ fn routes_and_what_they_rely_on() {
                 "binding: mtls\n      nonce: required ",
                 "required  ",
                 "a nonce is in a DPoP proof",
+            ),
+        ],
+    );
+    judge(
+        REFERENCE,
+        &[
+            (
+                "{ file: secrets/assertion-keys.pem }",
+                "{ file: certs/server.pem }",
+                "{ file: certs/server.pem }",
+                "this secret is not 1 to 16 private keys of P-256",
+            ),
+            (
+                "identity: assertion\n      audience: https://accounts.internal ",
+                "identity: headers # ",
+                "issuer: https://api.example.com",
+                "no route makes an assertion",
             ),
         ],
     );
@@ -296,6 +326,29 @@ fn what_callers_must_show() {
             (WRITTEN, "claims: [{ claim: scope, equals: a }]", "scope, equals", "`scope` means something"),
             (WRITTEN, "claims: [{ claim: /cnf/jkt, equals: a }]", "/cnf", "`cnf` means something"),
             (WRITTEN, "claims: [{ claim: exp, equals: 1 }]", "exp, equals", "`exp` means something"),
+        ],
+    );
+}
+
+#[test]
+fn how_often_callers_may_come() {
+    const WRITTEN: &str = "# resource: { path: /accounts, scopes: [accounts:read] }";
+    judge(
+        EXAMPLE,
+        &[
+            (WRITTEN, "limits: { rate: 1/s, burst: 1 }", "{ rate", "`by` is missing"),
+            (WRITTEN, "limits: { burst: 1, by: key }", "{ burst", "`rate` is missing"),
+            (WRITTEN, "limits: { rate: 1/s, burst: 0, by: key }", "0, by", "`0` is out of range"),
+            (WRITTEN, "limits: { rate: 10, burst: 1, by: key }", "10, b", "`10` is no rate"),
+            (WRITTEN, "limits: { rate: 10/d, burst: 1, by: key }", "10/d", "`10/d` is no rate"),
+            (WRITTEN, "limits: { rate: 0/s, burst: 1, by: key }", "0/s", "`0/s` is out of range"),
+            (WRITTEN, "limits: { rate: 1/s, burst: 1, by: user }", "user", "`user` is none of the words"),
+            (
+                "public: true ",
+                "public: true\n    limits: { rate: 1/s, burst: 1, by: client } ",
+                "client }",
+                "a public route knows no client",
+            ),
         ],
     );
 }

@@ -16,7 +16,7 @@ use super::places::DnsName;
 use super::route_file::Route;
 use super::table::settings;
 use super::upstream_file::Upstream;
-use super::values::{Bytes, Count, FilePath, Millis, Name, Seconds};
+use super::values::{Bytes, Count, FilePath, Millis, Name, Seconds, Text};
 use super::words::{AccessLog, CertificateRequest, MinVersion, Watching};
 use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, ProxyProtocol};
 use crate::verify::algorithm::Algorithm;
@@ -41,6 +41,8 @@ settings! {
         dpop: Dpop => default "{}";
         /// where used proofs are remembered
         replay: Replay => default "{}";
+        /// the gateway's own word for upstreams, signed; left out, there is none
+        assertions: Assertions => optional;
         /// the servers behind the gateway, by name
         upstreams: Named<Upstream> => required;
         /// which requests go where, and what they need; the most specific match wins
@@ -165,6 +167,18 @@ settings! {
         per_key: Count<1, 100_000_000> => default "100000";
         /// proofs whose iat lies before the second this process started in
         after_restart: AfterRestart => default "refuse";
+    }
+}
+
+settings! {
+    /// `assertions`.
+    Assertions {
+        /// who signs: its `iss`
+        issuer: Text => required;
+        /// PEM of P-256 private keys; the first signs, all are published
+        keys: Secret => required;
+        /// how long one is good
+        lifetime: Seconds<1, 300> => default "30s";
     }
 }
 

@@ -43,6 +43,8 @@ impl Fixture {
         fixture.write("secrets/client-key.pem", key.as_bytes());
         fixture.write("secrets/decryption-key.pem", key.as_bytes());
         fixture.write("secrets/nonce-keys", format!("{keys}\n").as_bytes());
+        let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        fixture.write("secrets/assertion-keys.pem", key.as_bytes());
         fixture
     }
 

@@ -12,7 +12,7 @@ use super::files::Files;
 use super::material::Surroundings;
 use super::route_file;
 use super::words::{AccessLog, Watching};
-use super::{Admin, Config, Limits, Log, Watch, issuer, listener, proofs, route, upstream};
+use super::{Admin, Config, Limits, Log, Watch, assertions, issuer, listener, proofs, route, upstream};
 use crate::verify::credential::CredentialLimits;
 
 /// Reads the configuration file at `path`, in the format its ending says, and every file that it names. Paths in it are relative to
@@ -119,6 +119,7 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
         listeners: file.listeners.as_ref().map(|listeners| &listeners.value),
         upstreams: file.upstreams.as_ref().map(|upstreams| &upstreams.value),
         dpop: &file.dpop,
+        assertions: file.assertions.as_ref(),
         issuers: &file.issuers,
     };
     let listeners = around.listeners.map(|written| listener::listeners(written, surroundings, complaints));
@@ -126,6 +127,9 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
     refuse_no_issuer(file, written_routes, complaints);
     let dpop = proofs::dpop(&file.dpop, written_routes, surroundings, complaints);
     let replay = proofs::replay(&file.replay.memory, complaints);
+    let assertions = around
+        .assertions
+        .map(|written| assertions::assertions(written, written_routes, surroundings, complaints));
     let upstreams = around
         .upstreams
         .map(|written| upstream::upstreams(written, file.limits.idle_timeout.0, surroundings, complaints));
@@ -145,6 +149,7 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
         issuers,
         dpop: dpop?,
         replay,
+        assertions: assertions.map_or(Some(None), |built| built.map(Some))?,
         upstreams: upstreams?,
         routes: routes?,
         log: Log { level: file.log.level.value, access: file.log.access.value == AccessLog::Json },

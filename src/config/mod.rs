@@ -4,6 +4,7 @@
 //! after this point can find the configuration wrong. How it is written and what can be wrong with it is in
 //! the files beside this one; the operator's reference is `deploy/gateway.reference.yaml`.
 
+mod assertions;
 mod client_key;
 mod complaint;
 mod cors;
@@ -24,6 +25,7 @@ mod onward;
 mod pattern;
 mod places;
 mod proofs;
+mod rate;
 mod require;
 mod resource;
 mod route;
@@ -66,6 +68,7 @@ use crate::verify::htu::Origin;
 use crate::verify::policy::Policy;
 use crate::verify::token::TokenRules;
 
+pub use assertions::{AssertionKeys, Assertions};
 pub use client_key::ClientKey;
 pub use complaint::{Complaint, Complaints, Span};
 pub use decode::Described;
@@ -81,7 +84,8 @@ pub use listener::{
 };
 pub use load::{Reading, load, read, read_files};
 pub use onward::{Host, Onward, Rewrite};
-pub use resource::WELL_KNOWN;
+pub use rate::{LimitBy, Rate};
+pub use resource::{Resource, WELL_KNOWN};
 pub use streams::Streams;
 pub use upstream::{Check, Health, Protocol, Server, Upstream};
 
@@ -96,6 +100,8 @@ pub struct Config {
     pub dpop: Dpop,
     /// `replay.memory`
     pub replay: ReplayMemory,
+    /// `assertions`; there is one where a route's identity is an assertion
+    pub assertions: Option<Assertions>,
     /// `upstreams`, in the order of their names
     pub upstreams: Vec<Upstream>,
     /// `routes`
@@ -230,15 +236,8 @@ pub struct Route {
     pub cors: Option<Cors>,
     /// `resource`
     pub resource: Option<Resource>,
-}
-
-/// `resource` of a route: a protected resource in the sense of RFC 9728, with every route below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resource {
-    /// `path`, in normal form; empty for `/`. Behind a public URL it is the resource's identifier.
-    pub path: String,
-    /// `scopes`; `None`: those of every route below it
-    pub scopes: Option<Vec<String>>,
+    /// `limits`
+    pub rate: Option<Rate>,
 }
 
 /// `match` of a route.
@@ -284,14 +283,25 @@ pub enum Access {
 }
 
 /// `forward` of a route.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Forward {
     /// `credentials: keep` rather than `strip`
     pub keep_credentials: bool,
-    /// `identity: headers` rather than `none`
-    pub identity_headers: bool,
+    /// `identity`
+    pub identity: Identity,
     /// `report`
     pub report: Report,
+}
+
+/// `forward.identity` of a route: how the upstream is told who is calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Not at all
+    None,
+    /// In `X-Auth-*` headers
+    Headers,
+    /// In an assertion that the gateway signs, for this `audience`
+    Assertion(Arc<str>),
 }
 
 /// `forward.report` of a route: what the upstream is told of the caller and the request. All of these headers are removed

@@ -9,7 +9,7 @@ use super::document::{self, Format, Node, Value};
 use super::fixture::{EXAMPLE, Fixture, REFERENCE};
 use super::{
     Access, AfterRestart, ClientAuthentication, ClientCertificates, ClientTrust, Config, CorsOrigins,
-    KeySource, ListenerTls, PathMatch, Segment, Server, settings,
+    Identity, KeySource, ListenerTls, PathMatch, Segment, Server, settings,
 };
 use crate::verify::policy::{BindingRule, NonceRule};
 
@@ -31,11 +31,14 @@ fn walk(node: &Node, path: &str, into: &mut Vec<(String, Node)>) {
                 let name = if path == "upstreams" { "*" } else { &key.text };
                 let below = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
                 // The place of a secret is one value: there are two ways to write it.
-                if !path.ends_with(".nonce_keys")
-                    && !path.ends_with(".client_secret")
-                    && !path.ends_with(".client_key")
-                    && !path.ends_with("].encryption.keys[].key")
-                {
+                let secrets = [
+                    ".nonce_keys",
+                    ".client_secret",
+                    ".client_key",
+                    "assertions.keys",
+                    "].encryption.keys[].key",
+                ];
+                if !secrets.iter().any(|secret| path.ends_with(secret)) {
                     into.push((below.clone(), value.clone()));
                     walk(value, &below, into);
                 }
@@ -114,8 +117,8 @@ fn the_example_loads_as_it_is_written() {
     assert_eq!(policy.scopes, ["accounts:read"]);
     assert_eq!(accounts.matches.path, PathMatch::Prefix(vec![Segment::Literal("accounts".to_owned())]));
     assert_eq!(accounts.matches.methods, [http::Method::GET, http::Method::POST]);
-    assert!(accounts.forward.identity_headers && !accounts.forward.keep_credentials);
-    assert!(matches!(health.access, Access::Public) && !health.forward.identity_headers);
+    assert!(accounts.forward.identity == Identity::Headers && !accounts.forward.keep_credentials);
+    assert!(matches!(health.access, Access::Public) && health.forward.identity == Identity::None);
     let Server::Origin(server) = &config.upstreams[accounts.upstream].servers[0] else { panic!("http") };
     assert_eq!(server.to_string(), "http://127.0.0.1:9000");
     assert_eq!(config.admin.map(|admin| admin.address.port()), Some(9901));

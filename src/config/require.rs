@@ -18,7 +18,7 @@ const OWN_SETTINGS: [(&str, &str); 10] = [
     ("sub", "`subjects`"),
     ("aud", "`audiences`"),
     ("cnf", "`binding`"),
-    ("iss", "`issuers`"),
+    ("iss", "`issuer`"),
     ("jti", "nothing: it is another one in each token"),
     ("exp", "the issuer's `leeway`"),
     ("nbf", "the issuer's `leeway`"),

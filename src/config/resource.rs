@@ -7,10 +7,19 @@ use super::complaint::{Complaints, Span, quoted};
 use super::decode::{Setting, Wrong};
 use super::pattern::{self, Allowed};
 use super::route_file;
-use super::{Access, PathMatch, Resource, Route, RouteMatch, Segment};
+use super::{Access, PathMatch, Route, RouteMatch, Segment};
 
 /// Where metadata is, in front of a resource's own path (RFC 9728 §3).
 pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
+/// `resource` of a route: a protected resource in the sense of RFC 9728, with every route below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// `path`, in normal form; empty for `/`. Behind a public URL it is the resource's identifier.
+    pub path: String,
+    /// `scopes`; `None`: those of every route below it
+    pub scopes: Option<Vec<String>>,
+}
 
 /// A resource as it is written, for what is judged between routes.
 pub(super) struct Claimed {

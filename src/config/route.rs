@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::assertions;
 use super::complaint::{Complaints, Span, did_you_mean, one_of, quoted};
 use super::cors;
 use super::decode::{List, Named, Setting, Wrong};
@@ -12,6 +13,7 @@ use super::issuer::issuer_of;
 use super::issuer_file::Issuer;
 use super::onward;
 use super::pattern::{self, Allowed};
+use super::rate;
 use super::require;
 use super::resource;
 use super::route_file;
@@ -28,6 +30,7 @@ pub(super) struct Around<'f> {
     pub(super) listeners: Option<&'f List<file::Listener, 1>>,
     pub(super) upstreams: Option<&'f Named<Upstream>>,
     pub(super) dpop: &'f file::Dpop,
+    pub(super) assertions: Option<&'f Setting<file::Assertions>>,
     pub(super) issuers: &'f List<Issuer>,
 }
 
@@ -63,6 +66,7 @@ pub(super) fn routes(
         let streams = streams::streams(route, around, complaints);
         let upstream = upstream_of(route, around, complaints);
         let cors = route.cors.as_ref().map(|written| cors::cors(written, complaints));
+        let rate = rate::rate(route, complaints);
         let Some(written_match) = &route.matches else { continue };
         let Some(built) = route_match(written_match, around, complaints) else { continue };
         taken.take(&built, written_match.span, complaints);
@@ -77,13 +81,14 @@ pub(super) fn routes(
             issuer: issuer_of(route, around.issuers, complaints),
             forward: Forward {
                 keep_credentials: route.forward.credentials.value == Credentials::Keep,
-                identity_headers: route.forward.identity.value == Identity::Headers,
+                identity: assertions::identity(&route.forward, around.assertions, complaints),
                 report: report(&route.forward.report, around, complaints),
             },
             onward,
             streams,
             cors: cors.flatten(),
             resource,
+            rate,
         });
         places.push(written_match.span);
     }
@@ -156,7 +161,7 @@ fn judge_access(route: &route_file::Route, around: Around<'_>, complaints: &mut 
             let mend = "leave out `require`, or `public`";
             complaints.add_with(require.span, "a public route requires nothing", mend);
         }
-        if forward.identity.value == Identity::Headers {
+        if forward.identity.value != Identity::None {
             let mend = "leave out `identity`; what callers send under these names is removed on every route";
             complaints.add_with(forward.identity.span, "a public route knows no identity", mend);
         }

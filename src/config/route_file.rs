@@ -2,13 +2,13 @@
 
 use http::HeaderName;
 
-use super::Host;
 use super::cors::PageOrigin;
 use super::decode::List;
 use super::require::WrittenLiteral;
 use super::table::settings;
-use super::values::{AcrValue, Bytes, Millis, Name, Scope, Seconds, Text, UpgradeToken};
+use super::values::{AcrValue, Bytes, Count, Millis, Name, PerTime, Scope, Seconds, Text, UpgradeToken};
 use super::words::{Credentials, Identity, Reported};
+use super::{Host, LimitBy};
 use crate::verify::policy::{BindingRule, NonceRule};
 
 const DAY: u64 = 24 * 60 * 60_000;
@@ -33,6 +33,8 @@ settings! {
         cors: Cors => optional;
         /// what its metadata says, and that of all routes below it (RFC 9728); left out, there is none
         resource: Resource => optional;
+        /// how many requests one caller may make; left out, any number
+        limits: RouteLimits => optional;
     }
 }
 
@@ -89,8 +91,10 @@ settings! {
     Forward {
         /// whether the upstream gets the token and the proof
         credentials: Credentials => default "strip";
-        /// whether it is told in headers who is calling
+        /// how it is told who is calling
         identity: Identity => default "none";
+        /// whom an assertion is for: its `aud`
+        audience: Text => optional;
         /// `Host` at the upstream: `caller` (the public name that was called), `upstream` (the server's own), or a name
         host: Host => default "caller";
         /// another path for the upstream than the one that was authorised
@@ -155,5 +159,17 @@ settings! {
         credentials: bool => default "false";
         /// how long a browser may go without asking again
         max_age: Seconds<0, 86_400> => default "10m";
+    }
+}
+
+settings! {
+    /// `limits` of a route.
+    RouteLimits {
+        /// requests and a time, `10/s`, `100/m` or `1000/h`: how fast an allowance grows again
+        rate: PerTime => required;
+        /// requests at once, which is an allowance that is whole
+        burst: Count<1, 1_000_000> => required;
+        /// whose requests are counted together: `client`, `key` or `address`
+        by: LimitBy => required;
     }
 }

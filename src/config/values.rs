@@ -77,6 +77,27 @@ impl<const LEAST: u64, const MOST: u64> FromText for Count<LEAST, MOST> {
     }
 }
 
+/// So many requests in a second, a minute or an hour; as the time that one takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PerTime(pub(super) Duration);
+
+impl FromText for PerTime {
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let wrong = || Wrong::new("is no rate", "a whole number, `/` and a unit: `10/s`, `100/m`, `1000/h`");
+        let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
+        let count = number_with_unit(count, &[("", 1)]).ok_or_else(wrong)?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return Err(wrong()),
+        };
+        within(count, 1, 1_000_000, |count| format!("{count}/{unit}"))?;
+        let count = u32::try_from(count).map_err(|_| wrong())?;
+        Ok(Self(Duration::from_secs(seconds) / count))
+    }
+}
+
 /// Digits and one of `units`, as a product that fits. No sign, no fraction, no space: one way to write a value.
 fn number_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

@@ -3,7 +3,7 @@
 use super::decode::Words;
 use super::encryption::SealedTokens;
 use super::introspection::{AnswerForm, Audience};
-use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, Protocol, ProxyProtocol};
+use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, LimitBy, Protocol, ProxyProtocol};
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::token::TokenType;
 
@@ -61,6 +61,7 @@ pub(super) enum Credentials {
 pub(super) enum Identity {
     None,
     Headers,
+    Assertion,
 }
 
 /// `reload.watch`
@@ -111,11 +112,12 @@ words! {
         "mtls" => BindingRule::Mtls, "both" => BindingRule::Both
     }
     Credentials { "strip" => Credentials::Strip, "keep" => Credentials::Keep }
-    Identity { "none" => Identity::None, "headers" => Identity::Headers }
+    Identity { "none" => Identity::None, "headers" => Identity::Headers, "assertion" => Identity::Assertion }
     tracing::Level {
         "error" => tracing::Level::ERROR, "warn" => tracing::Level::WARN, "info" => tracing::Level::INFO,
         "debug" => tracing::Level::DEBUG, "trace" => tracing::Level::TRACE
     }
+    LimitBy { "client" => LimitBy::Client, "key" => LimitBy::Key, "address" => LimitBy::Address }
     Watching { "files" => Watching::Files, "none" => Watching::None }
     AccessLog { "json" => AccessLog::Json, "none" => AccessLog::None }
 }

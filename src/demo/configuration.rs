@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
-    ForwardedHeader, Health, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys, Onward,
-    PathMatch, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, Server,
+    ForwardedHeader, Health, Identity, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys,
+    Onward, PathMatch, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, Server,
     ServerCertificate, Streams, TlsSettings, Upstream, Watch,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
@@ -76,6 +76,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
             // Every key was made in this process, so there is no proof from before its start.
             after_restart: AfterRestart::Accept,
         },
+        assertions: None,
         upstreams: vec![Upstream {
             name: "echo".to_owned(),
             protocol: Protocol::Http1,
@@ -156,12 +157,13 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
         issuer: None,
         forward: Forward {
             keep_credentials: false,
-            identity_headers: true,
+            identity: Identity::Headers,
             report: Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true },
         },
         onward: Onward::default(),
         cors: None,
         resource: None,
+        rate: None,
         streams: Streams::default(),
     }
 }

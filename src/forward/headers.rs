@@ -13,7 +13,7 @@ use http_body::Body;
 use super::fault::Fault;
 use super::report::{self, Origin, REQUEST_ID};
 use super::{Pass, identity};
-use crate::config::{Forward, Protocol};
+use crate::config::{Forward, Identity, Protocol};
 use crate::verify::credential::DPOP;
 use crate::verify::nonce::DPOP_NONCE;
 use crate::verify::request::Target;
@@ -98,10 +98,9 @@ pub(super) fn for_upstream(
     headers: &mut HeaderMap,
     version: Version,
     pass: &Pass,
-    forward: Forward,
+    forward: &Forward,
     target: &Target,
     origin: &Origin<'_>,
-    request_id: &HeaderValue,
 ) -> Result<(), Fault> {
     remove_hop_by_hop(headers);
     // The server side answers an expectation itself, when the body is first read.
@@ -115,7 +114,7 @@ pub(super) fn for_upstream(
     }
     let text = |value: &str| HeaderValue::from_str(value).map_err(|_| Fault::IdentityUnfit);
     headers.insert(HOST, text(target.origin.authority())?);
-    report::set(headers, forward.report, target, origin, request_id)?;
+    report::set(headers, forward.report, target, origin)?;
     // RFC 9110 §7.6.3: the version that the message was received in.
     let via = match version {
         Version::HTTP_2 => "2 holdfast",
@@ -124,7 +123,7 @@ pub(super) fn for_upstream(
     };
     headers.append(VIA, HeaderValue::from_static(via));
     match pass {
-        Pass::Bound(permit) if forward.identity_headers => identity::set(headers, permit),
+        Pass::Bound(permit) if forward.identity == Identity::Headers => identity::set(headers, permit),
         Pass::Bound(_) | Pass::Public(_) => Ok(()),
     }
 }
@@ -208,7 +207,7 @@ fn say_length_once(headers: &mut HeaderMap) {
 }
 
 /// Rewrites an answer's headers for the caller.
-pub(super) fn for_caller(headers: &mut HeaderMap, pass: &Pass, forward: Forward, request_id: &HeaderValue) {
+pub(super) fn for_caller(headers: &mut HeaderMap, pass: &Pass, forward: &Forward, request_id: &HeaderValue) {
     if headers.contains_key(TRANSFER_ENCODING) {
         // RFC 9112 §6.3: the length beside it is not the body's, and once the other is gone the caller would believe it.
         headers.remove(CONTENT_LENGTH);
@@ -318,6 +317,28 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("x-kept", "4")]));
+    }
+
+    /// RFC 9110 §7.6.1 names them, and `Proxy-Connection` is what was made up beside them: each goes, whether another is there or not.
+    #[test]
+    fn each_hop_by_hop_field_goes_by_itself() {
+        for name in [
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+        ] {
+            for value in ["", "x-kept-not"] {
+                let mut headers = map(&[("x-kept", "1"), (name, value), ("x-other", "2"), (name, value)]);
+                remove_hop_by_hop(&mut headers);
+                assert_eq!(headers, map(&[("x-kept", "1"), ("x-other", "2")]), "{name}");
+            }
+        }
     }
 
     /// R-A-13, R-L-01, R-F-10, T-MTL-21.

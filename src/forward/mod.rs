@@ -3,6 +3,7 @@
 //! [`Upstreams::send`] takes a [`Pass`] by value: a permit, which only a spent proof or a proven certificate makes, or the
 //! operator's word that the route is public. An unchecked request has nothing to call it with.
 
+mod assertion;
 mod balance;
 mod check;
 mod connect;
@@ -34,14 +35,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::TRAILER;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::uri::PathAndQuery;
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 
-use crate::config;
+use crate::config::{self, Identity};
 use crate::route::{PublicRoute, Route};
 use crate::verify::replay::Permit;
 use crate::verify::request::Target;
 
+use assertion::{ASSERTION, Asserted, Signer};
 pub use download::Download;
 pub use fault::Fault;
 pub use names::Resolver;
@@ -72,7 +75,11 @@ pub enum Answer {
 }
 
 /// Every upstream, with its connections. `B` is the body of a caller's request.
-pub struct Upstreams<B>(Vec<Arc<Upstream<B>>>);
+pub struct Upstreams<B> {
+    upstreams: Vec<Arc<Upstream<B>>>,
+    /// Who signs for routes whose identity is an assertion.
+    signer: Option<Signer>,
+}
 
 impl<B> Upstreams<B>
 where
@@ -89,22 +96,30 @@ where
     /// When TLS to an upstream cannot be set up: one without a `trust` of its own needs the system's roots.
     pub fn new(
         upstreams: &[config::Upstream],
+        assertions: Option<&config::Assertions>,
         resolver: &Resolver,
         before: Option<&Self>,
     ) -> Result<Self, rustls::Error> {
         let running = |upstream: &config::Upstream| {
-            before.and_then(|before| before.0.iter().find(|running| running.settings.is_same(upstream)))
+            before
+                .and_then(|before| before.upstreams.iter().find(|running| running.settings.is_same(upstream)))
         };
         let build = |upstream| match running(upstream) {
             Some(running) => Ok(Arc::clone(running)),
             None => Upstream::new(upstream, resolver.clone()),
         };
-        upstreams.iter().map(build).collect::<Result<_, _>>().map(Self)
+        let upstreams = upstreams.iter().map(build).collect::<Result<_, _>>()?;
+        Ok(Self { upstreams, signer: assertions.and_then(Signer::new) })
     }
 
     /// What is counted, for each upstream in the order of the configuration.
     pub fn numbers(&self) -> impl Iterator<Item = Numbers> {
-        self.0.iter().map(|upstream| upstream.numbers())
+        self.upstreams.iter().map(|upstream| upstream.numbers())
+    }
+
+    /// The keys that upstreams verify assertions with, as a JWK set; `None` where the gateway signs none.
+    pub fn assertion_keys(&self) -> Option<&str> {
+        self.signer.as_ref().map(Signer::jwks)
     }
 
     /// Sends a request to the route's upstream and returns the head of its answer; the bodies stream both ways, as does what comes behind
@@ -122,11 +137,10 @@ where
         target: &Target,
         origin: CallerOrigin<'_>,
         request: Box<Request<B>>,
-        request_id: &HeaderValue,
     ) -> Result<Answer, Fault> {
-        let upstream = self.0.get(route.upstream).ok_or(Fault::Unreachable)?;
+        let upstream = self.upstreams.get(route.upstream).ok_or(Fault::Unreachable)?;
         let Written { request, progress, asked, trailers_wanted } =
-            upstream.write(*request, &pass, route, target, &origin, request_id)?;
+            upstream.write(*request, &pass, route, target, &origin, self.signer.as_ref())?;
         let mut response = upstream.exchange(request, &progress, &route.onward.host).await?;
         let granted = match (asked, response.status()) {
             (Some(asked), StatusCode::SWITCHING_PROTOCOLS) if asked.is_granted_by(response.headers()) => {
@@ -138,8 +152,12 @@ where
         };
         // RFC 9110 §2.5: each hop says its own version. Behind an upstream's 1.0, a caller would wait for the end of a connection that goes on.
         *response.version_mut() = Version::HTTP_11;
+        let demanded = upgrade::demanded(&response);
         let announced = if trailers_wanted { trailers::announced(response.headers()) } else { None };
-        headers::for_caller(response.headers_mut(), &pass, route.forward, request_id);
+        headers::for_caller(response.headers_mut(), &pass, &route.forward, origin.request_id);
+        if let Some(protocols) = demanded {
+            upgrade::demand(response.headers_mut(), protocols);
+        }
         if let Some(announced) = announced {
             response.headers_mut().insert(TRAILER, announced);
         }
@@ -181,13 +199,13 @@ where
         route: &Route,
         target: &Target,
         origin: &CallerOrigin<'_>,
-        request_id: &HeaderValue,
+        signer: Option<&Signer>,
     ) -> Result<Written<B>, Fault> {
         let (mut parts, body) = request.into_parts();
         let trailers_wanted = trailers::are_wanted(&parts.headers);
         let asked = Asked::of(&parts, !body.is_end_stream(), &route.streams.upgrade);
         let headers = &mut parts.headers;
-        headers::for_upstream(headers, parts.version, pass, route.forward, target, origin, request_id)?;
+        headers::for_upstream(headers, parts.version, pass, &route.forward, target, origin)?;
         headers::frame(headers, &body);
         if let Some(asked) = &asked {
             asked.ask(headers);
@@ -195,7 +213,19 @@ where
             headers::want_trailers(headers, self.settings.protocol);
         }
         let rewrite = route.onward.rewrite.as_ref();
+        if let Some(prefix) = rewrite.and_then(|rewrite| uri::taken_off(target, rewrite))
+            && route.forward.report.x_forwarded
+        {
+            report::set_prefix(headers, prefix)?;
+        }
         parts.uri = uri::for_upstream(parts.uri, target, rewrite).ok_or(Fault::Unreachable)?;
+        if let (Pass::Bound(permit), Identity::Assertion(audience)) = (pass, &route.forward.identity) {
+            let (method, uri) = (&parts.method, parts.uri.path_and_query().map_or("/", PathAndQuery::as_str));
+            let &CallerOrigin { request_id, now, .. } = origin;
+            let asserted = Asserted { audience, method, target, uri, request_id, now };
+            let signer = signer.ok_or(Fault::IdentityUnfit)?;
+            parts.headers.insert(ASSERTION, signer.sign(permit, &asserted)?);
+        }
         parts.version = Version::HTTP_11;
         let (body, progress) = Upload::new(body);
         let request = Box::new(Request::from_parts(parts, body));

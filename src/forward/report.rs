@@ -13,21 +13,27 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::fault::Fault;
 use crate::config::Report;
 use crate::verify::request::Target;
+use crate::verify::time::UnixTime;
 
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What is known of a caller.
+/// What is known of a request besides what it says.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'r> {
     /// The address that the request came from, as far back as trust goes.
     pub address: IpAddr,
     /// The DER of the certificate whose key the caller holds, where it is known.
     pub certificate: Option<&'r [u8]>,
+    /// Its name, in the log and for the upstream.
+    pub request_id: &'r HeaderValue,
+    /// When it was judged.
+    pub now: UnixTime,
 }
 
 /// Says what the route reports.
@@ -39,7 +45,6 @@ pub(super) fn set(
     report: Report,
     target: &Target,
     origin: &Origin<'_>,
-    request_id: &HeaderValue,
 ) -> Result<(), Fault> {
     let text = |value: &str| HeaderValue::from_str(value).map_err(|_| Fault::IdentityUnfit);
     let (host, scheme) = (target.origin.authority(), target.origin.scheme().name());
@@ -56,10 +61,20 @@ pub(super) fn set(
         headers.insert(CLIENT_CERT, text(&format!(":{}:", STANDARD.encode(der)))?);
     }
     if report.request_id {
-        headers.insert(REQUEST_ID, request_id.clone());
+        headers.insert(REQUEST_ID, origin.request_id.clone());
     } else {
         headers.remove(REQUEST_ID);
     }
+    Ok(())
+}
+
+/// Says what was taken from the start of the path, as other proxies do that strip it.
+///
+/// # Errors
+/// [`Fault::IdentityUnfit`], which no path in normal form comes to.
+pub(super) fn set_prefix(headers: &mut HeaderMap, prefix: &str) -> Result<(), Fault> {
+    let prefix = HeaderValue::from_str(prefix).map_err(|_| Fault::IdentityUnfit)?;
+    headers.insert(FORWARDED_PREFIX, prefix);
     Ok(())
 }
 
@@ -90,10 +105,12 @@ mod tests {
             path: htu::Path::read("/").expect("a path"),
             query: None,
         };
-        let origin = Origin { address: address.parse().expect("an address"), certificate };
+        let request_id = &HeaderValue::from_static("ours");
+        let now = UnixTime::from_seconds(0);
+        let origin = Origin { address: address.parse().expect("an address"), certificate, request_id, now };
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, HeaderValue::from_static("the caller's"));
-        set(&mut headers, report, &target, &origin, &HeaderValue::from_static("ours")).expect("values");
+        set(&mut headers, report, &target, &origin).expect("values");
         headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect()
     }
 

@@ -68,7 +68,7 @@ async fn send(
     method: Method,
     text: &'static str,
 ) -> Result<Response<Download>, Fault> {
-    let request = Request::builder().method(method).uri("/").header("host", "a.example");
+    let request = Request::builder().method(method).uri("/a?b").header("host", "a.example");
     let (body, progress) = Upload::new(body(text));
     let request = Box::new(request.body(body).expect("a request"));
     upstream.exchange(request, &progress, &Host::Caller).await
@@ -126,8 +126,8 @@ async fn requests_go_where_the_name_points() {
     let upstreams =
         configured(&format!("  one: {{ servers: [http://app.internal:{port}], resolve: 100ms }}"));
     // Nobody answers for the name: the start succeeds, and requests are told.
-    let all = Upstreams::<Body>::new(&upstreams, &names.resolver(), None).expect("no TLS");
-    let upstream = &all.0[0];
+    let all = Upstreams::<Body>::new(&upstreams, None, &names.resolver(), None).expect("no TLS");
+    let upstream = &all.upstreams[0];
     assert_eq!(who(upstream).await, Err(Fault::Unreachable));
     for (ips, answering) in [
         (&[ONE][..], &["127.0.0.1"][..]),
@@ -163,9 +163,9 @@ async fn the_first_request_waits_for_the_name() {
     let port = address.port();
     let upstreams =
         configured(&format!("  one: {{ servers: [http://app.internal:{port}], connect_timeout: 10s }}"));
-    let all = Upstreams::<Body>::new(&upstreams, &resolver, None).expect("no TLS");
+    let all = Upstreams::<Body>::new(&upstreams, None, &resolver, None).expect("no TLS");
     let first = tokio::spawn({
-        let upstream = Arc::clone(&all.0[0]);
+        let upstream = Arc::clone(&all.upstreams[0]);
         async move { who(&upstream).await }
     });
     tokio::task::yield_now().await;
@@ -182,11 +182,11 @@ async fn a_connection_failure_asks_for_the_name_at_once() {
     names.point_to(&[ONE]);
     let upstreams =
         configured(&format!("  one: {{ servers: [http://app.internal:{}], resolve: 24h }}", address.port()));
-    let all = Upstreams::<Body>::new(&upstreams, &names.resolver(), None).expect("no TLS");
-    assert_eq!(who(&all.0[0]).await, Err(Fault::Unreachable));
+    let all = Upstreams::<Body>::new(&upstreams, None, &names.resolver(), None).expect("no TLS");
+    assert_eq!(who(&all.upstreams[0]).await, Err(Fault::Unreachable));
     names.point_to(&[TWO]);
     let start = Instant::now();
-    while who(&all.0[0]).await.is_err() {
+    while who(&all.upstreams[0]).await.is_err() {
         assert!(start.elapsed() < Duration::from_secs(20), "the name is never asked for again");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -203,17 +203,20 @@ async fn an_upstream_outlives_the_runtime_it_was_made_for() {
             "  one: {{ servers: [http://{address}] }}\n  two: {{ servers: [http://{address}], retries: {retries} }}"
         ))
     };
-    let first = Upstreams::<Body>::new(&both(1), &resolver, None).expect("no TLS");
-    assert!(who(&first.0[0]).await.is_ok() && who(&first.0[1]).await.is_ok());
-    let second = Upstreams::new(&both(2), &resolver, Some(&first)).expect("no TLS");
-    assert!(Arc::ptr_eq(&first.0[0], &second.0[0]) && !Arc::ptr_eq(&first.0[1], &second.0[1]));
-    let gone = Arc::downgrade(&first.0[1]);
+    let first = Upstreams::<Body>::new(&both(1), None, &resolver, None).expect("no TLS");
+    assert!(who(&first.upstreams[0]).await.is_ok() && who(&first.upstreams[1]).await.is_ok());
+    let second = Upstreams::new(&both(2), None, &resolver, Some(&first)).expect("no TLS");
+    assert!(
+        Arc::ptr_eq(&first.upstreams[0], &second.upstreams[0])
+            && !Arc::ptr_eq(&first.upstreams[1], &second.upstreams[1])
+    );
+    let gone = Arc::downgrade(&first.upstreams[1]);
     drop(first);
     assert!(gone.upgrade().is_none(), "nothing holds what no runtime has");
     assert_eq!(connections.load(Ordering::SeqCst), 2);
-    assert!(who(&second.0[0]).await.is_ok());
+    assert!(who(&second.upstreams[0]).await.is_ok());
     assert_eq!(connections.load(Ordering::SeqCst), 2, "its connection is still there");
-    assert!(who(&second.0[1]).await.is_ok());
+    assert!(who(&second.upstreams[1]).await.is_ok());
     assert_eq!(connections.load(Ordering::SeqCst), 3);
 }
 
@@ -230,15 +233,20 @@ async fn an_http2_server_that_refuses_a_stream_is_asked_again() {
     ] {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("free");
         let address = socket.local_addr().expect("an address");
-        let requests = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&requests);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&requests);
         tokio::spawn(async move {
             while let Ok((stream, _)) = socket.accept().await {
-                let counted = Arc::clone(&counted);
+                let noted = Arc::clone(&noted);
                 tokio::spawn(async move {
                     let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
-                    while let Some(Ok((_request, mut answer))) = connection.accept().await {
-                        if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                    while let Some(Ok((request, mut answer))) = connection.accept().await {
+                        let came = {
+                            let mut noted = noted.lock().expect("no one panicked");
+                            noted.push((request.method().clone(), request.uri().to_string()));
+                            noted.len()
+                        };
+                        if came == 1 {
                             answer.send_reset(reason);
                         } else {
                             answer.send_response(Response::new(()), true).expect("sent");
@@ -248,9 +256,15 @@ async fn an_http2_server_that_refuses_a_stream_is_asked_again() {
             }
         });
         let upstreams = configured(&format!("  one: {{ servers: [http://{address}], protocol: http2 }}"));
-        let all = Upstreams::<Body>::new(&upstreams, &Resolver::system(), None).expect("no TLS");
-        let answered = send(&all.0[0], method.clone(), text).await.map(|response| response.status());
-        let came = requests.load(Ordering::SeqCst);
+        let all = Upstreams::<Body>::new(&upstreams, None, &Resolver::system(), None).expect("no TLS");
+        let answered = send(&all.upstreams[0], method.clone(), text).await.map(|response| response.status());
+        let requests = requests.lock().expect("no one panicked").clone();
+        // The same each time, and not the method and the target that nothing was said of.
+        assert!(
+            requests.iter().all(|came| *came == (method.clone(), "http://a.example/a?b".to_owned())),
+            "{requests:?}"
+        );
+        let came = requests.len();
         match expected {
             Ok(times) => assert_eq!((answered, came), (Ok(StatusCode::OK), times), "{reason:?} {method}"),
             Err(times) => {
@@ -266,11 +280,11 @@ async fn an_upstream_ends_with_its_last_holder() {
     let names = Names::default();
     names.point_to(&[[127, 0, 0, 1]]);
     let settings = configured("  one: { servers: [http://app.internal:1], resolve: 1h }");
-    let upstreams = Upstreams::<Body>::new(&settings, &names.resolver(), None).expect("no TLS");
+    let upstreams = Upstreams::<Body>::new(&settings, None, &names.resolver(), None).expect("no TLS");
     // It was asked once, and has waited for longer than the least time.
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(names.1.load(Ordering::SeqCst), 1);
-    let kept = Arc::downgrade(&upstreams.0[0]);
+    let kept = Arc::downgrade(&upstreams.upstreams[0]);
     drop(upstreams);
     assert!(kept.upgrade().is_none());
 }

@@ -13,13 +13,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::download::Download;
 use super::fault::Fault;
+use crate::verify::field::only;
 
 /// What RFC 6455 §1.3 has a server put behind the key.
 const WEBSOCKET: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -44,7 +45,7 @@ impl Asked {
         if !named.into_iter().any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade")) {
             return None;
         }
-        let wanted = the_one(&head.headers, &UPGRADE)?.to_str().ok()?.trim();
+        let wanted = only(&head.headers, &UPGRADE)?.to_str().ok()?.trim();
         let protocol = allowed.iter().find(|protocol| protocol.eq_ignore_ascii_case(wanted))?;
         let accept = if protocol == "websocket" { Some(websocket(head)?) } else { None };
         Some(Self { protocol: HeaderValue::from_str(protocol).ok()?, accept })
@@ -61,28 +62,34 @@ impl Asked {
         let same = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(self.protocol.as_bytes());
         // RFC 6455 §4.1: without the right answer to its key there is no WebSocket server there, but something that repeats what it hears.
         let accepted = self.accept.as_ref().is_none_or(|accept| {
-            the_one(answer, &SEC_WEBSOCKET_ACCEPT).is_some_and(|given| given.as_bytes() == accept.as_bytes())
+            only(answer, &SEC_WEBSOCKET_ACCEPT).is_some_and(|given| given.as_bytes() == accept.as_bytes())
         });
-        the_one(answer, &UPGRADE).is_some_and(same) && accepted
+        only(answer, &UPGRADE).is_some_and(same) && accepted
     }
+}
+
+/// What a server that answers 426 wants spoken instead (RFC 9110 §15.5.22): without it the answer says nothing.
+pub(super) fn demanded<B>(answer: &Response<B>) -> Option<HeaderValue> {
+    let is_demand = answer.status() == StatusCode::UPGRADE_REQUIRED;
+    only(answer.headers(), &UPGRADE).filter(|_| is_demand).cloned()
+}
+
+/// Passes the demand on, as ours: `Upgrade` belongs to one hop, and `Connection` names it (RFC 9110 §7.8). To an HTTP/2 caller hyper sends neither (RFC 9113 §8.2.2).
+pub(super) fn demand(headers: &mut HeaderMap, protocols: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocols);
 }
 
 /// RFC 6455 §4.2.1, §4.2.2: what the server must answer a well-formed handshake with.
 fn websocket(head: &Parts) -> Option<String> {
-    let key = the_one(&head.headers, &SEC_WEBSOCKET_KEY)?.as_bytes();
+    let key = only(&head.headers, &SEC_WEBSOCKET_KEY)?.as_bytes();
     let is_key = STANDARD.decode(key).is_ok_and(|key| key.len() == 16);
-    let version = the_one(&head.headers, &SEC_WEBSOCKET_VERSION)?;
+    let version = only(&head.headers, &SEC_WEBSOCKET_VERSION)?;
     if head.method != Method::GET || !is_key || version != "13" {
         return None;
     }
     let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, WEBSOCKET].concat());
     Some(STANDARD.encode(hash))
-}
-
-/// The only line of a field.
-fn the_one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
-    let mut lines = headers.get_all(name).iter();
-    lines.next().filter(|_| lines.next().is_none())
 }
 
 /// A connection that its upstream has switched to another protocol. It keeps what the request held of the upstream: its place and its load.

@@ -25,6 +25,15 @@ pub(super) fn for_upstream(asked: Uri, target: &Target, rewrite: Option<&Rewrite
     Uri::from_parts(parts).ok()
 }
 
+/// What a rewrite takes from the start of the path, where it puts nothing in its place: what an upstream has to put in front of its own paths to name them as
+/// callers know them. Where something else is put there, no prefix alone does that.
+pub(super) fn taken_off<'t>(target: &'t Target, rewrite: &Rewrite) -> Option<&'t str> {
+    let path = target.path.as_str();
+    let rest = without_segments(path, rewrite.strip)?;
+    let prefix = path.strip_suffix(rest)?;
+    (rewrite.replace.is_empty() && !prefix.is_empty()).then_some(prefix)
+}
+
 /// What is left behind the first `count` segments of a path: empty, or with a slash in front.
 ///
 /// The route's match begins with these segments, so they are there; they are counted, not compared, since the match has compared them in every spelling. `None` where they are

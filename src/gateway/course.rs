@@ -1,6 +1,6 @@
 //! What is known of a request while it is decided.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderValue, Request, Response};
@@ -8,7 +8,9 @@ use http::{HeaderValue, Request, Response};
 use super::Gateway;
 use super::journey::Journey;
 use super::record::Record;
+use super::tally::Tally;
 use crate::accept::Reply;
+use crate::accept::connection::Session;
 use crate::accept::tunnel::Tunnel;
 use crate::clock::Deadline;
 use crate::cors::Readers;
@@ -46,12 +48,14 @@ pub(super) struct Course<'g> {
     pub(super) readers: Option<Readers<'g>>,
     /// When whatever still streams must end, where the route says so.
     pub(super) deadline: Option<Deadline>,
+    /// What the caller has left of its allowance, where the route gives it one.
+    pub(super) tally: Tally,
 }
 
 impl<'g> Course<'g> {
-    pub(super) fn new<B>(gateway: &Gateway, request: &Request<B>, peer: IpAddr) -> Self {
-        let record = Box::new(Record::new(gateway, request, peer));
-        Self { record, route: None, readers: None, deadline: None }
+    pub(super) fn new<B>(gateway: &Gateway, request: &Request<B>, session: &Arc<Session>) -> Self {
+        let record = Box::new(Record::new(gateway, request, session));
+        Self { record, route: None, readers: None, deadline: None, tally: Tally::default() }
     }
 
     /// The gateway answers by itself.
@@ -67,7 +71,7 @@ impl<'g> Course<'g> {
 
     /// The upstream has answered. The record stays open until the last of that has gone.
     pub(super) fn goes_on_with(self, answer: Answer) -> Reply<Journey> {
-        let Self { mut record, route, deadline, readers: _ } = self;
+        let Self { mut record, route, deadline, .. } = self;
         match answer {
             Answer::Http(response) => {
                 record.is_answered(response.status());

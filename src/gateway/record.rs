@@ -11,10 +11,10 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri};
 
 use super::{Gateway, NoRequest};
 use crate::accept::body::Received;
+use crate::accept::connection::Session;
 use crate::accept::tunnel::{End, Ended};
 use crate::observe::access_log::{AccessLog, Decision, Entry};
 use crate::observe::metrics::Metrics;
-use crate::seldom::Seldom;
 use crate::verify::digest::{Certificate, Digest, Key};
 use crate::verify::proof::Binding;
 use crate::verify::request::Target;
@@ -24,6 +24,7 @@ use crate::verify::token::VerifiedToken;
 pub(super) struct Record {
     access_log: AccessLog,
     metrics: Arc<Metrics>,
+    session: Arc<Session>,
     time: SystemTime,
     arrived: Instant,
     method: Method,
@@ -78,10 +79,11 @@ impl Holder {
 }
 
 impl Record {
-    pub(super) fn new<B>(gateway: &Gateway, request: &Request<B>, peer: IpAddr) -> Self {
+    pub(super) fn new<B>(gateway: &Gateway, request: &Request<B>, session: &Arc<Session>) -> Self {
         Self {
             access_log: gateway.access_log.clone(),
             metrics: Arc::clone(&gateway.metrics),
+            session: Arc::clone(session),
             request_id: gateway.request_ids.next(),
             time: SystemTime::now(),
             arrived: Instant::now(),
@@ -93,7 +95,7 @@ impl Record {
             answered: None,
             target: None,
             route: None,
-            peer,
+            peer: session.peer.ip(),
             holder: Holder::default(),
             received: Received::default(),
         }
@@ -147,16 +149,6 @@ impl Record {
         }
     }
 
-    /// Somebody who is not to be believed has named a client certificate. It is removed, whatever becomes of the request; but it is either an
-    /// attempt to be someone else or a proxy that `trusted_proxies` lacks, and both are news.
-    pub(super) fn warn_of_strange_certificate(&self) {
-        static SAID: Seldom = Seldom::new();
-        if let Some(unsaid) = SAID.due(self.arrived) {
-            let (peer, request_id) = (self.peer, self.request_id.to_str().unwrap_or_default());
-            tracing::warn!(%peer, request_id, unsaid, "a client certificate in a header, and its sender is not in trusted_proxies: removed");
-        }
-    }
-
     /// Counts and logs what never became a request: a head that is too long, too slow, or that two readers would understand differently.
     pub(super) fn never_began(gateway: &Gateway, refusal: NoRequest, peer: IpAddr) {
         gateway.metrics.count(None, refusal.label());
@@ -187,6 +179,11 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let (decision, reason, status) = self.ending;
+        // Nobody came to say how it ended, which is the caller's doing unless it is ours.
+        let reason = match reason {
+            Some("caller_left") if self.session.is_cut_by_drain() => Some("drained"),
+            other => other,
+        };
         let total_ms = self.arrived.elapsed();
         self.metrics.count(self.route.as_ref(), reason.unwrap_or("forwarded"));
         let answered = self.answered.as_ref();

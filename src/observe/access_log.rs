@@ -26,7 +26,7 @@ pub struct Entry<'e> {
     /// `forwarded`, `refused`, `answered` when the gateway itself had the answer, `failed` when the upstream could not answer, or `abandoned` when the caller went away.
     pub decision: Decision,
     /// The label of the rejection or fault. With `forwarded`, why the answer broke off before its end: a fault, `caller_left`, `token_expired`;
-    /// for an upgraded connection `stream_idle` and `drained` as well.
+    /// `drained` where `shutdown.grace` cut it; for an upgraded connection `stream_idle` as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// The status the caller got.

@@ -8,6 +8,7 @@ use memchr::memchr;
 
 use super::digest::{AccessToken, Digest};
 use super::dpop::{CheckedProof, Terms};
+use super::field::{Line, single};
 use super::rejection::Rejection;
 use super::request::RequestFacts;
 
@@ -157,12 +158,12 @@ fn read_authorization<'r>(
 
 /// The scheme and the text behind it.
 fn read_scheme(headers: &HeaderMap) -> Result<(Scheme, &str), Rejection> {
-    let mut lines = headers.get_all(AUTHORIZATION).iter();
-    let Some(line) = lines.next() else { return Err(Rejection::CredentialsMissing) };
-    // RFC 9449 §7.2 Figure 19: more than one is an error, two identical ones too.
-    if lines.next().is_some() {
-        return Err(Rejection::CredentialsRepeated);
-    }
+    let line = match single(headers, &AUTHORIZATION) {
+        Line::Absent => return Err(Rejection::CredentialsMissing),
+        Line::One(line) => line,
+        // RFC 9449 §7.2 Figure 19: more than one is an error, two identical ones too.
+        Line::Several => return Err(Rejection::CredentialsRepeated),
+    };
     let (scheme, rest) = split_scheme(line)?;
     // RFC 9110 §11.1: the scheme's name is compared without regard to case.
     let scheme = if scheme.eq_ignore_ascii_case("DPoP") {
@@ -211,12 +212,12 @@ fn read_token<'r>(text: &'r str, limits: &CredentialLimits) -> Result<RawToken<'
 }
 
 fn read_proof<'r>(headers: &'r HeaderMap, limits: &CredentialLimits) -> Result<RawProof<'r>, Rejection> {
-    let mut lines = headers.get_all(DPOP).iter();
-    let line = lines.next().ok_or(Rejection::ProofMissing)?;
-    // RFC 9449 §4.3 check 1: not more than one DPoP header.
-    if lines.next().is_some() {
-        return Err(Rejection::ProofRepeated);
-    }
+    let line = match single(headers, &DPOP) {
+        Line::Absent => return Err(Rejection::ProofMissing),
+        Line::One(line) => line,
+        // RFC 9449 §4.3 check 1: not more than one DPoP header.
+        Line::Several => return Err(Rejection::ProofRepeated),
+    };
     if line.is_empty() {
         return Err(Rejection::ProofMissing);
     }
@@ -324,6 +325,27 @@ mod tests {
         assert_eq!(proof(&[("dpop", b"a.b.c, d.e.f")]), Err(Rejection::ProofRepeated));
         assert_eq!(proof(&[("dpop", &[b'a'; 65])]), Err(Rejection::ProofTooLarge));
         assert_eq!(proof(&[("dpop", b"\xff")]), Err(Rejection::ProofMalformed));
+    }
+
+    /// RFC 9110 §11.2, written out: every byte at every place of tokens that are shorter and longer than what is compared at once.
+    #[test]
+    fn a_token68_has_these_characters_alone() {
+        const FIT: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/";
+        for length in [1, 2, 15, 16, 17, 31, 33, 64, 70] {
+            for place in 0..length {
+                for byte in 0..=255_u8 {
+                    let (before, behind) = ("a".repeat(place), "Z".repeat(length - place - 1));
+                    let character = char::from(byte);
+                    let text = format!("{before}{character}{behind}");
+                    // The padding stands at the end, behind something.
+                    let pads = character == '=' && place > 0 && behind.is_empty();
+                    assert_eq!(is_token68(&text), FIT.contains(character) || pads, "{text:?}");
+                    let padded = format!("{text}==");
+                    assert_eq!(is_token68(&padded), FIT.contains(character) || pads, "{padded:?}");
+                }
+            }
+        }
+        assert!(!is_token68("") && !is_token68("=") && !is_token68("=="));
     }
 
     #[test]

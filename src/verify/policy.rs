@@ -117,6 +117,13 @@ pub struct Granted {
     pub(super) proven: Proven,
 }
 
+impl Granted {
+    /// Who it is, and with which token.
+    pub const fn proven(&self) -> &Proven {
+        &self.proven
+    }
+}
+
 impl Policy {
     /// A policy for tokens with this binding that asks for nothing else.
     pub const fn new(binding: BindingRule, nonce: NonceRule) -> Self {
@@ -191,5 +198,19 @@ impl Policy {
             return Err(Rejection::DetailsInsufficient);
         }
         self.authentication.judge(token, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Listed;
+
+    /// An issuer without `client_id` in its tokens, whose operator does not require it, has nobody on the list.
+    #[test]
+    fn who_has_no_name_is_on_no_list() {
+        let listed = Listed::one_of(vec!["b".into(), "a".into()]);
+        assert!(listed.has(Some("a")) && listed.has(Some("b")));
+        assert!(!listed.has(None) && !listed.has(Some("")) && !listed.has(Some("c")));
+        assert!(Listed::Anyone.has(None));
     }
 }

@@ -243,6 +243,13 @@ rejections! {
     /// `auth_time` lies too far back, or is missing (RFC 9470 §3).
     AuthenticationTooOld: 401 InsufficientUserAuthentication "authentication_too_old" "The user must authenticate again; ask for a token with max_age.";
 
+    // What the operator has set, whoever is right.
+
+    /// The client or the key is in quarantine.
+    Quarantined: 403 None "quarantined" "This client or key is shut out for now; ask the operator.";
+    /// More requests than the route's `limits` allow this client, key or address.
+    RateExceeded: 429 None "rate_exceeded" "Too many requests in a short time; wait as long as Retry-After says.";
+
     // Ours, not the caller's: no challenge, since a good token must not be thrown away.
 
     /// One key holds its whole share of the replay store.

@@ -22,6 +22,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// The URL that was authorised, without its query: what `htu` names (RFC 9449 §4.2).
+    pub fn url_without_query(&self) -> String {
+        format!("{}://{}{}", self.origin.scheme().name(), self.origin.authority(), self.path.as_str())
+    }
+
     /// Whether the query has a parameter of this name, with a value or without. Names are compared as a form decoder reads them: what is
     /// refused under one spelling must not pass under another (`%5Fmethod`), those of PHP among them, which makes `_` of ` `, `.` and `[`, and lets a name
     /// begin behind spaces and end before a NUL (`.method`, `+_method`).

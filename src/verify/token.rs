@@ -22,9 +22,12 @@ pub(crate) mod answer;
 mod claims;
 mod introspected;
 
+/// `typ` of what the gateway signs for upstreams. It has issuer, audience, subject and `cnf`, as an access token has.
+pub const ASSERTION: &str = "holdfast-assertion+jwt";
+
 /// Kinds of JWT that are never access tokens, whatever an issuer's `token_type` says (RFC 8725 §3.12): DPoP proofs, answers of
 /// introspection (RFC 9701 §8.1), logout tokens, security events, authorization requests, client authentication and attestations.
-const OTHER_KINDS: [&str; 8] = [
+const OTHER_KINDS: [&str; 9] = [
     "dpop+jwt",
     "token-introspection+jwt",
     "logout+jwt",
@@ -33,6 +36,7 @@ const OTHER_KINDS: [&str; 8] = [
     "client-authentication+jwt",
     "oauth-client-attestation+jwt",
     "oauth-client-attestation-pop+jwt",
+    ASSERTION,
 ];
 
 /// Which `typ` an issuer's access tokens have.

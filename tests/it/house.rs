@@ -221,7 +221,8 @@ impl House {
         .await
     }
 
-    async fn exchange_with_admin(&self, request: &str) -> (u16, String) {
+    /// Sends this to the admin listener.
+    pub async fn exchange_with_admin(&self, request: &str) -> (u16, String) {
         let mut client = Client::plain(self.admin).await.expect("the admin listener");
         let answer = client.exchange(request.as_bytes()).await.expect("an answer");
         (answer.status, answer.text())

@@ -279,6 +279,15 @@ async fn in_other_houses(heard: &mut HashSet<Rejection>) {
         hear(&asking, row, heard).await;
     }
 
+    // A spent allowance, and a client that is shut out.
+    let routes = "  - { name: rare, match: { path_prefix: /rare }, upstream: echo, limits: { rate: 1/h, burst: 1, by: client } }\n";
+    let rare = House::built(Plan { routes, ..Plan::default() }).await;
+    assert_eq!(Scene::at(&rare, "/rare").send(&rare).await.status, 200);
+    rare.seen();
+    hear(&rare, &("a second request", RateExceeded, |s, _| s.go_to("/rare")), heard).await;
+    assert_eq!(crate::quarantine::shut(&rare, "{\"client\": \"app\", \"for\": \"1h\"}").await.0, 200);
+    hear(&rare, &("a client that is shut out", Quarantined, |_, _| {}), heard).await;
+
     // No route for everything.
     let few = House::built(Plan { catch_all: "/only", ..Plan::default() }).await;
     hear(&few, &("no such path", RouteUnknown, |s, _| s.go_to("/nowhere")), heard).await;

@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::forwarding::without_credentials;
 use crate::house::{HOST, House, Plan};
 use crate::process::{Process, wait};
 use crate::scene::Scene;
@@ -143,4 +144,59 @@ async fn what_cannot_start_says_so() {
         assert_eq!(process.ended().await.code(), Some(code));
         wait("it says why", async || process.stderr().contains(said)).await;
     }
+}
+
+/// What the end of the grace cuts is neither the caller's doing nor the upstream's, and the log says so: of an answer, and of a request without one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_grace_cuts_is_logged_as_that() {
+    let upstream = scripted::upstream(|mut stream| async move {
+        let head = scripted::read_until(&mut stream, b"\r\n\r\n").await;
+        if head.starts_with(b"GET /public/begun") {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
+            stream.write_all(answer).await.expect("written");
+        }
+        std::future::pending().await
+    })
+    .await;
+    let more = "shutdown: { delay: 0s, grace: 500ms }\n";
+    let mut house = House::built(Plan { upstream: Some(upstream), more, ..Plan::default() }).await;
+    let mut process = Process::instead_of(&mut house, "{ level: info, access: json }").await;
+    let mut kept = Vec::new();
+    let h2 = house.connect_h2(None).await;
+    for path in ["/public/begun", "/public/silent"] {
+        let mut client = house.connect(HOST, None).await;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+        client.send(request.as_bytes()).await.expect("sent");
+        kept.push(client);
+    }
+    kept[0].head().await.expect("the head of an answer");
+    let requests = [h2_get(&house, "/public/begun"), h2_get(&house, "/public/silent")];
+    let [begun, silent] = requests;
+    let exchanges = tokio::spawn(async move { tokio::join!(h2.exchange(begun), h2.exchange(silent)) });
+    wait("all are at the upstream", async || {
+        let (_, numbers) = house.ask_admin("/metrics").await;
+        numbers.contains("holdfast_upstream_requests_in_flight{upstream=\"echo\"} 4\n")
+    })
+    .await;
+    process.signal("TERM");
+    assert_eq!(process.ended().await.code(), Some(0), "{}", process.stderr());
+    drop((kept, exchanges));
+    let told = process.stdout();
+    let mut lines: Vec<(String, String)> = told
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{told}"));
+            assert_eq!(line["reason"], "drained", "{line}");
+            let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+            (text("path"), text("decision"))
+        })
+        .collect();
+    lines.sort();
+    let expected =
+        [("begun", "forwarded"), ("begun", "forwarded"), ("silent", "abandoned"), ("silent", "abandoned")];
+    assert_eq!(lines, expected.map(|(path, decision)| (format!("/public/{path}"), decision.to_owned())));
+}
+
+fn h2_get(house: &House, path: &str) -> http::Request<http_body_util::Full<bytes::Bytes>> {
+    without_credentials(house, path).request_with(&[])
 }

@@ -178,13 +178,17 @@ async fn any_other_answer_leaves_http() {
             let request = handshake(Scene::at(&house, "/ws")).bytes(&house);
             let answer = client.exchange(&request).await.expect("an answer");
             assert_eq!((answer.status.to_string(), answer.text().as_str()), (status[..3].to_owned(), "no"));
-            assert!(answer.all("upgrade").is_empty() && answer.all("connection").is_empty(), "{answer:?}");
+            // RFC 9110 §15.5.22: a demand says for what.
+            let said: (&[&str], &[&str]) =
+                if answer.status == 426 { (&["websocket"], &["upgrade"]) } else { (&[], &[]) };
+            assert_eq!((&answer.all("upgrade")[..], &answer.all("connection")[..]), said, "{answer:?}");
         }
         // RFC 9931 §4: a caller that did not wait. Neither a tunnel nor a request, be it one that would be let in.
         let mut request = handshake(Scene::at(&house, "/ws")).bytes(&house);
         request.extend(Scene::at(&house, "/smuggled").bytes(&house));
         let answer = client.exchange(&request).await.expect("an answer");
-        assert_eq!((answer.one("connection"), answer.text().as_str()), ("close", "no"));
+        let said = if answer.status == 426 { "upgrade, close" } else { "close" };
+        assert_eq!((answer.one("connection"), answer.text().as_str()), (said, "no"));
         assert!(client.is_closed().await);
         let heard = String::from_utf8(heard.lock().expect("unpoisoned").clone()).expect("text");
         assert_eq!(heard.matches("GET /ws ").count(), 3, "{heard}");
@@ -301,4 +305,26 @@ async fn a_stop_gives_it_the_grace() {
     assert_eq!((&line["status"], &line["request_bytes"]), (&101.into(), &5.into()), "{line}");
     assert!(line["response_bytes"].as_u64() > Some(5), "{line}");
     assert!(line["total_ms"].as_f64() > Some(1000.0), "{line}");
+}
+
+/// A server that answers nothing until another protocol is spoken: callers hear which, and that the field is for this hop. In HTTP/2 nothing is upgraded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demand_for_an_upgrade_says_for_which() {
+    for (status, demanded) in [("426 Upgrade Required", true), ("403 Forbidden", false)] {
+        let upstream = scripted::upstream(move |mut stream| async move {
+            while !scripted::read_until(&mut stream, b"\r\n\r\n").await.is_empty() {
+                let head = format!("HTTP/1.1 {status}\r\nupgrade: example/2\r\nconnection: upgrade\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.expect("written");
+            }
+        })
+        .await;
+        let house = house(upstream, "").await;
+        let scene = without_credentials(&house, "/public");
+        let answer = scene.send(&house).await;
+        let expected: (&[&str], &[&str]) = if demanded { (&["example/2"], &["upgrade"]) } else { (&[], &[]) };
+        assert_eq!((&answer.all("upgrade")[..], &answer.all("connection")[..]), expected, "{answer:?}");
+        let answer = house.connect_h2(None).await.exchange(scene.request_with(&[])).await.expect("an answer");
+        assert!(answer.all("upgrade").is_empty() && answer.all("connection").is_empty(), "{answer:?}");
+        assert_eq!(answer.status.to_string(), status[..3]);
+    }
 }

@@ -229,7 +229,7 @@ async fn paths_are_rewritten_after_they_are_judged() {
     let served = Served::start(Spoken::Http1).await;
     let rewritten = ", forward: { rewrite: { strip_prefix: /t/api, replace: /v2 }, host: \"inside.example:81\" } }
   - { name: stripped, match: { path_prefix: \"/s/{tenant}\" }, upstream: tested, public: true, forward: { rewrite: { strip_prefix: \"/s/{tenant}\" } } }
-  - { name: slashes, match: { path_prefix: /e, allow_encoded_slash: true }, upstream: tested, public: true, forward: { rewrite: { strip_prefix: /e }, host: upstream }";
+  - { name: slashes, match: { path_prefix: /e, allow_encoded_slash: true }, upstream: tested, public: true, forward: { rewrite: { strip_prefix: /e }, host: upstream, report: [] }";
     let settings = format!("servers: [http://{}]", served.address());
     let house = House::built(Plan {
         timeouts: leaked(format!(" }}\n  tested: {{ {settings}")),
@@ -254,6 +254,11 @@ async fn paths_are_rewritten_after_they_are_judged() {
         assert_eq!(get(&house, asked).await.status, 200, "{asked}");
         let was = served.seen().remove(0);
         assert_eq!((was.uri.as_str(), was.headers["host"].to_str().expect("text")), (seen, host), "{asked}");
+        // Said where something was taken off and nothing put in its place, and the route tells of such things.
+        let taken_off =
+            asked.strip_suffix(if seen == "/" { "" } else { seen }).filter(|_| asked.starts_with("/s/"));
+        let told = was.headers.get("x-forwarded-prefix").map(|prefix| prefix.to_str().expect("text"));
+        assert_eq!(told, taken_off, "{asked}");
     }
     // What two readers could take for different paths is refused before anything is rewritten; what is no whole segment is not this route's.
     for (asked, status) in [

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-use super::super::chunked::{Checked, ChunkReader};
+use super::super::chunked::{Broken, Checked, ChunkReader};
 use super::super::head::{Body, Head, HeadReader};
 use super::super::refusal::Refusal;
 use super::{Answers, exchange, limits, pipe, rest, until};
@@ -253,6 +253,73 @@ async fn heads_have_a_size() {
     let mut status = [0; 12];
     caller.read_exact(&mut status).await.expect("an answer");
     assert_eq!(&status, b"HTTP/1.1 431");
+}
+
+/// Every byte at every place of a name, a value, a method and a target, against the grammar as it is written in the RFCs.
+#[test]
+fn a_head_has_these_bytes_alone() {
+    const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    // RFC 9110 §5.6.2 `tchar`.
+    let in_token = |byte: u8| LETTERS.as_bytes().contains(&byte) || b"!#$%&'*+-.^_`|~".contains(&byte);
+    // RFC 9110 §5.5 `field-vchar`, SP and HTAB; RFC 5234 B.1 `VCHAR` is %x21-7E, `obs-text` is %x80-FF.
+    let in_value = |byte: u8| matches!(byte, 0x09 | 0x20 | 0x21..=0x7e | 0x80..=0xff);
+    // RFC 3986 A: `pchar`, "/", "?" and "%", and seven that clients send though they should not.
+    let in_target = |byte: u8| {
+        LETTERS.as_bytes().contains(&byte)
+            || b"-._~!$&'()*+,;=:@/?%".contains(&byte)
+            || b"[]\\^{|}".contains(&byte)
+    };
+    let passes = |head: &[u8]| match HeadReader::default().read(head, 4096) {
+        Ok(read) => {
+            assert_eq!(read.map(|read| read.length), Some(head.len()), "{:?}", String::from_utf8_lossy(head));
+            true
+        }
+        Err(refusal) => {
+            assert_eq!(refusal, Refusal::Malformed);
+            false
+        }
+    };
+    for length in [1, 2, 15, 16, 17, 33, 70] {
+        for place in 0..length {
+            for byte in 0..=255_u8 {
+                let mut text = vec![b'm'; length];
+                text[place] = byte;
+                let shown = || format!("{byte:#x} at {place} of {length}");
+                let head = |before: &[u8], behind: &[u8]| [before, &text, behind].concat();
+                let name = head(b"GET / HTTP/1.1\r\nHost: a\r\n", b": v\r\n\r\n");
+                // The first colon ends the name, wherever it stands; a line's end leaves a line without one.
+                let is_name = in_token(byte) || (byte == b':' && place > 0);
+                assert_eq!(passes(&name), is_name, "name {}", shown());
+                let value = head(b"GET / HTTP/1.1\r\nHost: a\r\nX:", b"\r\n\r\n");
+                assert_eq!(passes(&value), in_value(byte), "value {}", shown());
+                let method = head(b"", b" / HTTP/1.1\r\nHost: a\r\n\r\n");
+                assert_eq!(passes(&method), in_token(byte), "method {}", shown());
+                for before in ["GET /", "GET /?", "GET http://a/", "GET https://a/?"] {
+                    let target = head(before.as_bytes(), b" HTTP/1.1\r\nHost: a\r\n\r\n");
+                    assert_eq!(passes(&target), in_target(byte), "{before} {}", shown());
+                }
+            }
+        }
+    }
+}
+
+/// RFC 9112 §7.1: hexadecimal digits, and behind a `;` what can be seen, SP and HTAB.
+#[test]
+fn a_size_line_has_these_bytes_alone() {
+    for byte in 0..=255_u8 {
+        let digit = b"0123456789abcdefABCDEF".contains(&byte);
+        for (line, fits) in [
+            ([&[byte][..], b"1\r\n"].concat(), digit),
+            ([b"1", &[byte][..], b"\r\n"].concat(), digit || byte == b';'),
+            ([b"1", &[byte][..], b"1\r\n"].concat(), digit || byte == b';'),
+            ([b"1;", &[byte][..], b"\r\n"].concat(), matches!(byte, 0x09 | 0x20..=0x7e)),
+            ([b"1;a=", &[byte][..], b"b\r\n"].concat(), matches!(byte, 0x09 | 0x20..=0x7e)),
+        ] {
+            let shown = String::from_utf8_lossy(&line);
+            let expected = if fits { Ok(Checked::Part(line.len())) } else { Err(Broken) };
+            assert_eq!(ChunkReader::new().read(&line), expected, "{shown:?}");
+        }
+    }
 }
 
 /// Whatever target the reader passes on, hyper must be able to read, or hyper would answer in our place.

@@ -33,7 +33,14 @@ fn pipe() -> Pipe {
     let (answers, stop, tasks) = (Answers::new(), CancellationToken::new(), TaskTracker::new());
     let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
     let listener = the_listener();
-    let session = Arc::new(Session { peer, server_name: None, certificate: None, tls: true, listener });
+    let session = Arc::new(Session {
+        peer,
+        server_name: None,
+        certificate: None,
+        tls: true,
+        listener,
+        overdue: Default::default(),
+    });
     let ending = Ending { limits: limits(), stop: stop.clone(), grace: Lapse::new(Duration::from_secs(5)) };
     let served = tokio::spawn(connection::http2(far, session, Arc::clone(&answers), tasks.clone(), ending));
     Pipe { near, served, answers, stop, tasks }
@@ -182,6 +189,23 @@ async fn a_drain_ends_with_the_answers() {
     assert_eq!(answer.await.expect("no panic").expect("an answer").status(), 200);
     pipe.served.await.expect("no panic");
     assert_eq!(pipe.answers.seen().requests, ["GET /hang"]);
+}
+
+/// A caller that asks all the time, and is answered each time before anyone looks, hears of the end with its next request.
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_heard_of_in_steady_use() {
+    let pipe = pipe();
+    let mut send = client(pipe.near, 65_535).await;
+    send.send_request(get("/a")).await.expect("an answer");
+    pipe.stop.cancel();
+    let since = Instant::now();
+    while send.send_request(get("/a")).await.is_ok() {
+        assert!(since.elapsed() < Duration::from_secs(1), "requests go on during the drain");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(pipe.answers.seen().requests.len() > 1, "the one after the signal was answered");
+    pipe.served.await.expect("no panic");
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

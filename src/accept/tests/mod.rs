@@ -2,6 +2,7 @@
 //!
 //! Time limits are tested on pipes with the clock paused: it then moves only when nothing else can. On sockets it would jump.
 
+mod at_rest;
 mod drain;
 mod framing;
 mod http2;
@@ -95,18 +96,25 @@ struct Seen {
     dropped: usize,
 }
 
-/// Answers by path: `/switch` with 101 when it is released, `/hang` when it is released, `/body` after its body with the length or the fault, `/declared` with what its length
+/// Answers by path: `/switch` with 101 when it is released, `/hang` when it is released, `/keep` at once, with its body put aside unread, `/body` after its body with the length or the fault, `/declared` with what its length
 /// is said to be, `/big` with a megabyte that is made as it is read, anything else with its own name and what the session is.
 struct Answers {
     seen: Mutex<Seen>,
     release: Semaphore,
     /// What stands behind the last 101, and word of the tunnel's end.
     upstream: Mutex<Option<(DuplexStream, Receiver<Ended>)>>,
+    /// The body of the last request to `/keep`, as an upstream that has answered may still be reading it.
+    kept: Mutex<Option<CallerBody>>,
 }
 
 impl Answers {
     fn new() -> Arc<Self> {
-        Arc::new(Self { seen: Mutex::default(), release: Semaphore::new(0), upstream: Mutex::new(None) })
+        Arc::new(Self {
+            seen: Mutex::default(),
+            release: Semaphore::new(0),
+            upstream: Mutex::new(None),
+            kept: Mutex::new(None),
+        })
     }
 
     fn seen(&self) -> Seen {
@@ -172,6 +180,10 @@ impl Handler for Answers {
                     whole(format!("{fault:?}"))
                 }
             },
+            "/keep" => {
+                *self.kept.lock().expect("no test panics with this lock") = Some(request.into_body());
+                whole("kept".to_owned())
+            }
             "/declared" => whole(format!("{:?}", request.body().declared())),
             "/big" => Pieces(64).boxed_unsync(),
             path => whole(format!(
@@ -206,6 +218,18 @@ impl hyper::body::Body for Pieces {
     }
 }
 
+/// What is known of a caller on a pipe.
+fn session() -> Session {
+    Session {
+        peer: Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1))),
+        server_name: None,
+        certificate: None,
+        tls: false,
+        listener: the_listener(),
+        overdue: Default::default(),
+    }
+}
+
 /// An HTTP/1 connection over a pipe that holds `room` bytes each way.
 fn pipe(limits: Limits, answers: &Arc<Answers>, room: usize) -> (DuplexStream, JoinHandle<()>) {
     pipe_until(limits, answers, room, CancellationToken::new())
@@ -219,17 +243,9 @@ fn pipe_until(
     stop: CancellationToken,
 ) -> (DuplexStream, JoinHandle<()>) {
     let (near, far) = tokio::io::duplex(room);
-    let peer = Peer::Direct(SocketAddr::from(([192, 0, 2, 1], 1)));
-    let session = Arc::new(Session {
-        peer,
-        server_name: None,
-        certificate: None,
-        tls: false,
-        listener: the_listener(),
-    });
     let ending = Ending { limits, stop, grace: Lapse::new(Duration::from_secs(5)) };
     let stream = Stall::new(far, limits.idle_timeout, limits.least_rate);
-    (near, tokio::spawn(http1::http1(stream, session, Arc::clone(answers), ending)))
+    (near, tokio::spawn(http1::http1(stream, Arc::new(session()), Arc::clone(answers), ending)))
 }
 
 /// A server on a socket.

@@ -174,6 +174,7 @@ async fn the_task_of_a_connection_is_small() {
         certificate: None,
         tls: false,
         listener: the_listener(),
+        overdue: Default::default(),
     };
     let ending = connection::Ending {
         limits: limits(),
@@ -182,5 +183,6 @@ async fn the_task_of_a_connection_is_small() {
     };
     let parked = crate::accept::http1::http1(Box::new(near), Arc::new(session), Answers::new(), ending);
     let size = std::mem::size_of_val(&parked);
-    assert!(size <= 2048, "HTTP/1.1 has {size} bytes");
+    // It has 1256. With the tunnel in place, for which few connections need room, it would have 120 more.
+    assert!(size <= 1300, "HTTP/1.1 has {size} bytes");
 }

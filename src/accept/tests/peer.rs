@@ -32,6 +32,7 @@ fn session(peer: [u8; 4], client_certificate_header: ClientCertificateHeader) ->
         }),
         tls: true,
         listener: the_listener(),
+        overdue: Default::default(),
     };
     (Site::new(&listener), session)
 }
@@ -242,8 +243,14 @@ fn behind_the_proxy_protocol_the_reported_address_is_what_counts() {
         (Peer::Reported(address([192, 0, 2, 9])), false, "192.0.2.9"),
         (Peer::Unnamed(address([10, 0, 0, 1])), false, "10.0.0.1"),
     ] {
-        let session =
-            Session { peer, certificate: None, listener: the_listener(), server_name: None, ..direct };
+        let session = Session {
+            peer,
+            certificate: None,
+            listener: the_listener(),
+            server_name: None,
+            overdue: Default::default(),
+            ..direct
+        };
         let caller = caller(&said, &site, &session).expect("in order");
         assert_eq!(caller.address.to_string(), shown, "{peer}");
         assert_eq!(caller.certificate.is_some(), believed, "{peer}");

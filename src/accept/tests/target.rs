@@ -26,6 +26,7 @@ fn session(server_name: Option<&str>, tls: bool, urls: &[&str]) -> (Site, Sessio
         certificate: None,
         tls,
         listener: the_listener(),
+        overdue: Default::default(),
     };
     (Site::new(&listener), session)
 }

@@ -1,0 +1,206 @@
+//! How many requests one client, key or address may make on a route: the generic cell rate algorithm, by the `governor` crate.
+//!
+//! Who is counted is hashed with a secret of the process into one of [`PLACES`] allowances. So memory has an end, whoever comes, and nobody can choose whom to
+//! share an allowance with; by chance two that are active at once share one with a probability of one in a million. What has rested until its allowance is whole again is
+//! forgotten ([`Limiter::forget`]), which changes nothing.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::Rate;
+
+/// Allowances of one limit: what it remembers is never more.
+const PLACES: u64 = 1 << 20;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The limit of one route.
+pub struct Limiter<C: Clock = DefaultClock> {
+    rate: Rate,
+    hasher: RandomState,
+    limiter: RateLimiter<u64, DashMapStateStore<u64>, C, StateInformationMiddleware>,
+    clock: C,
+    /// `RateLimit-Policy`, which is the same for everyone.
+    policy: HeaderValue,
+}
+
+/// What is left of an allowance after a request, or when there is some again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    by: &'static str,
+    policy: HeaderValue,
+    left: u32,
+    /// Seconds until it is whole; where nothing is left, until it is something.
+    reset: u64,
+}
+
+impl Limiter {
+    /// A limit nobody has touched, in real time.
+    pub fn new(rate: Rate) -> Self {
+        Self::with_clock(rate, DefaultClock::default())
+    }
+}
+
+impl<C: Clock + Clone> Limiter<C> {
+    /// The same by another clock.
+    pub fn with_clock(rate: Rate, clock: C) -> Self {
+        let quota = Quota::with_period(rate.period).unwrap_or(Quota::per_second(NonZeroU32::MIN));
+        let window = seconds(rate.period.saturating_mul(rate.burst.get()));
+        // draft-ietf-httpapi-ratelimit-headers §3: a Structured Field list of one string with parameters.
+        let policy = format!("\"{}\";q={};w={window}", rate.by.name(), rate.burst);
+        Self {
+            limiter: RateLimiter::new(
+                quota.allow_burst(rate.burst),
+                DashMapStateStore::default(),
+                clock.clone(),
+            ),
+            hasher: RandomState::new(),
+            clock,
+            policy: HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("")),
+            rate,
+        }
+    }
+
+    /// The settings.
+    pub const fn rate(&self) -> &Rate {
+        &self.rate
+    }
+
+    /// Counts a request of `who`.
+    ///
+    /// # Errors
+    /// The allowance, where nothing is left of it: the request must be refused. It is not counted then.
+    pub fn count(&self, who: impl Hash) -> Result<Allowance, Allowance> {
+        let place = self.hasher.hash_one(who) % PLACES;
+        let allowance =
+            |left, reset| Allowance { by: self.rate.by.name(), policy: self.policy.clone(), left, reset };
+        match self.limiter.check_key(&place) {
+            Ok(state) => {
+                let left = state.remaining_burst_capacity();
+                let spent = self.rate.burst.get().saturating_sub(left);
+                Ok(allowance(left, seconds(self.rate.period.saturating_mul(spent))))
+            }
+            Err(until) => Err(allowance(0, seconds(until.wait_time_from(self.clock.now())).max(1))),
+        }
+    }
+
+    /// Forgets everyone whose allowance is whole again. It locks a part of them at a time, for a moment.
+    pub fn forget(&self) {
+        self.limiter.retain_recent();
+        if self.limiter.is_empty() {
+            self.limiter.shrink_to_fit();
+        }
+    }
+
+    /// How many are remembered.
+    pub fn remembered(&self) -> usize {
+        self.limiter.len()
+    }
+}
+
+impl<C: Clock> fmt::Debug for Limiter<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Limiter({:?})", self.rate)
+    }
+}
+
+impl Allowance {
+    /// Seconds until there is something left again, for `Retry-After` of a refusal.
+    pub const fn wait(&self) -> u64 {
+        self.reset
+    }
+
+    /// Says in an answer what is left, beside what the upstream says of its own limits: the fields are lists.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        let left = format!("\"{}\";r={};t={}", self.by, self.left, self.reset);
+        headers.append(RATE_LIMIT_POLICY, self.policy.clone());
+        if let Ok(left) = HeaderValue::from_str(&left) {
+            headers.append(RATE_LIMIT, left);
+        }
+    }
+}
+
+/// Whole seconds, and never less than it takes.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+    use crate::config::LimitBy;
+
+    fn limiter(period: u64, burst: u32) -> (Limiter<FakeRelativeClock>, FakeRelativeClock) {
+        let clock = FakeRelativeClock::default();
+        let rate = Rate {
+            period: Duration::from_millis(period),
+            burst: NonZeroU32::new(burst).expect("more than none"),
+            by: LimitBy::Client,
+        };
+        (Limiter::with_clock(rate, clock.clone()), clock)
+    }
+
+    #[test]
+    fn a_burst_and_then_the_rate() {
+        let (limiter, clock) = limiter(500, 3);
+        let left: Vec<u32> = (0..3).map(|_| limiter.count("a").expect("room").left).collect();
+        assert_eq!(left, [2, 1, 0]);
+        let refused = limiter.count("a").expect_err("all spent");
+        assert_eq!((refused.left, refused.wait()), (0, 1));
+        assert_eq!(limiter.count("b").expect("its own").left, 2);
+        clock.advance(Duration::from_millis(499));
+        assert!(limiter.count("a").is_err());
+        clock.advance(Duration::from_millis(1));
+        assert!(limiter.count("a").is_ok() && limiter.count("a").is_err());
+        // What was refused was not counted.
+        clock.advance(Duration::from_millis(1500));
+        assert_eq!(limiter.count("a").expect("whole again").left, 2);
+    }
+
+    #[test]
+    fn waits_are_never_too_short() {
+        let (limiter, clock) = limiter(90_000, 1);
+        assert!(limiter.count("a").is_ok());
+        let wait = limiter.count("a").expect_err("spent").wait();
+        assert_eq!(wait, 90);
+        clock.advance(Duration::from_secs(wait - 1));
+        assert_eq!(limiter.count("a").expect_err("a second early").wait(), 1);
+        clock.advance(Duration::from_secs(1));
+        assert!(limiter.count("a").is_ok());
+    }
+
+    #[test]
+    fn memory_has_an_end_and_what_rested_is_forgotten() {
+        let (limiter, clock) = limiter(1000, 2);
+        for who in 0..5000_u32 {
+            assert!(limiter.count(who).is_ok());
+        }
+        // A few share a place.
+        assert!((4900..=5000).contains(&limiter.remembered()), "{}", limiter.remembered());
+        limiter.forget();
+        assert!(limiter.remembered() > 4900, "who has not rested is remembered");
+        clock.advance(Duration::from_secs(10));
+        limiter.forget();
+        assert_eq!(limiter.remembered(), 0);
+    }
+
+    #[test]
+    fn the_headers_of_the_draft() {
+        let (limiter, _) = limiter(100, 20);
+        let mut headers = HeaderMap::new();
+        limiter.count("a").expect("room").write(&mut headers);
+        assert_eq!(headers[RATE_LIMIT_POLICY], "\"client\";q=20;w=2");
+        assert_eq!(headers[RATE_LIMIT], "\"client\";r=19;t=1");
+    }
+}
