@@ -228,6 +228,7 @@ impl Introspector {
         let rules = AnswerRules {
             issuer: &self.rules.issuer,
             client_id: &self.settings.client_id,
+            audiences: &self.rules.audiences,
             algorithms: &self.rules.algorithms,
             leeway: self.rules.leeway,
         };

@@ -19,8 +19,10 @@ const IAT_APART: i64 = 60;
 pub(crate) struct AnswerRules<'r> {
     /// `iss`, byte for byte.
     pub(crate) issuer: &'r str,
-    /// `aud` must hold this: the gateway's `client_id` with that issuer (RFC 9701 §5).
+    /// `aud` must hold the gateway's `client_id` with that issuer …
     pub(crate) client_id: &'r str,
+    /// … or one of these, the names that the issuer knows the resource by: either says that the answer is for this gateway (RFC 9701 §5).
+    pub(crate) audiences: &'r [String],
     /// As for the issuer's tokens.
     pub(crate) algorithms: &'r Algorithms,
     /// Seconds that the issuer's clock may differ from ours.
@@ -38,7 +40,7 @@ pub(crate) enum AnswerFault {
     Header,
     #[error("iss of the answer is another issuer")]
     Issuer,
-    #[error("aud of the answer is not client_id")]
+    #[error("aud of the answer is neither client_id nor one of audiences")]
     Audience,
     #[error("iat of the answer is missing, or not of now")]
     Stale,
@@ -83,9 +85,10 @@ pub(crate) fn open<T>(
     if jws::string(&claims, "iss") != Some(rules.issuer) {
         return Err(AnswerFault::Issuer);
     }
+    let is_us = |name: &str| name == rules.client_id || rules.audiences.iter().any(|own| own == name);
     let for_us = match claims.get("aud") {
-        Some(Value::String(one)) => one == rules.client_id,
-        Some(Value::Array(many)) => many.iter().any(|one| one.as_str() == Some(rules.client_id)),
+        Some(Value::String(one)) => is_us(one),
+        Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).any(is_us),
         _ => false,
     };
     if !for_us {
@@ -112,7 +115,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::verify::jwks::signing::{ISSUER, NOW, SigningKey, key_set};
+    use crate::verify::jwks::signing::{AUDIENCE, ISSUER, NOW, SigningKey, key_set};
 
     /// T-INT-15, R-I-07.
     #[test]
@@ -120,7 +123,13 @@ mod tests {
         let (key, other) = (SigningKey::new(Algorithm::Es256, "k"), SigningKey::new(Algorithm::Es256, "k"));
         let algorithms = Algorithms::new(&[Algorithm::Es256]);
         let (keys, _) = KeySet::read(key_set(&[key.public()]).as_bytes(), &algorithms).unwrap();
-        let rules = AnswerRules { issuer: ISSUER, client_id: "gateway", algorithms: &algorithms, leeway: 5 };
+        let rules = AnswerRules {
+            issuer: ISSUER,
+            client_id: "gateway",
+            audiences: &[AUDIENCE.into()],
+            algorithms: &algorithms,
+            leeway: 5,
+        };
         let opened =
             |text: &str| open(text, rules, &keys, NOW, |said| jws::string(said, "sub").map(str::to_owned));
         let header = json!({"typ": "token-introspection+jwt", "alg": "ES256", "kid": "k"});
@@ -161,9 +170,12 @@ mod tests {
             let answer = key.sign(&header, &with(&claims, name, value.clone()));
             assert_eq!(opened(&answer), Err(fault), "{name}: {value}");
         }
-        for (name, value) in
-            [("aud", json!(["x", "gateway"])), ("iat", json!(now - 65)), ("iat", json!(now + 65))]
-        {
+        for (name, value) in [
+            ("aud", json!(["x", "gateway"])),
+            ("aud", json!(AUDIENCE)),
+            ("iat", json!(now - 65)),
+            ("iat", json!(now + 65)),
+        ] {
             assert!(
                 opened(&key.sign(&header, &with(&claims, name, value.clone()))).is_ok(),
                 "{name}: {value}"
