@@ -7,6 +7,7 @@
 mod assertions;
 mod client_key;
 mod complaint;
+mod condition;
 mod cors;
 mod decode;
 mod document;
@@ -279,7 +280,7 @@ pub enum Access {
     /// `public: true`
     Public,
     /// `require`
-    Bound(Policy),
+    Bound(Box<Policy>),
 }
 
 /// `forward` of a route.
