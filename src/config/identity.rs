@@ -34,9 +34,9 @@ pub struct IdentityHeaders {
     pub scope: HeaderName,
     /// `iss`; default `X-Auth-Issuer`
     pub issuer: HeaderName,
-    /// `dpop`, `mtls` or `both`; default `X-Auth-Binding`
+    /// `dpop`, `mtls` or `both`; `none` for a bearer on a report-only route; default `X-Auth-Binding`
     pub binding: HeaderName,
-    /// `jkt`, or `x5t#S256` where only a certificate binds; default `X-Auth-Key-Thumbprint`
+    /// `jkt`, or `x5t#S256` where only a certificate binds; absent where nothing does; default `X-Auth-Key-Thumbprint`
     pub key_thumbprint: HeaderName,
     /// `forward.claims`, each under its name
     pub claims: Vec<(HeaderName, ClaimPath)>,

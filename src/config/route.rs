@@ -162,6 +162,10 @@ fn judge_access(route: &route_file::Route, around: Around<'_>, complaints: &mut 
             let mend = "leave out `require`, or `public`";
             complaints.add_with(require.span, "a public route requires nothing", mend);
         }
+        if route.enforcement.written {
+            let mend = "leave out `enforcement`, or `public`";
+            complaints.add_with(route.enforcement.span, "a public route looks at no token", mend);
+        }
         if forward.identity.value != Identity::None {
             let mend = "leave out `identity`; what callers send under these names is removed on every route";
             complaints.add_with(forward.identity.span, "a public route knows no identity", mend);
@@ -199,11 +203,7 @@ fn may_have_certificate(listener: &file::Listener) -> bool {
 }
 
 fn access(route: &route_file::Route, dpop: &file::Dpop, complaints: &mut Complaints) -> Access {
-    if route.public.value {
-        Access::Public
-    } else {
-        Access::Bound(require::policy(&route.require, dpop, complaints))
-    }
+    if route.public.value { Access::Public } else { Access::Bound(require::policy(route, dpop, complaints)) }
 }
 
 fn route_match(

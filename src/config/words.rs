@@ -7,6 +7,7 @@ use super::{
     AfterRestart, ClientCertificateHeader, Credential, ForwardedHeader, LimitBy, Protocol, ProxyProtocol,
     credentials,
 };
+use crate::verify::enforcement::Enforcement;
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::token::TokenType;
 
@@ -107,6 +108,7 @@ words! {
         "any" => BindingRule::Any, "dpop" => BindingRule::Dpop,
         "mtls" => BindingRule::Mtls, "both" => BindingRule::Both
     }
+    Enforcement { "enforce" => Enforcement::Enforce, "report-only" => Enforcement::ReportOnly }
     credentials::Word { "strip" => credentials::Word::Strip, "keep" => credentials::Word::Keep }
     Credential { "authorization" => Credential::Authorization, "dpop" => Credential::Dpop }
     Identity { "none" => Identity::None, "headers" => Identity::Headers, "assertion" => Identity::Assertion }
@@ -123,7 +125,7 @@ words! {
 mod tests {
     use super::{
         AccessLog, Audience, Authentication, BindingRule, CertificateRequest, ClientCertificateHeader,
-        ForwardedHeader, NonceRule, ProxyProtocol, Reported, Watching, Words,
+        Enforcement, ForwardedHeader, NonceRule, ProxyProtocol, Reported, Watching, Words,
     };
 
     fn words<T: Words>() -> Vec<&'static str> {
@@ -138,6 +140,7 @@ mod tests {
             words::<Authentication>(),
             words::<BindingRule>(),
             words::<CertificateRequest>(),
+            words::<Enforcement>(),
             words::<ClientCertificateHeader>(),
             words::<ForwardedHeader>(),
             words::<Reported>(),

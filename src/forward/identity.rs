@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use super::fault::Fault;
 use crate::config::IdentityHeaders;
 use crate::verify::claim_value::{ClaimValue, EXACT};
+use crate::verify::proof::Binding;
 use crate::verify::replay::Permit;
 
 /// Sets the headers. One the token has no value for is absent.
@@ -33,9 +34,10 @@ pub(super) fn set(headers: &mut HeaderMap, permit: &Permit, names: &IdentityHead
         }
     }
     headers.insert(&names.binding, HeaderValue::from_static(binding.name()));
-    let thumbprint = match binding.key() {
-        Some(key) => Some(key.to_base64url()),
-        None => binding.certificate().map(|certificate| certificate.to_base64url()),
+    let thumbprint = match binding {
+        Binding::Key(key) | Binding::Both(key, _) => Some(key.thumbprint().to_base64url()),
+        Binding::Certificate(certificate) => Some(certificate.thumbprint().to_base64url()),
+        Binding::Nothing(_) => None,
     };
     if let Some(thumbprint) = thumbprint {
         headers.insert(&names.key_thumbprint, exactly(&thumbprint)?);
