@@ -13,6 +13,7 @@ mod attacks_wire;
 mod binding;
 mod challenges;
 mod cors;
+mod coverage;
 mod differential;
 mod drain;
 mod floods;
