@@ -330,7 +330,7 @@ enum Step<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Identity, Report};
+    use crate::config::{Credentials, Identity, Report};
     use crate::verify::htu::{Origin, Path};
 
     fn segments(path: &str) -> Vec<Segment> {
@@ -347,7 +347,8 @@ mod tests {
             allow_encoded_slash: name == "lax",
         };
         let report = Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true };
-        let forward = Forward { keep_credentials: false, identity: Identity::None, report };
+        let forward =
+            Forward { credentials: Credentials::Kept(Vec::new()), identity: Identity::None, report };
         Route {
             name: name.into(),
             matches,

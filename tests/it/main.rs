@@ -25,6 +25,7 @@ mod health;
 mod house;
 mod http2;
 mod htu;
+mod identity;
 mod introspection;
 mod keepalive;
 mod layering;
