@@ -315,7 +315,7 @@ impl Gateway {
         }
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms, policy.enforcement)?;
-            let granted = policy.grant(proven, now)?;
+            let granted = policy.grant(proven, facts, now)?;
             // Whose request it is has been shown, so nobody spends another's allowance; and the proof is not, so it is good for another try.
             if let Some(limiter) = route.limiter() {
                 tally.count_holder(limiter, granted.proven())?;
