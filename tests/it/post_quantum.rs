@@ -20,6 +20,9 @@ use crate::table::{Heard, Heard::Passed, Heard::Refused, hear};
 const SETS: [(&str, &PqdsaSigningAlgorithm); 3] =
     [("ML-DSA-44", &ML_DSA_44_SIGNING), ("ML-DSA-65", &ML_DSA_65_SIGNING), ("ML-DSA-87", &ML_DSA_87_SIGNING)];
 
+/// Makes one thing wrong.
+type Break = fn(&mut Scene);
+
 fn allowed() -> Plan {
     Plan {
         rules: "replay: { memory: { capacity: 1000, after_restart: accept, per_key: 500 } }
@@ -54,7 +57,7 @@ async fn they_pass_where_they_are_listed() {
     let house = House::built(allowed()).await;
     for set in SETS {
         hear(&house, &scene(&house, set), set.0, Passed).await;
-        let proofs: [(&str, Heard, fn(&mut Scene)); 5] = [
+        let proofs: [(&str, Heard, Break); 5] = [
             ("no alg in the key", Refused(ProofKey), |s| {
                 s.proof_header["jwk"].as_object_mut().expect("an object").remove("alg");
             }),
