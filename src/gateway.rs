@@ -151,7 +151,7 @@ impl Gateway {
                 course.ends(Decision::Answered, Some("preflight"), response)
             }
             Err(Ending::Metadata(metadata)) => {
-                let response = respond::metadata(metadata, course.record.method(), &course.record.request_id);
+                let response = respond::metadata(metadata, &course.record.request_id);
                 course.ends(Decision::Answered, Some("resource_metadata"), response)
             }
             Err(Ending::Failed(fault)) => {
@@ -358,8 +358,8 @@ impl Gateway {
             nonce: denied.nonce,
             allow: allow.unwrap_or_default(),
             resource_metadata: target
-                .filter(|_| policy.is_some())
-                .and_then(|target| resources.above(target, &session.listener.name))
+                .zip(course.route.filter(|_| policy.is_some()))
+                .and_then(|(target, route)| resources.above(route, target, &session.listener.name))
                 .map(Metadata::url),
             allowance_wait: tally.wait(),
             claim_lifetime: self.proofs.claim_lifetime(policy.map_or(NonceRule::None, |policy| policy.nonce)),

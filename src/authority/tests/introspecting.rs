@@ -234,6 +234,52 @@ async fn where_the_metadata_says() {
     assert!(server.asked().contains(&"/moved".to_owned()));
 }
 
+/// A look into the metadata that fails is never for the token, whatever its status, so it is left alone like an endpoint; and of what is known it moves
+/// nothing, however it fails.
+#[tokio::test]
+async fn metadata_that_cannot_be_had() {
+    let server = KeyServer::https().await;
+    let name = server.url("");
+    server.publish(JWKS, key_set(&[key("k").public()]));
+    let mut answer = active();
+    answer["iss"] = name.clone().into();
+    server.set(ASK, Answer::Json(answer.to_string()));
+    let everywhere = |answer: Answer| {
+        for path in ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
+            server.set(path, answer.clone());
+        }
+    };
+    let timeout = Duration::from_millis(600);
+    let found = Introspection { url: None, timeout, ..settings(&server) };
+    let refreshing = Issuer { refresh: Duration::ZERO, ..asking(&server, &name, found) };
+    everywhere(Answer::Status(400, String::new()));
+    let running = Running::new(&[refreshing.clone()]);
+    for number in 0..5 {
+        assert_eq!(running.rejection(&format!("t{number}")).await, Rejection::IntrospectionRefused);
+    }
+    let before = server.asked().len();
+    assert_eq!(running.rejection("t5").await, Rejection::IntrospectionPaused);
+    assert_eq!(server.asked().len(), before);
+
+    let metadata =
+        json!({"issuer": name, "jwks_uri": server.url(JWKS), "introspection_endpoint": server.url(ASK)});
+    let running = Running::new(&[refreshing]);
+    everywhere(Answer::Json(metadata.to_string()));
+    assert!(running.verify("first").await.is_ok());
+    for (what, answer) in [
+        ("a loop", Answer::Redirect(server.url("/.well-known/openid-configuration"))),
+        ("50 MB", Answer::Huge),
+        ("500", Answer::Status(500, String::new())),
+        ("half", Answer::Broken),
+        ("drop by drop", Answer::Dripping),
+        ("nothing", Answer::Silence),
+    ] {
+        everywhere(answer);
+        assert!(running.verify(&what.replace(' ', "-")).await.is_ok(), "{what}");
+    }
+    assert_eq!(running.tokens.introspections(), (7, 0, 0));
+}
+
 /// Which issuer is asked is settled by the route or by order, and no other one hears of the token. What one has said is not the other's word.
 #[tokio::test]
 async fn one_issuer_is_asked() {
