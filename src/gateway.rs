@@ -216,6 +216,7 @@ impl Gateway {
         }
         let route = self.routes.find(target, request.method())?;
         course.record.route = Some(Arc::clone(route.name()));
+        course.record.enforcement = route.enforcement();
         course.route = Some(route);
         course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
         request.body_mut().bound(route.streams.body_bytes.unwrap_or(self.limits.body_bytes));
@@ -313,7 +314,7 @@ impl Gateway {
             tokio::task::yield_now().await;
         }
         let decided = async {
-            let proven = proof::prove(presented, token, facts, &terms)?;
+            let proven = proof::prove(presented, token, facts, &terms, policy.enforcement)?;
             let granted = policy.grant(proven, now)?;
             // Whose request it is has been shown, so nobody spends another's allowance; and the proof is not, so it is good for another try.
             if let Some(limiter) = route.limiter() {

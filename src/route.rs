@@ -11,6 +11,7 @@ use http::Method;
 use crate::config::{Access, Config, Forward, Onward, PathMatch, RouteMatch, Segment, Streams};
 use crate::cors::CrossOrigin;
 use crate::rate::Limiter;
+use crate::verify::enforcement::Enforcement;
 use crate::verify::policy::Policy;
 use crate::verify::rejection::Rejection;
 use crate::verify::request::Target;
@@ -43,7 +44,7 @@ pub struct Route {
 pub enum Demand<'r> {
     /// Nothing: the route is public.
     Nothing(PublicRoute),
-    /// A bound token that this policy grants.
+    /// A token that this policy grants: a bound one, unless the route is report-only.
     Bound(&'r Policy),
 }
 
@@ -63,6 +64,14 @@ impl Route {
         match &self.access {
             Access::Public => Demand::Nothing(PublicRoute(())),
             Access::Bound(policy) => Demand::Bound(policy),
+        }
+    }
+
+    /// What it does with tokens that are bound to nothing. A public route looks at none.
+    pub const fn enforcement(&self) -> Enforcement {
+        match &self.access {
+            Access::Public => Enforcement::Enforce,
+            Access::Bound(policy) => policy.enforcement,
         }
     }
 
@@ -178,6 +187,11 @@ impl Routes {
         }
     }
 
+    /// Those that let unbound tokens through.
+    pub fn report_only(&self) -> impl Iterator<Item = &Route> {
+        self.all.iter().filter(|route| route.enforcement() == Enforcement::ReportOnly)
+    }
+
     /// The limits there are.
     pub fn limiters(&self) -> impl Iterator<Item = &Limiter> {
         self.all.iter().filter_map(Route::limiter)
@@ -291,7 +305,7 @@ enum Step<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Identity, Report};
+    use crate::config::{Credentials, Identity, Report};
     use crate::verify::htu::{Origin, Path};
 
     fn segments(path: &str) -> Vec<Segment> {
@@ -308,7 +322,8 @@ mod tests {
             allow_encoded_slash: name == "lax",
         };
         let report = Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true };
-        let forward = Forward { keep_credentials: false, identity: Identity::None, report };
+        let forward =
+            Forward { credentials: Credentials::Kept(Vec::new()), identity: Identity::None, report };
         Route {
             name: name.into(),
             matches,

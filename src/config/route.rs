@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::assertions;
 use super::complaint::{Complaints, Span, did_you_mean, one_of, quoted};
 use super::cors;
+use super::credentials;
 use super::decode::{List, Named, Setting, Wrong};
 use super::either;
 use super::file;
+use super::identity;
 use super::issuer::issuer_of;
 use super::issuer_file::Issuer;
 use super::onward;
@@ -20,7 +21,7 @@ use super::route_file;
 use super::streams;
 use super::upstream_file::Upstream;
 use super::values::Text;
-use super::words::{Credentials, Identity, Reported};
+use super::words::{Identity, Reported};
 use super::{Access, ClientCertificateHeader, Forward, PathMatch, Report, Route, RouteMatch};
 use crate::verify::policy::{BindingRule, NonceRule};
 
@@ -80,8 +81,8 @@ pub(super) fn routes(
             access: access(route, around.dpop, complaints),
             issuer: issuer_of(route, around.issuers, complaints),
             forward: Forward {
-                keep_credentials: route.forward.credentials.value == Credentials::Keep,
-                identity: assertions::identity(&route.forward, around.assertions, complaints),
+                credentials: credentials::credentials(route, complaints),
+                identity: identity::identity(&route.forward, around.assertions, complaints),
                 report: report(&route.forward.report, around, complaints),
             },
             onward,
@@ -161,6 +162,10 @@ fn judge_access(route: &route_file::Route, around: Around<'_>, complaints: &mut 
             let mend = "leave out `require`, or `public`";
             complaints.add_with(require.span, "a public route requires nothing", mend);
         }
+        if route.enforcement.written {
+            let mend = "leave out `enforcement`, or `public`";
+            complaints.add_with(route.enforcement.span, "a public route looks at no token", mend);
+        }
         if forward.identity.value != Identity::None {
             let mend = "leave out `identity`; what callers send under these names is removed on every route";
             complaints.add_with(forward.identity.span, "a public route knows no identity", mend);
@@ -198,11 +203,7 @@ fn may_have_certificate(listener: &file::Listener) -> bool {
 }
 
 fn access(route: &route_file::Route, dpop: &file::Dpop, complaints: &mut Complaints) -> Access {
-    if route.public.value {
-        Access::Public
-    } else {
-        Access::Bound(require::policy(&route.require, dpop, complaints))
-    }
+    if route.public.value { Access::Public } else { Access::Bound(require::policy(route, dpop, complaints)) }
 }
 
 fn route_match(

@@ -3,7 +3,11 @@
 use super::decode::Words;
 use super::encryption::SealedTokens;
 use super::introspection::{AnswerForm, Audience};
-use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, LimitBy, Protocol, ProxyProtocol};
+use super::{
+    AfterRestart, ClientCertificateHeader, Credential, ForwardedHeader, LimitBy, Protocol, ProxyProtocol,
+    credentials,
+};
+use crate::verify::enforcement::Enforcement;
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::token::TokenType;
 
@@ -47,13 +51,6 @@ pub(super) enum Reported {
     Forwarded,
     ClientCert,
     RequestId,
-}
-
-/// `forward.credentials`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Credentials {
-    Strip,
-    Keep,
 }
 
 /// `forward.identity`
@@ -111,7 +108,9 @@ words! {
         "any" => BindingRule::Any, "dpop" => BindingRule::Dpop,
         "mtls" => BindingRule::Mtls, "both" => BindingRule::Both
     }
-    Credentials { "strip" => Credentials::Strip, "keep" => Credentials::Keep }
+    Enforcement { "enforce" => Enforcement::Enforce, "report-only" => Enforcement::ReportOnly }
+    credentials::Word { "strip" => credentials::Word::Strip, "keep" => credentials::Word::Keep }
+    Credential { "authorization" => Credential::Authorization, "dpop" => Credential::Dpop }
     Identity { "none" => Identity::None, "headers" => Identity::Headers, "assertion" => Identity::Assertion }
     tracing::Level {
         "error" => tracing::Level::ERROR, "warn" => tracing::Level::WARN, "info" => tracing::Level::INFO,
@@ -126,7 +125,7 @@ words! {
 mod tests {
     use super::{
         AccessLog, Audience, Authentication, BindingRule, CertificateRequest, ClientCertificateHeader,
-        ForwardedHeader, NonceRule, ProxyProtocol, Reported, Watching, Words,
+        Enforcement, ForwardedHeader, NonceRule, ProxyProtocol, Reported, Watching, Words,
     };
 
     fn words<T: Words>() -> Vec<&'static str> {
@@ -141,6 +140,7 @@ mod tests {
             words::<Authentication>(),
             words::<BindingRule>(),
             words::<CertificateRequest>(),
+            words::<Enforcement>(),
             words::<ClientCertificateHeader>(),
             words::<ForwardedHeader>(),
             words::<Reported>(),

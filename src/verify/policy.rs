@@ -1,6 +1,7 @@
-//! Step 5: what a bound caller may do on this route.
+//! Step 5: what a caller may do on this route.
 
-use super::proof::Proven;
+use super::enforcement::Enforcement;
+use super::proof::{Binding, Proven};
 use super::rejection::Rejection;
 use super::time::UnixTime;
 use super::token::VerifiedToken;
@@ -32,7 +33,7 @@ impl BindingRule {
         }
     }
 
-    /// Whether a caller with the Bearer scheme can succeed under this rule: a Bearer challenge is then offered.
+    /// Whether a caller with the Bearer scheme and a bound token can succeed under this rule.
     pub const fn offers_bearer(self) -> bool {
         match self {
             BindingRule::Any | BindingRule::Mtls => true,
@@ -63,6 +64,8 @@ pub enum NonceRule {
 pub struct Policy {
     /// `require.binding`
     pub binding: BindingRule,
+    /// `enforcement` of the route
+    pub enforcement: Enforcement,
     /// `require.nonce`, or `dpop.nonce` where the route does not say
     pub nonce: NonceRule,
     /// `require.scopes`: all of them
@@ -110,7 +113,7 @@ impl Listed {
     }
 }
 
-/// A bound caller that this route's policy lets through. Its proof is not spent yet: see [`Granted::claim`](super::replay).
+/// A caller that this route's policy lets through. Its proof is not spent yet: see [`Granted::claim`](super::replay).
 #[derive(Debug)]
 #[must_use]
 pub struct Granted {
@@ -125,10 +128,11 @@ impl Granted {
 }
 
 impl Policy {
-    /// A policy for tokens with this binding that asks for nothing else.
+    /// A policy for tokens with this binding that asks for nothing else, and is enforced.
     pub const fn new(binding: BindingRule, nonce: NonceRule) -> Self {
         Self {
             binding,
+            enforcement: Enforcement::Enforce,
             nonce,
             scopes: Vec::new(),
             any_scopes: Vec::new(),
@@ -138,6 +142,14 @@ impl Policy {
             claims: Vec::new(),
             authorization_details: Vec::new(),
             authentication: Authentication { acr: Vec::new(), max_age: None },
+        }
+    }
+
+    /// Whether a caller with the Bearer scheme can succeed here: a Bearer challenge is then offered.
+    pub const fn offers_bearer(&self) -> bool {
+        match self.enforcement {
+            Enforcement::Enforce => self.binding.offers_bearer(),
+            Enforcement::ReportOnly => true,
         }
     }
 
@@ -152,12 +164,19 @@ impl Policy {
     /// # Errors
     /// [`Rejection::BindingInsufficient`], and those of [`Policy::judge`].
     pub fn grant(&self, proven: Proven, now: UnixTime) -> Result<Granted, Rejection> {
-        let binding = proven.binding();
-        let fits = match self.binding {
-            BindingRule::Any => true,
-            BindingRule::Dpop => binding.key().is_some(),
-            BindingRule::Mtls => binding.certificate().is_some() && binding.key().is_none(),
-            BindingRule::Both => binding.key().is_some() && binding.certificate().is_some(),
+        let fits = match (proven.binding(), self.binding) {
+            // What is bound has to be bound as the route says, on a report-only route as everywhere.
+            (Binding::Key(_), BindingRule::Any | BindingRule::Dpop)
+            | (Binding::Certificate(_), BindingRule::Any | BindingRule::Mtls)
+            | (Binding::Both(..), BindingRule::Any | BindingRule::Dpop | BindingRule::Both) => true,
+            (Binding::Key(_), BindingRule::Mtls | BindingRule::Both)
+            | (Binding::Certificate(_), BindingRule::Dpop | BindingRule::Both)
+            | (Binding::Both(..), BindingRule::Mtls) => false,
+            // Each rule asks for more than that. That the route lets it through all the same was decided in `proof`.
+            (
+                Binding::Nothing(_),
+                BindingRule::Any | BindingRule::Dpop | BindingRule::Mtls | BindingRule::Both,
+            ) => true,
         };
         if !fits {
             return Err(Rejection::BindingInsufficient);
