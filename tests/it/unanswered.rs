@@ -22,6 +22,8 @@ use crate::table::{Heard, hear};
 enum Written {
     /// These bytes, and the connection stays open.
     Whole(Vec<u8>),
+    /// The same to the first question on a connection; behind the second one it is closed.
+    Once(Vec<u8>),
     /// The same, and the connection is closed.
     Closed(Vec<u8>),
     /// One byte after the other, ten milliseconds apart.
@@ -37,13 +39,15 @@ async fn issuer(next: Next) -> SocketAddr {
 }
 
 async fn talk(mut stream: TcpStream, next: Next) {
-    loop {
+    for number in 0.. {
         if read_question(&mut stream).await.is_none() {
             return;
         }
         let written = next.lock().expect("no one panicked").clone();
         let sent = match written {
             Written::Whole(bytes) => stream.write_all(&bytes).await,
+            Written::Once(_) if number > 0 => return,
+            Written::Once(bytes) => stream.write_all(&bytes).await,
             Written::Closed(bytes) => {
                 let _ = stream.write_all(&bytes).await;
                 return;
@@ -178,6 +182,12 @@ async fn each_has_its_reason_and_what_was_said_holds() {
         let other = opaque(Scene::right(&house));
         say(Written::Whole(sized(&active(&other).to_string())));
         hear(&house, &other, "a good one", Heard::Passed).await;
+    }
+    // A connection that was kept and turns out to be closed costs the token nothing: it is asked about over a new one.
+    for _ in 0..3 {
+        let other = opaque(Scene::right(&house));
+        say(Written::Once(sized(&active(&other).to_string())));
+        hear(&house, &other, "a connection that was closed meanwhile", Heard::Passed).await;
     }
     // What comes behind an answer is never the next one's.
     let other = opaque(Scene::right(&house));

@@ -234,6 +234,70 @@ async fn where_the_metadata_says() {
     assert!(server.asked().contains(&"/moved".to_owned()));
 }
 
+/// A connection is kept for the next question, for a moment; and however many there are at once, few are kept.
+#[tokio::test]
+async fn connections_are_kept_for_a_moment() {
+    let (server, running) = usual().await;
+    running.ended(1).await;
+    let connections = server.connections();
+    let before = connections.borrow().ever;
+    for token in ["a", "b", "c"] {
+        assert!(running.verify(token).await.is_ok());
+    }
+    assert_eq!(connections.borrow().ever, before + 1);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(4)).await;
+    tokio::time::resume();
+    assert!(running.verify("d").await.is_ok());
+    assert_eq!(connections.borrow().ever, before + 2);
+
+    let permits = Arc::new(Semaphore::new(0));
+    server.set(ASK, Answer::Held(Arc::clone(&permits), active().to_string()));
+    let asked = questions(&server);
+    let callers: Vec<_> = (0..40)
+        .map(|number| {
+            let tokens = Arc::clone(&running.tokens);
+            tokio::spawn(async move {
+                tokens.verify(raw(&bearer(&format!("many-{number}"))), None, NOW).await.is_ok()
+            })
+        })
+        .collect();
+    while questions(&server) < asked + 40 {
+        tokio::task::yield_now().await;
+    }
+    permits.add_permits(40);
+    for caller in callers {
+        assert!(caller.await.unwrap());
+    }
+    let few = tokio::time::timeout(Duration::from_secs(10), async {
+        server.connections().wait_for(|count| count.open <= 16).await.map(|_| ())
+    });
+    assert!(few.await.is_ok(), "{:?}", *connections.borrow());
+}
+
+/// A connection that was kept is one to the address that was asked, and no other one is asked over it.
+#[tokio::test]
+async fn an_endpoint_that_moves_to_another_server() {
+    let (first, second) = (KeyServer::http().await, KeyServer::http().await);
+    let name = first.url("");
+    first.publish(JWKS, key_set(&[key("k").public()]));
+    let mut answer = active();
+    answer["iss"] = name.clone().into();
+    let is_at = |server: &KeyServer| {
+        let metadata =
+            json!({"issuer": name, "jwks_uri": first.url(JWKS), "introspection_endpoint": server.url(ASK)});
+        first.publish("/.well-known/oauth-authorization-server", metadata.to_string());
+        server.set(ASK, Answer::Json(answer.to_string()));
+    };
+    is_at(&first);
+    let found = Introspection { url: None, ..settings(&first) };
+    let running = Running::new(&[Issuer { refresh: Duration::ZERO, ..asking(&first, &name, found) }]);
+    assert!(running.verify("a").await.is_ok());
+    is_at(&second);
+    assert!(running.verify("b").await.is_ok());
+    assert_eq!((questions(&first), questions(&second)), (1, 1));
+}
+
 /// A look into the metadata that fails is never for the token, whatever its status, so it is left alone like an endpoint; and of what is known it moves
 /// nothing, however it fails.
 #[tokio::test]
@@ -253,7 +317,7 @@ async fn metadata_that_cannot_be_had() {
     let found = Introspection { url: None, timeout, ..settings(&server) };
     let refreshing = Issuer { refresh: Duration::ZERO, ..asking(&server, &name, found) };
     everywhere(Answer::Status(400, String::new()));
-    let running = Running::new(&[refreshing.clone()]);
+    let running = Running::new(std::slice::from_ref(&refreshing));
     for number in 0..5 {
         assert_eq!(running.rejection(&format!("t{number}")).await, Rejection::IntrospectionRefused);
     }
@@ -323,4 +387,15 @@ async fn one_issuer_is_asked() {
         assert_eq!(of(Some(1)).await, Err(Rejection::TokenIssuer));
     }
     assert_eq!((questions(&first), questions(&second)), (1, 1), "a JWT is never asked about");
+    // Nor where any route has cached it, and the one that is asked for such routes is the one of this route.
+    second.publish(JWKS, key_set(&[key.public()]));
+    let running =
+        Running::new(&[asking(&first, ISSUER, settings(&first)), asking(&second, other, settings(&second))]);
+    let token = key.token(&claims_of(other));
+    let headers = bearer(&token);
+    for _ in 0..2 {
+        assert_eq!(running.tokens.verify(raw(&headers), None, NOW).await.map(drop), Ok(()));
+        let refused = running.tokens.verify(raw(&headers), Some(0), NOW).await.map(drop);
+        assert_eq!(refused, Err(Rejection::TokenIssuer));
+    }
 }
