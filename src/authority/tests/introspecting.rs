@@ -97,6 +97,64 @@ async fn the_first_may_leave() {
     assert_eq!(questions(&server), 1);
 }
 
+/// Whoever waits for another's question is judged by his own time.
+#[tokio::test]
+async fn an_answer_is_judged_at_the_time_of_each() {
+    let (server, running) = usual().await;
+    let permits = Arc::new(Semaphore::new(0));
+    server.set(ASK, Answer::Held(Arc::clone(&permits), active().to_string()));
+    let end = UnixTime::from_seconds(active()["exp"].as_i64().unwrap());
+    let ask = |now| {
+        let tokens = Arc::clone(&running.tokens);
+        tokio::spawn(async move { tokens.verify(raw(&bearer("opaque")), None, now).await.map(drop) })
+    };
+    let first = ask(NOW);
+    while questions(&server) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let late = ask(end.plus(5));
+    tokio::task::yield_now().await;
+    permits.add_permits(1);
+    assert_eq!(first.await.unwrap(), Ok(()));
+    assert_eq!(late.await.unwrap(), Err(Rejection::TokenExpired));
+    assert_eq!(questions(&server), 1);
+}
+
+/// What a reload changes in how an issuer is asked is asked anew: nothing that was said to another client, in another form, or for longer is left.
+#[tokio::test]
+async fn settings_that_change_leave_nothing_behind() {
+    let server = KeyServer::https().await;
+    let usual = || settings(&server);
+    let running = Running::new(&[asking(&server, ISSUER, usual())]);
+    let keeps = |settings| running.tokens.issuers[0].keys.are_of(&asking(&server, ISSUER, settings));
+    assert!(keeps(usual()));
+    let secret = |text: &str| ClientSecret::new(text.into());
+    for changed in [
+        Introspection { url: None, ..usual() },
+        Introspection { client_id: "other".into(), ..usual() },
+        Introspection { authentication: ClientAuthentication::Basic(secret("another")), ..usual() },
+        Introspection { authentication: ClientAuthentication::Post(secret("secret")), ..usual() },
+        Introspection { answer: AnswerForm::Jwt, ..usual() },
+        Introspection { cache: 29, ..usual() },
+        Introspection { cache_inactive: 4, ..usual() },
+        Introspection { timeout: Duration::from_secs(4), ..usual() },
+        Introspection { calls: 63, ..usual() },
+        Introspection { rate: 9_999, ..usual() },
+    ] {
+        assert!(!keeps(changed.clone()), "{changed:?}");
+    }
+    let rules = |change: fn(&mut TokenRules)| {
+        let mut issuer = asking(&server, ISSUER, usual());
+        change(&mut issuer.rules);
+        running.tokens.issuers[0].keys.are_of(&issuer)
+    };
+    assert!(!rules(|rules| rules.audiences.push("https://more.example.com".into())));
+    assert!(!rules(|rules| rules.leeway += 1));
+    let mut unasked = asking(&server, ISSUER, usual());
+    unasked.introspection = None;
+    assert!(!running.tokens.issuers[0].keys.are_of(&unasked));
+}
+
 /// T-INT-10, T-INT-11, R-I-04: an answer holds for `cache`, and never past `exp`.
 #[tokio::test]
 async fn an_answer_holds_for_a_while() {
