@@ -315,7 +315,7 @@ impl Gateway {
         }
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms, policy.enforcement)?;
-            let granted = policy.grant(proven, now)?;
+            let granted = policy.grant(proven, facts, now)?;
             // Whose request it is has been shown, and that it is not one of theirs sent again, so nobody spends another's allowance; and the proof is not
             // spent, so it is good for another try.
             if let Some(limiter) = route.limiter().filter(|limiter| limiter.rate().by != LimitBy::Address) {

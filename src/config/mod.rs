@@ -7,6 +7,7 @@
 mod assertions;
 mod client_key;
 mod complaint;
+mod condition;
 mod cors;
 mod credentials;
 mod decode;
@@ -287,7 +288,7 @@ pub enum Access {
     /// `public: true`
     Public,
     /// `require`
-    Bound(Policy),
+    Bound(Box<Policy>),
 }
 
 /// `forward` of a route.

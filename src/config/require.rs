@@ -1,6 +1,7 @@
 //! What is wrong with a route's `require` beyond how it is written, and the policy it becomes.
 
 use super::complaint::{Complaints, quoted};
+use super::condition::condition;
 use super::decode::{Decode, List, Setting, refuse_kind};
 use super::document::{Node, Value};
 use super::values::Text;
@@ -75,6 +76,7 @@ pub(super) fn policy(route: &route_file::Route, dpop: &file::Dpop, complaints: &
         authorization_details,
         acr,
         max_age,
+        cel,
         // It is judged with the token, before there is a policy to ask.
         issuer: _,
     } = &route.require.value;
@@ -95,6 +97,7 @@ pub(super) fn policy(route: &route_file::Route, dpop: &file::Dpop, complaints: &
             acr: acr.iter().flat_map(|list| &list.items).map(|acr| acr.0.clone()).collect(),
             max_age: max_age.as_ref().map(|max_age| max_age.0),
         },
+        condition: cel.as_ref().and_then(|written| condition(written, complaints)),
         ..Policy::new(binding.value, nonce.as_ref().map_or(dpop.nonce.value, |nonce| nonce.value))
     }
 }
