@@ -36,8 +36,11 @@ pub(crate) struct SigningKey {
     pub(crate) algorithm: Algorithm,
     pub(crate) kid: Option<String>,
     jwk: Jwk,
-    signer: Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>,
+    signer: Sign,
 }
+
+/// A signature of a message.
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
 
 impl SigningKey {
     /// A new key.
