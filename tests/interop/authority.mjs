@@ -41,15 +41,28 @@ export async function startAuthority(server) {
   const issuer = `https://localhost:${tls.address().port}`;
   // One key pair signs the gateway's assertions and opens what is encrypted to it.
   const gateway = await generateKeyPair('ES256', { extractable: true });
-  tls.on('request', await provider(issuer, await exportJWK(gateway.publicKey)));
+  const answer = await provider(issuer, await exportJWK(gateway.publicKey));
+  let slow = 0;
+  tls.on('request', (request, response) => (slow ? setTimeout(() => answer(request, response), slow).unref() : answer(request, response)));
+  const stop = async () => {
+    tls.closeAllConnections();
+    tls.close();
+    await once(tls, 'close');
+  };
   return {
     issuer,
     gatewayKey: await exportPKCS8(gateway.privateKey),
-    async close() {
-      tls.closeAllConnections();
-      tls.close();
-      await once(tls, 'close');
+    /** From now on it thinks for so long before each answer. */
+    think(ms) {
+      slow = ms;
     },
+    /** It is gone, as after a crash: nothing listens, and connections break. `comeBack` is a restart that remembers all. */
+    goAway: stop,
+    async comeBack() {
+      tls.listen(Number(new URL(issuer).port), '127.0.0.1');
+      await once(tls, 'listening');
+    },
+    close: stop,
   };
 }
 

@@ -1,6 +1,7 @@
 // Opaque tokens of oidc-provider: the gateway asks it what they are worth, and is answered in JSON, in a signed JWT, and in an encrypted one (RFC 9701).
 import assert from 'node:assert/strict';
 import { after, beforeEach, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { generateKeyPair, generateProof } from 'dpop';
 
@@ -71,3 +72,40 @@ for (const form of ['json', 'jwt', 'encrypted']) {
     });
   });
 }
+
+test('an issuer that is slow, gone, and back', async () => {
+  const scene = await openScene({ more: asking('json', { cache: '1h', timeout: '1500ms' }) });
+  try {
+    const [known, late, unknown] = await Promise.all([1, 2, 3].map(() => openCaller(scene, CLIENTS.dpop, { resource: opaqueAt(scene) })));
+    const jwt = await openCaller(scene, CLIENTS.dpop);
+    const status = async (caller) => (await caller.send('GET', '/accounts')).status;
+    const refusal = async (caller) => {
+      const answer = await caller.send('GET', '/accounts');
+      assert.ok(Number(answer.headers.get('retry-after')) >= 1, 'it says when to come again');
+      return [answer.status, (await answer.json()).reason];
+    };
+    assert.equal(await status(known), 200);
+    assert.equal(await status(jwt), 200);
+
+    scene.authority.think(5_000);
+    assert.deepEqual(await refusal(late), [503, 'introspection_too_slow']);
+    await scene.authority.goAway();
+    assert.deepEqual(await refusal(unknown), [503, 'introspection_unreachable']);
+    // What is known stays known, and what is signed needs nobody.
+    assert.equal(await status(known), 200);
+    assert.equal(await status(jwt), 200);
+
+    scene.authority.think(0);
+    await scene.authority.comeBack();
+    const deadline = Date.now() + 60_000;
+    for (const caller of [unknown, late]) {
+      while ((await status(caller)) !== 200) {
+        assert.ok(Date.now() < deadline, 'the gateway asks again');
+        await delay(200);
+      }
+    }
+    assert.equal(scene.upstream.requests.length, 6);
+  } finally {
+    await scene.close();
+  }
+});

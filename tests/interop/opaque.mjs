@@ -7,8 +7,8 @@ import { GATEWAYS } from './authority.mjs';
 /** The resource whose tokens are opaque; the audience is the gateway as ever. oidc-provider tells no `sub` of them, since they are a client's own. */
 export const opaqueAt = (scene) => `${scene.gateway.url}/opaque`;
 
-/** The settings of the issuer for one way of asking. Nothing is remembered, so that every request asks. */
-export const asking = (form) => ({ authority, folder }) => {
+/** The settings of the issuer for one way of asking. Unless `cache` says otherwise nothing is remembered, so that every request asks. */
+export const asking = (form, { cache = '0s', timeout = '5s' } = {}) => ({ authority, folder }) => {
   const { client_id, client_secret } = GATEWAYS[form];
   writeFileSync(join(folder, 'client-secret'), client_secret ?? '');
   writeFileSync(join(folder, 'gateway-key.pem'), authority.gatewayKey);
@@ -22,7 +22,8 @@ export const asking = (form) => ({ authority, folder }) => {
   return {
     issuer: `    introspection:
       client_id: ${client_id}
-      cache: 0s
+      cache: ${cache}
+      timeout: ${timeout}
       cache_inactive: 0s
       ${shown}
     ${form === 'encrypted' ? encryption : ''}`,
