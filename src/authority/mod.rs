@@ -18,12 +18,13 @@ use crate::verify::rejection::Rejection;
 use crate::verify::time::UnixTime;
 use crate::verify::token::{Form, Unverified, VerifiedToken};
 use cache::{Cached, Ground, TokenCache, TokenKey};
-use introspection::Introspector;
-use introspection::flight::{Boarding, Flights, Outcome};
+use client::flight::Flights;
+use introspection::{Active, Introspector};
 pub use issuer::IssuerKeys;
 pub use source::Unusable;
 
 mod cache;
+mod client;
 mod fetch;
 mod introspection;
 mod issuer;
@@ -67,7 +68,7 @@ pub struct Tokens {
     /// The first that is asked about tokens, for routes that name none.
     asked: Option<usize>,
     cache: Arc<TokenCache>,
-    flights: Arc<Flights>,
+    flights: Arc<Flights<TokenKey, Active>>,
 }
 
 impl Tokens {
@@ -221,24 +222,20 @@ impl Tokens {
             let refused = || introspector.refused_lately(key.digest, now).map(Err);
             self.cache.get(key).and_then(|cached| cached.into_answer(now)).map(Ok).or_else(refused)
         };
-        let outcome: Outcome = match self.flights.board(key, known, || introspector.leave())? {
-            Boarding::Known(outcome) => outcome,
-            Boarding::Passenger(landing) => landing.wait().await,
-            Boarding::Pilot(leave, flight, landing) => {
-                let (introspector, cache) = (Arc::clone(introspector), Arc::clone(&self.cache));
-                let token: Box<str> = raw.text().into();
-                // It ends by itself, in the time that a question may take.
-                tokio::spawn(async move {
-                    let outcome = introspector.ask(leave, &token, key.digest, now).await;
-                    if let Ok(active) = &outcome {
-                        let ground = Ground::Word(active.until);
-                        cache.put(key, Cached { issuer, ground, token: active.token.clone() });
-                    }
-                    flight.land(outcome);
-                });
-                landing.wait().await
+        let ask = |leave| {
+            let (introspector, cache) = (Arc::clone(introspector), Arc::clone(&self.cache));
+            let token: Box<str> = raw.text().into();
+            async move {
+                let outcome = introspector.ask(leave, &token, key.digest, now).await;
+                if let Ok(active) = &outcome {
+                    let ground = Ground::Word(active.until);
+                    cache.put(key, Cached { issuer, ground, token: active.token.clone() });
+                }
+                outcome
             }
         };
+        let lost = Rejection::IntrospectionUnreachable;
+        let outcome = self.flights.answer(key, known, || introspector.leave(), ask, lost).await;
         // The answer was judged at the time of whoever asked first.
         outcome?.token.revalidate(now)
     }
@@ -263,9 +260,7 @@ impl Tokens {
     /// Questions to issuers about tokens that were asked, those without a usable answer, and those not asked, for metrics.
     pub fn introspections(&self) -> (u64, u64, u64) {
         let all = self.issuers.iter().filter_map(|known| known.introspector.as_ref());
-        all.fold((0, 0, 0), |(asked, failures, turned_away), one| {
-            (asked + one.asked(), failures + one.failures(), turned_away + one.turned_away())
-        })
+        all.map(|one| one.counts()).fold((0, 0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2))
     }
 
     /// How many verified tokens are remembered, for metrics. Some of them may be of keys or of a time that have passed.

@@ -5,6 +5,7 @@
 //! the files beside this one; the operator's reference is `deploy/gateway.reference.yaml`.
 
 mod assertions;
+mod client;
 mod client_key;
 mod complaint;
 mod cors;
@@ -74,6 +75,7 @@ use crate::verify::policy::Policy;
 use crate::verify::token::TokenRules;
 
 pub use assertions::{AssertionKeys, Assertions};
+pub use client::{Audience, ClientAuthentication, ClientSecret, OauthClient};
 pub use client_key::ClientKey;
 pub use complaint::{Complaint, Complaints, Span};
 pub use credentials::{Credential, Credentials};
@@ -85,7 +87,7 @@ pub use fields::GivenNames;
 pub use file::settings;
 pub use files::Files;
 pub use identity::{ASSERTION, Identity, IdentityHeaders};
-pub use introspection::{AnswerForm, Audience, ClientAuthentication, ClientSecret, Introspection};
+pub use introspection::{AnswerForm, Introspection};
 pub use listener::{
     ClientCertificateHeader, ClientCertificates, ClientTrust, ForwardedHeader, Listener, ListenerTls,
     ProxyProtocol, ServerCertificate, TlsSettings,

@@ -7,24 +7,26 @@ use tokio::sync::Semaphore;
 
 use super::server::{Answer, KeyServer};
 use super::*;
-use crate::config::{AnswerForm, ClientAuthentication, ClientSecret, Introspection, Issuer};
+use crate::config::{AnswerForm, ClientAuthentication, ClientSecret, Introspection, Issuer, OauthClient};
 use crate::verify::jwks::signing::{ISSUER, key_set};
 
 const JWKS: &str = "/jwks";
 const ASK: &str = "/introspect";
 
-fn settings(server: &KeyServer) -> Introspection {
-    Introspection {
-        url: Some(server.url(ASK).parse().unwrap()),
+/// A client at that path of `server`.
+pub(super) fn client(server: &KeyServer, path: &str) -> OauthClient {
+    OauthClient {
+        url: Some(server.url(path).parse().unwrap()),
         client_id: "gateway".into(),
         authentication: ClientAuthentication::Basic(ClientSecret::new("secret".into())),
-        answer: AnswerForm::Json,
-        cache: 30,
-        cache_inactive: 5,
         timeout: Duration::from_secs(5),
         calls: 64,
         rate: 10_000,
     }
+}
+
+fn settings(server: &KeyServer) -> Introspection {
+    Introspection { client: client(server, ASK), answer: AnswerForm::Json, cache: 30, cache_inactive: 5 }
 }
 
 fn asking(server: &KeyServer, name: &str, settings: Introspection) -> Issuer {
@@ -147,7 +149,7 @@ async fn so_many_questions_and_no_more() {
     let server = KeyServer::https().await;
     server.publish(JWKS, key_set(&[key("k").public()]));
     server.set(ASK, Answer::Json(active().to_string()));
-    let few = Introspection { rate: 5, ..settings(&server) };
+    let few = Introspection { client: OauthClient { rate: 5, ..client(&server, ASK) }, ..settings(&server) };
     let running = Running::new(&[asking(&server, ISSUER, few)]);
     assert!(running.verify("good").await.is_ok());
     server.set(ASK, Answer::Json(json!({"active": false}).to_string()));
@@ -160,7 +162,7 @@ async fn so_many_questions_and_no_more() {
     assert_eq!(questions(&server), 101 - busy);
     assert!(running.verify("good").await.is_ok());
 
-    let one = Introspection { calls: 1, ..settings(&server) };
+    let one = Introspection { client: OauthClient { calls: 1, ..client(&server, ASK) }, ..settings(&server) };
     let running = Running::new(&[asking(&server, ISSUER, one)]);
     let permits = Arc::new(Semaphore::new(0));
     server.set(ASK, Answer::Held(Arc::clone(&permits), active().to_string()));
@@ -215,7 +217,8 @@ async fn where_the_metadata_says() {
     for path in [METADATA, "/.well-known/openid-configuration"] {
         server.publish(path, metadata("https://evil.example", server.url("/evil")));
     }
-    let found = Introspection { url: None, rate: 1000, ..settings(&server) };
+    let found = OauthClient { url: None, rate: 1000, ..client(&server, ASK) };
+    let found = Introspection { client: found, ..settings(&server) };
     let refreshing = Issuer { refresh: Duration::ZERO, ..asking(&server, &name, found) };
     let running = Running::new(&[refreshing]);
     assert_eq!(running.rejection("a").await, Rejection::IntrospectionMalformed);
