@@ -44,6 +44,8 @@ pub(super) enum Member {
     Keys,
     /// `introspection_endpoint`
     Introspection,
+    /// `token_endpoint`
+    Token,
 }
 
 impl Member {
@@ -52,6 +54,7 @@ impl Member {
         match self {
             Member::Keys => "jwks_uri",
             Member::Introspection => "introspection_endpoint",
+            Member::Token => "token_endpoint",
         }
     }
 
@@ -60,6 +63,7 @@ impl Member {
         match self {
             Member::Keys => "the metadata has no jwks_uri that is https",
             Member::Introspection => "the metadata has no introspection_endpoint that is https",
+            Member::Token => "the metadata has no token_endpoint that is https",
         }
     }
 }

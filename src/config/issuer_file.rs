@@ -43,6 +43,8 @@ settings! {
         leeway: Seconds<0, 300> => default "5s";
         /// for tokens that are not JWTs; left out, they are refused
         introspection: Whole<Introspection> => optional;
+        /// for routes with `credentials: exchange`: its tokens are exchanged for ones of the upstream (RFC 8693)
+        exchange: Whole<Exchange> => optional;
         /// what its tokens and answers are decrypted with; left out, encrypted ones are refused
         encryption: Encryption => optional;
     }
@@ -125,6 +127,16 @@ client_settings! {
         cache: Seconds<0, 3600> => default "30s";
         /// how long one that it is not holds
         cache_inactive: Seconds<0, 60> => default "5s";
+    }
+}
+
+client_settings! {
+    /// `exchange` of an issuer.
+    Exchange {
+        /// how long a new token is used; never past its own end or that of the caller's
+        cache: Seconds<0, 3600> => default "60s";
+        /// how long the issuer's refusal to exchange a token holds
+        cache_refused: Seconds<0, 60> => default "5s";
     }
 }
 

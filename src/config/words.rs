@@ -110,7 +110,8 @@ words! {
         "mtls" => BindingRule::Mtls, "both" => BindingRule::Both
     }
     Enforcement { "enforce" => Enforcement::Enforce, "report-only" => Enforcement::ReportOnly }
-    credentials::Word { "strip" => credentials::Word::Strip, "keep" => credentials::Word::Keep }
+    credentials::Word { "strip" => credentials::Word::Strip, "keep" => credentials::Word::Keep,
+        "exchange" => credentials::Word::Exchange }
     Credential { "authorization" => Credential::Authorization, "dpop" => Credential::Dpop }
     Identity { "none" => Identity::None, "headers" => Identity::Headers, "assertion" => Identity::Assertion }
     tracing::Level {

@@ -15,6 +15,7 @@ mod challenges;
 mod cors;
 mod differential;
 mod drain;
+mod exchange;
 mod floods;
 mod forwarding;
 mod h2frames;

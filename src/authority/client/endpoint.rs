@@ -66,6 +66,8 @@ struct Kept {
 
 /// An answer with a status that was asked for.
 pub(in crate::authority) struct Answer {
+    /// The status.
+    pub(in crate::authority) status: StatusCode,
     /// `Content-Type`; `None` where there is none, or several.
     pub(in crate::authority) content_type: Option<HeaderValue>,
     /// All of it.
@@ -160,7 +162,7 @@ impl Endpoint {
         let content_type = types.next().filter(|_| types.next().is_none()).cloned();
         let body = fetch::read(response.into_body(), MOST_BYTES).await?;
         self.keep(url, sender);
-        Ok(Answer { content_type, body })
+        Ok(Answer { status, content_type, body })
     }
 
     fn kept_for(&self, url: &FetchUrl) -> Option<SendRequest<Full<Bytes>>> {

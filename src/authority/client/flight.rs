@@ -21,7 +21,7 @@ type Arrival<T> = watch::Receiver<Option<Outcome<T>>>;
 pub(in crate::authority) struct Flights<K, T>(Mutex<HashMap<K, Arrival<T>>>);
 
 /// How one request gets its answer.
-enum Boarding<K: Copy + Eq + Hash, T, L> {
+enum Boarding<K: Clone + Eq + Hash, T, L> {
     /// It is known already.
     Known(Outcome<T>),
     /// Someone else has asked.
@@ -34,7 +34,7 @@ enum Boarding<K: Copy + Eq + Hash, T, L> {
 struct Landing<T>(Arrival<T>);
 
 /// A question under way. While it lives nobody else asks it; when it is dropped without an answer, those who wait are told that there is none.
-struct Flight<K: Copy + Eq + Hash, T> {
+struct Flight<K: Clone + Eq + Hash, T> {
     flights: Arc<Flights<K, T>>,
     key: K,
     sender: watch::Sender<Option<Outcome<T>>>,
@@ -48,7 +48,7 @@ impl<K, T> Default for Flights<K, T> {
 
 impl<K, T> Flights<K, T>
 where
-    K: Copy + Eq + Hash + Send + 'static,
+    K: Clone + Eq + Hash + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
     /// The answer to the question about `key`, which is asked once for all who want it at a time. `known` looks for an answer that has come in the
@@ -96,20 +96,20 @@ where
         }
         let leave = leave()?;
         let (sender, receiver) = watch::channel(None);
-        flights.insert(key, receiver.clone());
+        flights.insert(key.clone(), receiver.clone());
         let flight = Flight { flights: Arc::clone(self), key, sender };
         Ok(Boarding::Pilot(leave, flight, Landing(receiver)))
     }
 }
 
-impl<K: Copy + Eq + Hash, T> Flight<K, T> {
+impl<K: Clone + Eq + Hash, T> Flight<K, T> {
     /// Gives everyone the answer. What is to be remembered of it must be by now.
     fn land(self, outcome: Outcome<T>) {
         self.sender.send_replace(Some(outcome));
     }
 }
 
-impl<K: Copy + Eq + Hash, T> Drop for Flight<K, T> {
+impl<K: Clone + Eq + Hash, T> Drop for Flight<K, T> {
     fn drop(&mut self) {
         self.flights.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
