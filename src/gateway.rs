@@ -49,7 +49,7 @@ pub use course::RequestIds;
 pub use current::Current;
 use exchange::used;
 pub use journey::{Cut, Journey};
-use record::Holder;
+use record::{At, Holder};
 use tally::Tally;
 pub use warnings::Warnings;
 
@@ -153,7 +153,7 @@ impl Gateway {
                 course.ends(Decision::Answered, Some("preflight"), response)
             }
             Err(Ending::Metadata(metadata)) => {
-                let response = respond::metadata(metadata, course.record.method(), &course.record.request_id);
+                let response = respond::metadata(metadata, &course.record.request_id);
                 course.ends(Decision::Answered, Some("resource_metadata"), response)
             }
             Err(Ending::Failed(fault)) => {
@@ -213,12 +213,11 @@ impl Gateway {
             && let Ok(route) = self.routes.find(target, preflight.method())
             && let Some(cross_origin) = route.cross_origin()
         {
-            course.record.route = Some(Arc::clone(route.name()));
+            course.record.at = Some(At::of(route));
             return Err(Ending::Preflight(cross_origin.allow(preflight)?));
         }
         let route = self.routes.find(target, request.method())?;
-        course.record.route = Some(Arc::clone(route.name()));
-        course.record.enforcement = route.enforcement();
+        course.record.at = Some(At::of(route));
         course.route = Some(route);
         course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
         request.body_mut().bound(route.streams.body_bytes.unwrap_or(self.limits.body_bytes));
@@ -240,6 +239,7 @@ impl Gateway {
                 };
                 let (holder, tally) = (&mut course.record.holder, &mut course.tally);
                 let permit = self.admit(&facts, policy, route, now, holder, tally).await;
+                holder.is_counted(route, permit.as_ref().map_err(|denied| denied.rejection), now);
                 let permit = permit.map_err(Ending::Refused)?;
                 holder.has_proven(permit.binding());
                 if route.streams.end_at_expiry {
@@ -321,9 +321,11 @@ impl Gateway {
         }
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms, policy.enforcement)?;
-            let granted = policy.grant(proven, now)?;
-            // Whose request it is has been shown, so nobody spends another's allowance; and the proof is not, so it is good for another try.
-            if let Some(limiter) = route.limiter() {
+            let granted = policy.grant(proven, facts, now)?;
+            // Whose request it is has been shown, and that it is not one of theirs sent again, so nobody spends another's allowance; and the proof is not
+            // spent, so it is good for another try.
+            if let Some(limiter) = route.limiter().filter(|limiter| limiter.rate().by != LimitBy::Address) {
+                granted.refuse_used(&*self.replay).await?;
                 tally.count_holder(limiter, granted.proven())?;
             }
             granted.claim(&*self.replay, now).await
@@ -365,8 +367,8 @@ impl Gateway {
             nonce: denied.nonce,
             allow: allow.unwrap_or_default(),
             resource_metadata: target
-                .filter(|_| policy.is_some())
-                .and_then(|target| resources.above(target, &session.listener.name))
+                .zip(course.route.filter(|_| policy.is_some()))
+                .and_then(|(target, route)| resources.above(route, target, &session.listener.name))
                 .map(Metadata::url),
             allowance_wait: tally.wait(),
             claim_lifetime: self.proofs.claim_lifetime(policy.map_or(NonceRule::None, |policy| policy.nonce)),

@@ -10,7 +10,7 @@ use http::StatusCode;
 use quick_cache::sync::Cache;
 use thiserror::Error;
 
-use super::client::{self, Client, Form, JSON, Leave, TurnedAway, is_type};
+use super::client::{self, Client, Form, JSON, Leave, TurnedAway, Unanswered, is_type};
 use super::fetch::FetchError;
 use super::issuer::IssuerKeys;
 use super::source::{Member, Unusable};
@@ -49,8 +49,8 @@ pub(super) struct Active {
 /// Why there is no answer. The sentence is for the operator's log and holds nothing a caller sent.
 #[derive(Debug, Error)]
 enum NoAnswer {
-    #[error("the endpoint {0}")]
-    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     #[error("the answer is not {0}")]
     Type(&'static str),
     #[error("the answer is not encrypted to a key of this gateway's, in a way it takes")]
@@ -65,7 +65,7 @@ impl NoAnswer {
     /// What the caller hears.
     const fn rejection(&self) -> Rejection {
         match self {
-            NoAnswer::Fetch(error) => match error {
+            NoAnswer::Unanswered(unanswered) => match unanswered.cause() {
                 FetchError::Unreachable(_)
                 | FetchError::Unsigned
                 | FetchError::Broken(_)
@@ -87,7 +87,7 @@ impl client::NoAnswer for NoAnswer {
     const UNDONE: &'static str = "a token could not be introspected";
 
     fn is_about_the_question(&self) -> bool {
-        matches!(self, NoAnswer::Fetch(FetchError::Status(status)) if client::is_about_the_question(*status))
+        matches!(self, NoAnswer::Unanswered(unanswered) if unanswered.is_about_the_question())
     }
 }
 

@@ -8,6 +8,7 @@ mod assertions;
 mod client;
 mod client_key;
 mod complaint;
+mod condition;
 mod cors;
 mod credentials;
 mod decode;
@@ -70,7 +71,6 @@ use http::HeaderName;
 use crate::verify::algorithm::Algorithms;
 use crate::verify::credential::CredentialLimits;
 use crate::verify::htu::Origin;
-use crate::verify::policy::Policy;
 
 pub use assertions::{AssertionKeys, Assertions};
 pub use client::{Audience, ClientAuthentication, ClientSecret, OauthClient};
@@ -95,6 +95,7 @@ pub use listener::{
 pub use load::{Reading, load, read, read_files};
 pub use onward::{Host, Onward, Rewrite};
 pub use rate::{LimitBy, Rate};
+pub use require::Access;
 pub use resource::{Resource, WELL_KNOWN};
 pub use streams::Streams;
 pub use upstream::{Check, Health, Protocol, Server, Upstream};
@@ -232,15 +233,6 @@ pub enum Segment {
     Literal(String),
     /// `{name}`: any one non-empty segment
     Any,
-}
-
-/// Who may use a route.
-#[derive(Debug)]
-pub enum Access {
-    /// `public: true`
-    Public,
-    /// `require`
-    Bound(Policy),
 }
 
 /// `forward` of a route.

@@ -1,11 +1,13 @@
 //! What is wrong with a route's `require` beyond how it is written, and the policy it becomes.
 
 use super::complaint::{Complaints, quoted};
+use super::condition::condition;
 use super::decode::{Decode, List, Setting, refuse_kind};
 use super::document::{Node, Value};
 use super::values::Text;
 use super::{file, route_file};
 use crate::verify::claim_value::{ClaimPath, EXACT};
+use crate::verify::enforcement::Enforcement;
 use crate::verify::policy::{Authentication, ClaimRule, ClaimTest, Listed, Literal, Pattern, Policy};
 
 /// Claims that mean something to the gateway, and the setting that asks for them.
@@ -21,6 +23,25 @@ const OWN_SETTINGS: [(&str, &str); 10] = [
     ("nbf", "the issuer's `leeway`"),
     ("iat", "the issuer's `leeway`"),
 ];
+
+/// Who may use a route.
+#[derive(Debug)]
+pub enum Access {
+    /// `public: true`
+    Public,
+    /// `require`
+    Bound(Box<Policy>),
+}
+
+impl Access {
+    /// What the route does with tokens that are bound to nothing. A public one looks at none.
+    pub const fn enforcement(&self) -> Enforcement {
+        match self {
+            Access::Public => Enforcement::Enforce,
+            Access::Bound(policy) => policy.enforcement,
+        }
+    }
+}
 
 /// A value as it is written; `None` after a complaint, so that it is not said to be missing as well.
 #[derive(Clone, Debug)]
@@ -75,6 +96,7 @@ pub(super) fn policy(route: &route_file::Route, dpop: &file::Dpop, complaints: &
         authorization_details,
         acr,
         max_age,
+        cel,
         // It is judged with the token, before there is a policy to ask.
         issuer: _,
     } = &route.require.value;
@@ -95,6 +117,7 @@ pub(super) fn policy(route: &route_file::Route, dpop: &file::Dpop, complaints: &
             acr: acr.iter().flat_map(|list| &list.items).map(|acr| acr.0.clone()).collect(),
             max_age: max_age.as_ref().map(|max_age| max_age.0),
         },
+        condition: cel.as_ref().and_then(|written| condition(written, complaints)),
         ..Policy::new(binding.value, nonce.as_ref().map_or(dpop.nonce.value, |nonce| nonce.value))
     }
 }

@@ -205,7 +205,11 @@ fn may_have_certificate(listener: &file::Listener) -> bool {
 }
 
 fn access(route: &route_file::Route, dpop: &file::Dpop, complaints: &mut Complaints) -> Access {
-    if route.public.value { Access::Public } else { Access::Bound(require::policy(route, dpop, complaints)) }
+    if route.public.value {
+        Access::Public
+    } else {
+        Access::Bound(Box::new(require::policy(route, dpop, complaints)))
+    }
 }
 
 fn route_match(

@@ -88,6 +88,8 @@ settings! {
         acr: List<AcrValue, 1> => optional;
         /// how long ago the user may have authenticated (RFC 9470)
         max_age: Seconds<1, 31_536_000> => optional;
+        /// a condition on token and request, in the Common Expression Language; in builds with the feature `cel`
+        cel: Text => optional;
     }
 }
 

@@ -3,13 +3,16 @@
 use super::enforcement::Enforcement;
 use super::proof::{Binding, Proven};
 use super::rejection::Rejection;
+use super::request::RequestFacts;
 use super::time::UnixTime;
 use super::token::VerifiedToken;
 pub use authentication::Authentication;
 pub use claims::{ClaimRule, ClaimTest, Literal, Pattern};
+pub use condition::Condition;
 
 mod authentication;
 mod claims;
+mod condition;
 
 /// How a route wants its tokens bound (`require.binding`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,8 @@ pub struct Policy {
     pub authorization_details: Vec<String>,
     /// `require.acr` and `require.max_age`
     pub authentication: Authentication,
+    /// `require.cel`
+    pub condition: Option<Condition>,
 }
 
 /// A list that a name must be on. There can be thousands of names.
@@ -142,6 +147,7 @@ impl Policy {
             claims: Vec::new(),
             authorization_details: Vec::new(),
             authentication: Authentication { acr: Vec::new(), max_age: None },
+            condition: None,
         }
     }
 
@@ -163,7 +169,12 @@ impl Policy {
     ///
     /// # Errors
     /// [`Rejection::BindingInsufficient`], and those of [`Policy::judge`].
-    pub fn grant(&self, proven: Proven, now: UnixTime) -> Result<Granted, Rejection> {
+    pub fn grant(
+        &self,
+        proven: Proven,
+        facts: &RequestFacts<'_>,
+        now: UnixTime,
+    ) -> Result<Granted, Rejection> {
         let fits = match (proven.binding(), self.binding) {
             // What is bound has to be bound as the route says, on a report-only route as everywhere.
             (Binding::Key(_), BindingRule::Any | BindingRule::Dpop)
@@ -181,17 +192,22 @@ impl Policy {
         if !fits {
             return Err(Rejection::BindingInsufficient);
         }
-        self.judge(proven.token(), now)?;
+        self.judge(proven.token(), facts, now)?;
         Ok(Granted { proven })
     }
 
-    /// Judges what a token says, whoever holds it. First who it is for, which no other token of this holder will change; then what it lacks, which
-    /// its holder can ask for; and last how its user logged in, since a new login is the dearest of all to ask for.
+    /// Judges what a token says, whoever holds it, and of the request what a condition asks. First who it is for, which no other token of this holder will change; then
+    /// what it lacks, which its holder can ask for; and last how its user logged in, since a new login is the dearest of all to ask for.
     ///
     /// # Errors
-    /// [`Rejection::RouteAudience`], [`Rejection::ClientRefused`], [`Rejection::SubjectRefused`], [`Rejection::ClaimRefused`],
+    /// [`Rejection::RouteAudience`], [`Rejection::ClientRefused`], [`Rejection::SubjectRefused`], [`Rejection::ClaimRefused`], [`Rejection::ConditionRefused`],
     /// [`Rejection::ScopeInsufficient`], [`Rejection::DetailsInsufficient`], [`Rejection::AcrInsufficient`] or [`Rejection::AuthenticationTooOld`].
-    pub fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<(), Rejection> {
+    pub fn judge(
+        &self,
+        token: &VerifiedToken,
+        facts: &RequestFacts<'_>,
+        now: UnixTime,
+    ) -> Result<(), Rejection> {
         if !self.audiences.is_empty()
             && !token.audiences().iter().any(|audience| self.audiences.contains(audience))
         {
@@ -205,6 +221,9 @@ impl Policy {
         }
         if !self.claims.iter().all(|rule| rule.holds(token)) {
             return Err(Rejection::ClaimRefused);
+        }
+        if self.condition.as_ref().is_some_and(|condition| !condition.holds(token, facts, now)) {
+            return Err(Rejection::ConditionRefused);
         }
         // RFC 6749 §3.3: scopes are whole, case-sensitive, space-separated; `read` is not in `readall`.
         if !self.scopes.iter().all(|scope| token.has_scope(scope)) {

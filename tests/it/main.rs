@@ -12,7 +12,10 @@ mod attacks_proof;
 mod attacks_wire;
 mod binding;
 mod challenges;
+#[cfg(feature = "cel")]
+mod condition;
 mod cors;
+mod coverage;
 mod differential;
 mod drain;
 mod exchange;
@@ -66,6 +69,7 @@ mod table;
 mod time;
 mod token;
 mod trailers;
+mod unanswered;
 mod upgrade;
 mod upstreams;
 mod vectors;

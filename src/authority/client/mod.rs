@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode};
+use thiserror::Error;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -47,20 +48,41 @@ pub(super) struct Client {
 /// Leave to ask one question.
 pub(super) struct Leave(Admitted);
 
+/// Why a question has no answer at all. The sentence is for the operator's log.
+#[derive(Debug, Error)]
+pub(super) enum Unanswered {
+    /// Where to ask could not be had from the metadata.
+    #[error("the endpoint could not be looked up: {0}")]
+    Lookup(FetchError),
+    /// The endpoint itself.
+    #[error("the endpoint {0}")]
+    Fetch(FetchError),
+}
+
+impl Unanswered {
+    /// What went wrong.
+    pub(super) const fn cause(&self) -> &FetchError {
+        match self {
+            Unanswered::Lookup(error) | Unanswered::Fetch(error) => error,
+        }
+    }
+
+    /// See [`NoAnswer::is_about_the_question`]. A look into the metadata is the same for every question.
+    pub(super) fn is_about_the_question(&self) -> bool {
+        let statuses =
+            [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
+        matches!(self, Unanswered::Fetch(FetchError::Status(status)) if statuses.contains(status))
+    }
+}
+
 /// Why there is no answer that can be used. The sentence is for the operator's log and holds nothing a caller sent.
-pub(super) trait NoAnswer: From<FetchError> + std::fmt::Display {
+pub(super) trait NoAnswer: From<Unanswered> + std::fmt::Display {
     /// Whether it may be for what was asked about that there is none: then it is no sign that the endpoint is unwell, or whoever asks for the right
     /// things could have it left alone for everyone.
     fn is_about_the_question(&self) -> bool;
 
     /// What the operator is told: what could not be done.
     const UNDONE: &'static str;
-}
-
-/// Whether a status may be for what was asked about.
-pub(super) fn is_about_the_question(status: StatusCode) -> bool {
-    [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY]
-        .contains(&status)
 }
 
 impl Client {
@@ -95,7 +117,7 @@ impl Client {
     /// Waits for what `asking` makes of an answer, no longer than the settings allow, and counts it. Who asked badly is told once a second at most.
     ///
     /// # Errors
-    /// That of `asking`, or [`FetchError::TooSlow`].
+    /// That of `asking`, or that it took too long.
     pub(super) async fn ask<T, E: NoAnswer>(
         &self,
         Leave(admitted): Leave,
@@ -103,7 +125,8 @@ impl Client {
     ) -> Result<T, E> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let outcome = timeout(self.limit, asking).await;
-        let outcome = outcome.unwrap_or_else(|_| Err(FetchError::TooSlow(self.limit).into()));
+        let outcome =
+            outcome.unwrap_or_else(|_| Err(Unanswered::Fetch(FetchError::TooSlow(self.limit)).into()));
         match &outcome {
             Ok(_) => admitted.went_well(),
             Err(error) => {
@@ -122,17 +145,18 @@ impl Client {
     /// Sends one question, for an answer of the type `accept`, and reads the answer if it has one of these statuses.
     ///
     /// # Errors
-    /// [`FetchError`].
+    /// [`Unanswered`].
     pub(super) async fn send(
         &self,
         form: Form,
         accept: &'static str,
         statuses: &[StatusCode],
         now: UnixTime,
-    ) -> Result<Answer, FetchError> {
-        let url = self.endpoint.url().await?;
-        let question = self.asker.question(form, &url, now).ok_or(FetchError::Unsigned)?;
-        self.endpoint.ask(&url, || question.request(&url, accept), statuses).await
+    ) -> Result<Answer, Unanswered> {
+        let url = self.endpoint.url().await.map_err(Unanswered::Lookup)?;
+        let question = self.asker.question(form, &url, now).ok_or(Unanswered::Fetch(FetchError::Unsigned))?;
+        let request = || question.request(&url, accept);
+        self.endpoint.ask(&url, request, statuses).await.map_err(Unanswered::Fetch)
     }
 
     /// Questions asked, those without a usable answer, and those not asked, since there were too many or the endpoint was left alone.

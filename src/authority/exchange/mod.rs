@@ -15,7 +15,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use thiserror::Error;
 
-use super::client::{self, Client, Form, JSON, Leave, TurnedAway, is_type};
+use super::client::{self, Client, Form, JSON, Leave, TurnedAway, Unanswered, is_type};
 use super::fetch::FetchError;
 use super::source::{Member, Unusable};
 use crate::config::{Exchange, ExchangeTarget, Issuer};
@@ -133,8 +133,8 @@ pub(super) struct Subject {
 /// Why there is no new token. The sentence is for the operator's log and holds nothing a caller sent.
 #[derive(Debug, Error)]
 enum NoToken {
-    #[error("the endpoint {0}")]
-    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     #[error("the answer is not {JSON}")]
     Type,
     #[error("the answer {0}")]
@@ -147,7 +147,7 @@ impl NoToken {
     /// What the caller hears.
     const fn rejection(&self) -> Rejection {
         match self {
-            NoToken::Fetch(error) => match error {
+            NoToken::Unanswered(unanswered) => match unanswered.cause() {
                 FetchError::Unreachable(_)
                 | FetchError::Unsigned
                 | FetchError::Broken(_)
@@ -169,9 +169,9 @@ impl client::NoAnswer for NoToken {
 
     fn is_about_the_question(&self) -> bool {
         match self {
-            NoToken::Fetch(FetchError::Status(status)) => client::is_about_the_question(*status),
+            NoToken::Unanswered(unanswered) => unanswered.is_about_the_question(),
             NoToken::Denied(denial) => denial.is_about_the_token(),
-            NoToken::Fetch(_) | NoToken::Type | NoToken::Unfit(_) => false,
+            NoToken::Type | NoToken::Unfit(_) => false,
         }
     }
 }
@@ -257,9 +257,8 @@ impl Exchanger {
         let answer = self.client.send(question, JSON, &statuses, now).await?;
         if answer.status != StatusCode::OK {
             // RFC 8693 §2.2.2; without a word of its own it is as good as any other status.
-            return Err(
-                Denial::read(&answer).map_or(FetchError::Status(answer.status).into(), NoToken::Denied)
-            );
+            let other = || Unanswered::Fetch(FetchError::Status(answer.status)).into();
+            return Err(Denial::read(&answer).map_or_else(other, NoToken::Denied));
         }
         if !is_type(answer.content_type.as_ref(), JSON) {
             return Err(NoToken::Type);
