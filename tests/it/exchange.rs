@@ -59,6 +59,8 @@ async fn usual() -> (AskedIssuer, House) {
     (issuer, house)
 }
 
+type Change = fn(&mut Scene);
+
 /// An answer with a token in it.
 fn issued(token: &str) -> Value {
     json!({"access_token": token, "issued_token_type": ACCESS_TOKEN, "token_type": "Bearer", "expires_in": 300})
@@ -142,7 +144,7 @@ async fn what_is_not_wanted_is_not_asked_for() {
 async fn only_who_is_let_in_is_exchanged() {
     let (issuer, house) = usual().await;
     issuer.say(Said::Json(issued("new")));
-    let broken: [(&str, Rejection, fn(&mut Scene)); 5] = [
+    let broken: [(&str, Rejection, Change); 5] = [
         ("expired", TokenExpired, |scene| scene.token_claims["exp"] = json!(1)),
         ("a forged token", TokenSignature, |scene| {
             scene.edit_token = Box::new(|token| format!("{}AAAA", &token[..token.len() - 4]));
