@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 
 use super::Gateway;
 use super::journey::Journey;
@@ -16,7 +16,7 @@ use crate::clock::Deadline;
 use crate::cors::Readers;
 use crate::forward::Answer;
 use crate::observe::access_log::Decision;
-use crate::respond::Body;
+use crate::respond::{self, Body};
 use crate::route::Route;
 
 /// Names requests: a random part of the process and a counter, so that ids do not repeat across restarts and replicas.
@@ -66,6 +66,8 @@ impl<'g> Course<'g> {
         response: Response<Body>,
     ) -> Reply<Journey> {
         self.record.ends(decision, reason, response.status());
+        let response =
+            if *self.record.method() == Method::HEAD { respond::without_body(response) } else { response };
         Reply::Answer(response.map(Journey::of_ours))
     }
 

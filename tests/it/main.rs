@@ -69,6 +69,7 @@ mod table;
 mod time;
 mod token;
 mod trailers;
+mod unanswered;
 mod upgrade;
 mod upstreams;
 mod vectors;
