@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use holdfast::authority::Tokens;
 use holdfast::caller::key::DpopKey;
-use holdfast::config::{AnswerForm, ClientAuthentication, ClientSecret, Introspection, Issuer, KeySource};
+use holdfast::config::{
+    AnswerForm, ClientAuthentication, ClientSecret, Introspection, Issuer, KeySource, OauthClient,
+};
 use holdfast::verify::algorithm::{Algorithm, Algorithms};
 use holdfast::verify::credential::{CredentialLimits, Presented};
 use holdfast::verify::dpop::{DpopRules, Terms};
@@ -79,17 +81,20 @@ async fn tokens() -> (Tokens, [HeaderMap; 2]) {
         refresh: Duration::from_secs(3600),
         keep_stale: Duration::from_secs(3600),
         introspection: Some(Introspection {
-            url: Some(url.parse().expect("a URL")),
-            client_id: "gateway".into(),
-            authentication: ClientAuthentication::Basic(ClientSecret::new("secret".into())),
+            client: OauthClient {
+                url: Some(url.parse().expect("a URL")),
+                client_id: "gateway".into(),
+                authentication: ClientAuthentication::Basic(ClientSecret::new("secret".into())),
+                timeout: Duration::from_secs(5),
+                calls: 1,
+                rate: 1,
+            },
             answer: AnswerForm::Json,
             cache: 300,
             cache_inactive: 5,
-            timeout: Duration::from_secs(5),
-            calls: 1,
-            rate: 1,
         }),
         encryption: None,
+        exchange: None,
     };
     let tokens = Tokens::new(&[issuer], 1 << 20).expect("an issuer with a file");
     tokens.spawn(&TaskTracker::new(), &CancellationToken::new());
