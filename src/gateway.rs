@@ -18,7 +18,7 @@ use crate::authority::Tokens;
 use crate::clock::{Clock, Deadline};
 use crate::config::{LimitBy, Limits};
 use crate::cors::{Allowed, Preflight};
-use crate::forward::{Answer, CallerOrigin, Fault, Pass, Upstreams};
+use crate::forward::{Answer, CallerOrigin, Fault, INTERACTION_ID, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
 use crate::quarantine::Quarantine;
@@ -87,11 +87,13 @@ struct Denied {
     rejection: Rejection,
     used: Used,
     nonce: Option<SealedNonce>,
+    /// Scopes that this very request needs besides those of its route, where it lacks one.
+    scopes: Vec<String>,
 }
 
 impl From<Rejection> for Denied {
     fn from(rejection: Rejection) -> Self {
-        Self { rejection, used: Used::None, nonce: None }
+        Self { rejection, used: Used::None, nonce: None, scopes: Vec::new() }
     }
 }
 
@@ -139,6 +141,7 @@ impl Gateway {
         let mut course = Course::new(&self, &request, &session);
         let outcome = self.pass_on(request, &session, &mut course).await;
         let (readers, tally) = (course.readers.take(), std::mem::take(&mut course.tally));
+        let interaction_id = course.record.interaction_id.clone();
         let mut reply = match outcome {
             Ok(answer) => course.goes_on_with(answer),
             Err(Ending::Refused(denied)) => {
@@ -165,6 +168,9 @@ impl Gateway {
         };
         // The one place for all of them: a page that cannot read its refusal cannot mend it.
         tally.write(reply.headers_mut());
+        if let Some(id) = interaction_id {
+            reply.headers_mut().insert(INTERACTION_ID, id);
+        }
         if let Some(readers) = readers {
             readers.label(reply.headers_mut());
         }
@@ -217,6 +223,10 @@ impl Gateway {
         let route = self.routes.find(target, request.method())?;
         course.record.route = Some(Arc::clone(route.name()));
         course.route = Some(route);
+        if route.forward.interaction_id {
+            let id = course::interaction_id(request.headers()).cloned();
+            course.record.interaction_id = Some(id.unwrap_or_else(|| self.request_ids.next_uuid()));
+        }
         course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
         request.body_mut().bound(route.streams.body_bytes.unwrap_or(self.limits.body_bytes));
         request.body().declared()?;
@@ -229,6 +239,8 @@ impl Gateway {
         let pass = match route.demand() {
             Demand::Nothing(public) => Pass::Public(public),
             Demand::Bound(policy) => {
+                // Whoever is right: a page that may not call here must not find out whether it could.
+                policy.pages.judge(request.headers())?;
                 let facts = RequestFacts {
                     method: request.method(),
                     target,
@@ -256,6 +268,7 @@ impl Gateway {
             address: caller.address,
             certificate: caller.certificate.as_ref().and_then(|certificate| certificate.der.as_deref()),
             request_id: &course.record.request_id,
+            interaction_id: course.record.interaction_id.as_ref(),
             now,
         };
         // Pinned where it is made: an `await` of the value itself would keep room for it twice, and what a request waits for is large.
@@ -288,7 +301,7 @@ impl Gateway {
             Some(Scheme::Bearer) => Used::Bearer,
             None => Used::None,
         };
-        let denied = |rejection| Denied { rejection, used, nonce: None };
+        let denied = |rejection| Denied { used, ..Denied::from(rejection) };
         let presented = Presented::read(facts, &self.limits.credentials, &terms).map_err(denied)?;
         if used == Used::Dpop && !policy.binding.offers_dpop() {
             // No proof can succeed here, so none is looked at.
@@ -314,7 +327,7 @@ impl Gateway {
         }
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms)?;
-            let granted = policy.grant(proven, now)?;
+            let granted = policy.grant(proven, facts.headers, now)?;
             // Whose request it is has been shown, so nobody spends another's allowance; and the proof is not, so it is good for another try.
             if let Some(limiter) = route.limiter() {
                 tally.count_holder(limiter, granted.proven())?;
@@ -324,6 +337,17 @@ impl Gateway {
         decided.await.map_err(|rejection| Denied {
             rejection,
             used,
+            scopes: match rejection.code() {
+                Code::InsufficientScope => policy.scopes_of_call(facts.headers).to_vec(),
+                Code::None
+                | Code::Bare
+                | Code::InvalidRequest
+                | Code::InvalidToken
+                | Code::InvalidDpopProof
+                | Code::UseDpopNonce
+                | Code::InsufficientAuthorizationDetails
+                | Code::InsufficientUserAuthentication => Vec::new(),
+            },
             // Only for the key of a verified token, and only where that key could do better with it (T-NON-15, T-NON-16).
             nonce: key
                 .filter(|_| policy.nonce == NonceRule::Required)
@@ -356,6 +380,7 @@ impl Gateway {
             algorithms: &self.proofs.algorithms,
             used: denied.used,
             nonce: denied.nonce,
+            scopes_of_call: &denied.scopes,
             allow: allow.unwrap_or_default(),
             resource_metadata: target
                 .filter(|_| policy.is_some())

@@ -352,3 +352,69 @@ fn how_often_callers_may_come() {
         ],
     );
 }
+
+#[test]
+fn pages_and_mcp() {
+    const WRITTEN: &str = "# audiences: [https://api.example.com/accounts]   # narrows";
+    const POSTS: &str = "path_prefix: /accounts, methods: [GET, POST] }   # whole segments: not /accountsx
+    upstream: accounts
+    require:
+      binding: any                        # any (as the token's cnf says) | dpop | mtls | both";
+    let with = |mcp: &str| {
+        format!(
+            "path_prefix: /accounts, methods: [POST] }}\n    upstream: accounts\n    require:\n      mcp: {mcp} #"
+        )
+    };
+    let rows: Vec<(String, &str, &str)> = [
+        ("{ versions: ['2026-07-28'] }", "{ versions", "`allow` is missing"),
+        ("{ allow: [] }", "[] }", "an empty list"),
+        ("{ allow: [{ names: [a] }] }", "{ names", "`methods` is missing"),
+        ("{ allow: [{ methods: [] }] }", "[] }", "an empty list"),
+        ("{ allow: [{ methods: [tools/call], names: [] }] }", "[] }", "an empty list"),
+        ("{ allow: [{ methods: [tools/call], scopes: ['a b'] }] }", "'a b'", "`a b` is more than one scope"),
+        (
+            "{ allow: [{ methods: [tools/call, tools/list], names: [a] }] }",
+            "[a] }",
+            "`tools/list` has no name",
+        ),
+        ("{ versions: [], allow: [{ methods: [a] }] }", "[], ", "an empty list"),
+        (
+            "{ versions: ['2025-11-25'], allow: [{ methods: [a] }] }",
+            "'2025",
+            "`2025-11-25` is a revision in which",
+        ),
+        ("{ versions: [DRAFT-2026], allow: [{ methods: [a] }] }", "DRAFT", "`DRAFT-2026` is no revision"),
+    ]
+    .into_iter()
+    .map(|(mcp, needle, message)| (with(mcp), needle, message))
+    .collect();
+    let rows: Vec<_> =
+        rows.iter().map(|(to, needle, message)| (POSTS, to.as_str(), *needle, *message)).collect();
+    judge(EXAMPLE, &rows);
+    judge(
+        EXAMPLE,
+        &[
+            (WRITTEN, "mcp: { allow: [{ methods: [a] }] } #", "{ allow", "only the headers of a POST"),
+            (WRITTEN, "origins: ['*'] #", "'*'", "`*` is not an origin"),
+            (
+                WRITTEN,
+                "origins: [https://a.example/] #",
+                "https://a.example/",
+                "`https://a.example/` has a path",
+            ),
+            (
+                WRITTEN,
+                "origins: []\n    cors: { origins: [https://a.example] } #",
+                "https://a.example",
+                "pages that `require.origins` does not list",
+            ),
+            (
+                WRITTEN,
+                "origins: [https://a.example]\n    cors: { origins: ['*'] } #",
+                "'*'",
+                "pages that `require.origins` does not list",
+            ),
+            ("    leeway: 5s", "    leeway: 5s\n    max_lifetime: 0s", "0s", "`0s` is out of range"),
+        ],
+    );
+}

@@ -20,6 +20,7 @@ mod issuer_file;
 mod listener;
 mod load;
 mod material;
+mod mcp;
 mod onward;
 mod pattern;
 mod places;
@@ -285,6 +286,8 @@ pub struct Forward {
     pub identity: Identity,
     /// `report`
     pub report: Report,
+    /// `interaction_id`: `x-fapi-interaction-id` in both directions and in the log
+    pub interaction_id: bool,
 }
 
 /// `forward.identity` of a route: how the upstream is told who is calling.

@@ -4,9 +4,9 @@ use super::complaint::{Complaints, quoted};
 use super::decode::{Decode, List, Setting, refuse_kind};
 use super::document::{Node, Value};
 use super::values::Text;
-use super::{file, route_file};
+use super::{file, mcp, route_file};
 use crate::verify::claim_value::ClaimPath;
-use crate::verify::policy::{Authentication, ClaimRule, ClaimTest, Listed, Literal, Pattern, Policy};
+use crate::verify::policy::{Authentication, ClaimRule, ClaimTest, Listed, Literal, Pages, Pattern, Policy};
 
 /// Integers from here on have a double in common with another one.
 const EXACT: f64 = 9_007_199_254_740_991.0;
@@ -82,6 +82,8 @@ pub(super) fn policy(
         authorization_details,
         acr,
         max_age,
+        origins,
+        mcp,
         // It is judged with the token, before there is a policy to ask.
         issuer: _,
     } = &written.value;
@@ -101,6 +103,10 @@ pub(super) fn policy(
             acr: acr.iter().flat_map(|list| &list.items).map(|acr| acr.0.clone()).collect(),
             max_age: max_age.as_ref().map(|max_age| max_age.0),
         },
+        pages: origins.as_ref().map_or(Pages::Any, |origins| {
+            Pages::Of(origins.items.iter().map(|origin| origin.to_string()).collect())
+        }),
+        mcp: mcp.as_ref().map(|mcp| Box::new(mcp::mcp(mcp, complaints))),
         ..Policy::new(binding.value, nonce.as_ref().map_or(dpop.nonce.value, |nonce| nonce.value))
     }
 }

@@ -11,6 +11,7 @@ use super::either;
 use super::file;
 use super::issuer::issuer_of;
 use super::issuer_file::Issuer;
+use super::mcp;
 use super::onward;
 use super::pattern::{self, Allowed};
 use super::rate;
@@ -65,6 +66,8 @@ pub(super) fn routes(
         judge_access(route, around, complaints);
         let streams = streams::streams(route, around, complaints);
         let upstream = upstream_of(route, around, complaints);
+        cors::judge_pages(route, complaints);
+        mcp::judge(route, complaints);
         let cors = route.cors.as_ref().map(|written| cors::cors(written, complaints));
         let rate = rate::rate(route, complaints);
         let Some(written_match) = &route.matches else { continue };
@@ -83,6 +86,7 @@ pub(super) fn routes(
                 keep_credentials: route.forward.credentials.value == Credentials::Keep,
                 identity: assertions::identity(&route.forward, around.assertions, complaints),
                 report: report(&route.forward.report, around, complaints),
+                interaction_id: route.forward.interaction_id.value,
             },
             onward,
             streams,

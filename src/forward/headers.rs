@@ -11,11 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use http_body::Body;
 
 use super::fault::Fault;
-use super::report::{self, Origin, REQUEST_ID};
+use super::report::{self, INTERACTION_ID, Origin, REQUEST_ID};
 use super::{Pass, identity};
 use crate::config::{Forward, Identity, Protocol};
 use crate::verify::credential::DPOP;
 use crate::verify::nonce::DPOP_NONCE;
+use crate::verify::policy::mcp;
 use crate::verify::request::Target;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -78,7 +79,7 @@ static HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// Names that are removed or set by their one spelling; only their twins are refused with the others.
-const HANDLED: [HeaderName; 9] = [
+const HANDLED: [HeaderName; 13] = [
     AUTHORIZATION,
     DPOP,
     HOST,
@@ -88,6 +89,11 @@ const HANDLED: [HeaderName; 9] = [
     PROXY_AUTHORIZATION,
     REQUEST_ID,
     VIA,
+    // What a policy was judged by; a twin that a server joins with it would say something else.
+    mcp::PROTOCOL_VERSION,
+    mcp::METHOD,
+    mcp::NAME,
+    INTERACTION_ID,
 ];
 
 /// Rewrites a request's headers for the upstream. `version` is that of the caller's request; `origin` is what is known of the caller.
@@ -369,6 +375,9 @@ mod tests {
             "transfer_encoding",
             "content_length",
             "x_request_id",
+            "mcp_name",
+            "mcp.method",
+            "mcp-protocol_version",
             "x.auth.subject",
             "x~auth-subject",
             "client.cert",

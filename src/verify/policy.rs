@@ -1,14 +1,20 @@
 //! Step 5: what a bound caller may do on this route.
 
+use http::HeaderMap;
+use http::header::ORIGIN;
+
+use super::field::{Line, single};
 use super::proof::Proven;
 use super::rejection::Rejection;
 use super::time::UnixTime;
 use super::token::VerifiedToken;
 pub use authentication::Authentication;
 pub use claims::{ClaimRule, ClaimTest, Literal, Pattern};
+use mcp::Mcp;
 
 mod authentication;
 mod claims;
+pub mod mcp;
 
 /// How a route wants its tokens bound (`require.binding`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +87,35 @@ pub struct Policy {
     pub authorization_details: Vec<String>,
     /// `require.acr` and `require.max_age`
     pub authentication: Authentication,
+    /// `require.origins`
+    pub pages: Pages,
+    /// `require.mcp`; `None`: what MCP says in headers is not looked at
+    pub mcp: Option<Box<Mcp>>,
+}
+
+/// Of which pages a route takes requests (`require.origins`). A browser says in `Origin` whose page it is that asks; nobody else has to say anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// Of any: it is not looked at.
+    Any,
+    /// Of these origins, as browsers write them; there may be none. Guards a server from pages that reach it by a name pointed at its address.
+    Of(Box<[String]>),
+}
+
+impl Pages {
+    /// Judges the `Origin` of a request with these headers. One without is no page's. More than one, `null` and a list are the word of none that is listed.
+    ///
+    /// # Errors
+    /// [`Rejection::OriginUnlisted`]
+    pub fn judge(&self, headers: &HeaderMap) -> Result<(), Rejection> {
+        let Pages::Of(listed) = self else { return Ok(()) };
+        match single(headers, &ORIGIN) {
+            Line::Absent => Ok(()),
+            // Byte for byte: a suffix would let https://evil-app.example.com in.
+            Line::One(origin) if listed.iter().any(|one| one.as_bytes() == origin.as_bytes()) => Ok(()),
+            Line::One(_) | Line::Several => Err(Rejection::OriginUnlisted),
+        }
+    }
 }
 
 /// A list that a name must be on. There can be thousands of names.
@@ -138,6 +173,8 @@ impl Policy {
             claims: Vec::new(),
             authorization_details: Vec::new(),
             authentication: Authentication { acr: Vec::new(), max_age: None },
+            pages: Pages::Any,
+            mcp: None,
         }
     }
 
@@ -147,11 +184,11 @@ impl Policy {
         self.scopes.iter().chain(&self.any_scopes).map(String::as_str)
     }
 
-    /// Judges what was proven.
+    /// Judges what was proven, by a request with these headers.
     ///
     /// # Errors
-    /// [`Rejection::BindingInsufficient`], and those of [`Policy::judge`].
-    pub fn grant(&self, proven: Proven, now: UnixTime) -> Result<Granted, Rejection> {
+    /// [`Rejection::BindingInsufficient`], and those of [`Policy::judge`] and [`Policy::judge_call`].
+    pub fn grant(&self, proven: Proven, headers: &HeaderMap, now: UnixTime) -> Result<Granted, Rejection> {
         let binding = proven.binding();
         let fits = match self.binding {
             BindingRule::Any => true,
@@ -163,7 +200,27 @@ impl Policy {
             return Err(Rejection::BindingInsufficient);
         }
         self.judge(proven.token(), now)?;
+        self.judge_call(proven.token(), headers)?;
         Ok(Granted { proven })
+    }
+
+    /// Judges what a request wants of MCP, and whether its token has the scopes for that.
+    ///
+    /// # Errors
+    /// Those of [`Mcp::find`], and [`Rejection::ScopeInsufficient`].
+    pub fn judge_call(&self, token: &VerifiedToken, headers: &HeaderMap) -> Result<(), Rejection> {
+        let Some(mcp) = &self.mcp else { return Ok(()) };
+        let allowed = mcp.find(headers)?;
+        if !allowed.scopes.iter().all(|scope| token.has_scope(scope)) {
+            return Err(Rejection::ScopeInsufficient);
+        }
+        Ok(())
+    }
+
+    /// The scopes that a request needs besides [`Policy::named_scopes`], for a challenge: those of the call that its headers name.
+    pub fn scopes_of_call(&self, headers: &HeaderMap) -> &[String] {
+        let allowed = self.mcp.as_ref().and_then(|mcp| mcp.find(headers).ok());
+        allowed.map_or(&[], |allowed| &allowed.scopes)
     }
 
     /// Judges what a token says, whoever holds it. First who it is for, which no other token of this holder will change; then what it lacks, which
@@ -203,7 +260,41 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::Listed;
+    use http::HeaderMap;
+    use http::header::ORIGIN;
+
+    use super::{Listed, Pages};
+    use crate::verify::rejection::Rejection;
+
+    #[test]
+    fn pages_are_told_by_their_whole_origin() {
+        let judged = |pages: &Pages, lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(ORIGIN, line.parse().unwrap());
+            }
+            pages.judge(&headers)
+        };
+        let listed = Pages::Of(["https://app.example.com".to_owned()].into());
+        let none = Pages::Of([].into());
+        assert_eq!((judged(&listed, &[]), judged(&none, &[])), (Ok(()), Ok(())));
+        assert_eq!(judged(&listed, &["https://app.example.com"]), Ok(()));
+        assert_eq!(judged(&Pages::Any, &["https://evil.example"]), Ok(()));
+        for lines in [
+            &["null"][..],
+            &[""],
+            &["https://app.example.com.evil.example"],
+            &["https://evil-app.example.com"],
+            &["http://app.example.com"],
+            &["https://app.example.com:8443"],
+            &["HTTPS://APP.EXAMPLE.COM"],
+            &["https://app.example.com https://evil.example"],
+            &["https://app.example.com", "https://app.example.com"],
+        ] {
+            assert_eq!(judged(&listed, lines), Err(Rejection::OriginUnlisted), "{lines:?}");
+        }
+        assert_eq!(judged(&none, &["https://app.example.com"]), Err(Rejection::OriginUnlisted));
+    }
 
     /// An issuer without `client_id` in its tokens, whose operator does not require it, has nobody on the list.
     #[test]

@@ -104,7 +104,7 @@ impl Gateway {
         let presented = Presented::read(&facts, &LIMITS, &terms).expect("credentials");
         let token = self.tokens.verify(presented.token(), None, NOW).await.expect("a good token");
         let proven = proof::prove(presented, token, &facts, &terms).expect("a good proof");
-        let granted = self.policy.grant(proven, NOW).expect("enough for the route");
+        let granted = self.policy.grant(proven, headers, NOW).expect("enough for the route");
         granted.claim(store, NOW).await.expect("a fresh proof")
     }
 
@@ -154,6 +154,7 @@ async fn tokens(issuer_key: &DpopKey) -> Tokens {
             token_type: TokenType::AtJwt,
             required_claims: Vec::new(),
             leeway: 5,
+            max_lifetime: None,
         },
         keys: KeySource::File(file),
         trust: None,
