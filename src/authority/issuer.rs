@@ -15,10 +15,11 @@ use tracing::{info, warn};
 
 use super::fetch::FetchError;
 use super::source::{Source, Unusable};
-use crate::config::{Issuer, KeySource};
+use crate::config::{Encryption, Issuer, KeySource};
 use crate::verify::jwks::{KeySet, PassedOver};
 use crate::verify::rejection::Rejection;
 use crate::verify::time::UnixTime;
+use crate::verify::token::answer::AnswerFault;
 use crate::verify::token::{TokenError, Unverified, VerifiedToken};
 
 /// The longest one attempt may take, from the first connection to the last byte, metadata included; and so the longest a request waits for it.
@@ -169,6 +170,25 @@ impl IssuerKeys {
         }
     }
 
+    /// Verifies an answer that this issuer has signed: with the keys in use, and once more after a fetch if none fits and one is allowed now.
+    pub(super) async fn open<T>(
+        &self,
+        open: impl Fn(&KeySet) -> Result<T, AnswerFault>,
+    ) -> Result<T, AnswerFault> {
+        let in_use = self.in_use.load_full();
+        match open(&in_use.keys) {
+            Err(AnswerFault::KeyUnknown) => {}
+            opened => return opened,
+        }
+        self.refetch().await;
+        open(&self.in_use.load_full().keys)
+    }
+
+    /// What its tokens and answers are decrypted with.
+    pub(super) const fn encryption(&self) -> Option<&Encryption> {
+        self.settings.encryption.as_ref()
+    }
+
     fn judge(
         &self,
         token: &Unverified<'_>,
@@ -310,6 +330,7 @@ mod tests {
             refresh: 10 * cooldown,
             keep_stale: 10 * cooldown,
             introspection: None,
+            encryption: None,
         })
         .unwrap();
         let watch = async {

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Issuer;
+use crate::config::{Issuer, SealedTokens};
 use crate::verify::credential::RawToken;
+use crate::verify::jwe::{DecryptionKey, Opened, Sealed};
 use crate::verify::rejection::Rejection;
 use crate::verify::time::UnixTime;
 use crate::verify::token::{Form, Unverified, VerifiedToken};
@@ -51,11 +52,9 @@ impl Drop for FetchTask {
 
 impl Known {
     fn new(issuer: &Issuer) -> Result<Self, Unusable> {
-        Ok(Self {
-            keys: Arc::new(IssuerKeys::new(issuer)?),
-            introspector: Introspector::new(issuer)?.map(Arc::new),
-            task: Arc::default(),
-        })
+        let keys = Arc::new(IssuerKeys::new(issuer)?);
+        let introspector = Introspector::new(issuer, &keys)?.map(Arc::new);
+        Ok(Self { keys, introspector, task: Arc::default() })
     }
 }
 
@@ -144,7 +143,11 @@ impl Tokens {
             return cached.token.revalidate(now);
         }
         match Form::of(raw) {
-            Form::Jose => self.verify_signed(raw, key, of, now).await,
+            Form::Jose => self.verify_signed(&Unverified::read(raw)?, None, key, of, now).await,
+            Form::Encrypted => {
+                let (opened, with) = self.open(raw, of)?;
+                self.verify_signed(&Unverified::read_opened(&opened)?, Some(with), key, of, now).await
+            }
             Form::Opaque => self.introspect(raw, key, now).await,
         }
     }
@@ -156,20 +159,46 @@ impl Tokens {
         }
     }
 
+    /// Opens an encrypted token, with the key that it names, or the first that fits: an issuer that is not known yet cannot choose it.
+    fn open(&self, raw: RawToken<'_>, of: Option<usize>) -> Result<(Opened, &Arc<DecryptionKey>), Rejection> {
+        let issuers = of.map_or(&self.issuers[..], |of| &self.issuers[of..=of]);
+        let mut keys =
+            issuers.iter().filter_map(|known| known.keys.encryption()).flat_map(|own| &own.keys).peekable();
+        // Without keys it is no token that anyone here understands.
+        keys.peek().ok_or(Rejection::TokenMalformed)?;
+        let sealed = Sealed::read(raw.text()).ok_or(Rejection::TokenUndecryptable)?;
+        let key = keys.find(|key| sealed.fits(key)).ok_or(Rejection::TokenUndecryptable)?;
+        let opened = sealed.open(key).ok_or(Rejection::TokenUndecryptable)?;
+        Ok((opened, key))
+    }
+
+    /// Verifies a token that is signed, and that was `opened` with that key if it was encrypted.
     async fn verify_signed(
         &self,
-        raw: RawToken<'_>,
+        token: &Unverified<'_>,
+        opened: Option<&Arc<DecryptionKey>>,
         key: TokenKey,
         of: Option<usize>,
         now: UnixTime,
     ) -> Result<VerifiedToken, Rejection> {
-        let token = Unverified::read(raw)?;
         // R-H-02: the exact name chooses the keys, so one issuer's keys never speak for another's tokens.
         let issuer = *self.by_name.get(token.issuer()).ok_or(Rejection::TokenIssuer)?;
         if of.is_some_and(|of| of != issuer) {
             return Err(Rejection::TokenIssuer);
         }
-        let (verified, generation) = self.issuers[issuer].keys.verify(&token, now).await?;
+        let keys = &self.issuers[issuer].keys;
+        match (keys.encryption(), opened) {
+            (None, None) => {}
+            // R-H-15: what is encrypted by agreement and comes without is not the issuer's doing.
+            (Some(own), None) if own.tokens == SealedTokens::Required => {
+                return Err(Rejection::TokenUnencrypted);
+            }
+            (Some(_), None) => {}
+            // The key has to be one that this issuer encrypts to.
+            (Some(own), Some(with)) if own.keys.contains(with) => {}
+            (Some(_) | None, Some(_)) => return Err(Rejection::TokenUndecryptable),
+        }
+        let (verified, generation) = keys.verify(token, now).await?;
         // Only what was verified is kept: what is refused costs its sender a signature of its own each time, and us no memory.
         let ground = Ground::Keys(generation);
         self.cache.put(key, Cached { issuer, ground, token: verified.clone() });

@@ -75,6 +75,18 @@ fn how_the_gateway_shows_who_it_is() {
                 "http://127.0.0.1:9",
                 "a client certificate is shown over https only",
             ),
+            (
+                "      answer: json",
+                "      answer: encrypted-jwt",
+                "encrypted-jwt\n      # default 30s",
+                "there is no key to decrypt",
+            ),
+            (
+                "key: { file: secrets/decryption-key.pem }",
+                "key: { file: secrets/introspection }",
+                "{ file: secrets/introspection }     #",
+                "no private key in this secret that decrypts",
+            ),
             ("calls: 64 ", "calls: 0 ", "0  ", "`0` is out of range"),
             ("cache: 30s", "cache: 500ms", "500ms", "`500ms` is not whole seconds"),
             (

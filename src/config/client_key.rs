@@ -69,7 +69,7 @@ impl fmt::Debug for ClientKey {
 }
 
 /// Any private key that josekit reads. It tells the kinds apart by what stands in the text, so at most one of them succeeds.
-fn read_pem(pem: &str) -> Option<Jwk> {
+pub(super) fn read_pem(pem: &str) -> Option<Jwk> {
     EcKeyPair::from_pem(pem, None)
         .map(|pair| pair.to_jwk_private_key())
         .or_else(|_| EdKeyPair::from_pem(pem).map(|pair| pair.to_jwk_private_key()))

@@ -41,6 +41,7 @@ impl Fixture {
         fixture.write("secrets/introspection", b"hunter2\n");
         let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
         fixture.write("secrets/client-key.pem", key.as_bytes());
+        fixture.write("secrets/decryption-key.pem", key.as_bytes());
         fixture.write("secrets/nonce-keys", format!("{keys}\n").as_bytes());
         let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
         fixture.write("secrets/assertion-keys.pem", key.as_bytes());

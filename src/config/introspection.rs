@@ -26,6 +26,8 @@ pub struct Introspection {
     pub client_id: String,
     /// `authentication`, with what it needs
     pub authentication: ClientAuthentication,
+    /// `answer`; default json
+    pub answer: AnswerForm,
     /// `cache`, in seconds; default 30
     pub cache: i64,
     /// `cache_inactive`, in seconds; default 5
@@ -49,6 +51,17 @@ pub enum ClientAuthentication {
     PrivateKeyJwt(Arc<ClientKey>, Audience),
     /// `tls` (RFC 8705 §2)
     Tls(Arc<CertifiedKey>),
+}
+
+/// `answer`: what an issuer answers with. Another form than the one that is set is no answer (RFC 9701 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerForm {
+    /// JSON, as it stands
+    Json,
+    /// A JWT that the issuer has signed
+    Jwt,
+    /// The same, encrypted to one of `encryption.keys`
+    EncryptedJwt,
 }
 
 /// `assertion_audience`: the `aud` of a client assertion.
@@ -85,10 +98,12 @@ impl fmt::Debug for ClientSecret {
 impl PartialEq for Introspection {
     fn eq(&self, other: &Self) -> bool {
         // A setting that is added has to be compared too, which the build asks for here.
-        let Self { url, client_id, authentication, cache, cache_inactive, timeout, calls, rate } = self;
+        let Self { url, client_id, authentication, answer, cache, cache_inactive, timeout, calls, rate } =
+            self;
         *url == other.url
             && *client_id == other.client_id
             && *authentication == other.authentication
+            && *answer == other.answer
             && (*cache, *cache_inactive) == (other.cache, other.cache_inactive)
             && (*timeout, *calls, *rate) == (other.timeout, other.calls, other.rate)
     }
@@ -142,6 +157,7 @@ pub(super) fn introspection(
         url,
         client_id: written.client_id.as_ref()?.0.clone(),
         authentication,
+        answer: written.answer.value,
         cache: written.cache.0,
         cache_inactive: written.cache_inactive.0,
         timeout: written.timeout.0,

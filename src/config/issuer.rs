@@ -4,7 +4,8 @@ use http::Uri;
 
 use super::complaint::{Complaints, did_you_mean, quoted};
 use super::decode::{List, Setting, Wrong};
-use super::introspection::introspection;
+use super::encryption::encryption;
+use super::introspection::{AnswerForm, introspection};
 use super::issuer_file;
 use super::material::Surroundings;
 use super::route_file;
@@ -68,6 +69,20 @@ fn build(
         Some(trust) => Some(surroundings.roots(trust, complaints)?),
         None => None,
     };
+    if let Some(asked) = &written.introspection
+        && asked.settings.answer.value == AnswerForm::EncryptedJwt
+        && written.encryption.is_none()
+    {
+        complaints.add_with(
+            asked.settings.answer.span,
+            "there is no key to decrypt an answer with",
+            "give the issuer `encryption`, with a key",
+        );
+    }
+    let sealed = match &written.encryption {
+        Some(sealed) => Some(encryption(sealed, surroundings, complaints)?),
+        None => None,
+    };
     let asked = match &written.introspection {
         Some(asked) => Some(introspection(asked, surroundings, complaints)?),
         None => None,
@@ -88,6 +103,7 @@ fn build(
         refresh: written.refresh.0,
         keep_stale: written.keep_stale.0,
         introspection: asked,
+        encryption: sealed,
     })
 }
 

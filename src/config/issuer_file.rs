@@ -2,8 +2,9 @@
 
 use super::decode::{List, Whole};
 use super::either::Secret;
+use super::encryption::SealedTokens;
 use super::file::{CaTrust, Certificate};
-use super::introspection::Audience;
+use super::introspection::{AnswerForm, Audience};
 use super::table::settings;
 use super::values::{Count, FilePath, Millis, Seconds, Text};
 use super::words::Authentication;
@@ -43,6 +44,8 @@ settings! {
         max_lifetime: Seconds<1, 31_536_000> => optional;
         /// for tokens that are not JWTs; left out, they are refused
         introspection: Whole<Introspection> => optional;
+        /// what its tokens and answers are decrypted with; left out, encrypted ones are refused
+        encryption: Encryption => optional;
     }
 }
 
@@ -79,6 +82,8 @@ settings! {
         assertion_audience: Audience => default "issuer";
         /// for `tls`: the certificate that is shown
         client_certificate: Certificate => optional;
+        /// what it answers with: `json`, `jwt` (signed, RFC 9701) or `encrypted-jwt`
+        answer: AnswerForm => default "json";
         /// how long an answer that a token is active holds; never past exp
         cache: Seconds<0, 3600> => default "30s";
         /// how long one that it is not holds
@@ -89,5 +94,25 @@ settings! {
         calls: Count<1, 10_000> => default "64";
         /// questions in a second; more are answered 503
         rate: Count<1, 100_000> => default "200";
+    }
+}
+
+settings! {
+    /// `encryption` of an issuer.
+    Encryption {
+        /// the gateway's private keys; the one that a token names, or the first that fits, decrypts
+        keys: List<PrivateKey, 1> => required;
+        /// whether tokens must be encrypted: `required` or `optional`
+        tokens: SealedTokens => default "required";
+    }
+}
+
+settings! {
+    /// One of `encryption.keys`.
+    PrivateKey {
+        /// PEM of a private key: RSA, P-256, P-384 or P-521
+        key: Secret => required;
+        /// the `kid` that it was published under; left out, it has none
+        id: Text => optional;
     }
 }

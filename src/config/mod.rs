@@ -11,6 +11,7 @@ mod cors;
 mod decode;
 mod document;
 mod either;
+mod encryption;
 mod environment;
 mod file;
 mod files;
@@ -73,10 +74,11 @@ pub use client_key::ClientKey;
 pub use complaint::{Complaint, Complaints, Span};
 pub use decode::Described;
 pub use document::Format;
+pub use encryption::{Encryption, SealedTokens};
 pub use environment::Environment;
 pub use file::settings;
 pub use files::Files;
-pub use introspection::{Audience, ClientAuthentication, ClientSecret, Introspection};
+pub use introspection::{AnswerForm, Audience, ClientAuthentication, ClientSecret, Introspection};
 pub use listener::{
     ClientCertificateHeader, ClientCertificates, ClientTrust, ForwardedHeader, Listener, ListenerTls,
     ProxyProtocol, ServerCertificate, TlsSettings,
@@ -136,12 +138,15 @@ pub struct Issuer {
     pub keep_stale: Duration,
     /// `introspection`; `None`: its tokens are JWTs
     pub introspection: Option<Introspection>,
+    /// `encryption`; `None`: what is encrypted is refused
+    pub encryption: Option<Encryption>,
 }
 
 impl PartialEq for Issuer {
     /// CAs by what they are: the same file may hold others after a while.
     fn eq(&self, other: &Self) -> bool {
-        let Self { rules, keys, trust, refetch_cooldown, refresh, keep_stale, introspection } = self;
+        let Self { rules, keys, trust, refetch_cooldown, refresh, keep_stale, introspection, encryption } =
+            self;
         let roots = |trust: &Option<Arc<RootCertStore>>| trust.as_ref().map(|trust| trust.roots.clone());
         *rules == other.rules
             && *keys == other.keys
@@ -150,6 +155,7 @@ impl PartialEq for Issuer {
             && *refresh == other.refresh
             && *keep_stale == other.keep_stale
             && *introspection == other.introspection
+            && *encryption == other.encryption
     }
 }
 

@@ -31,7 +31,13 @@ fn walk(node: &Node, path: &str, into: &mut Vec<(String, Node)>) {
                 let name = if path == "upstreams" { "*" } else { &key.text };
                 let below = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
                 // The place of a secret is one value: there are two ways to write it.
-                let secrets = [".nonce_keys", ".client_secret", ".client_key", "assertions.keys"];
+                let secrets = [
+                    ".nonce_keys",
+                    ".client_secret",
+                    ".client_key",
+                    "assertions.keys",
+                    "].encryption.keys[].key",
+                ];
                 if !secrets.iter().any(|secret| path.ends_with(secret)) {
                     into.push((below.clone(), value.clone()));
                     walk(value, &below, into);

@@ -1,7 +1,8 @@
 //! The words of each choice. None is `yes`, `no`, `on` or `off`: YAML 1.1 tools turn those into booleans.
 
 use super::decode::Words;
-use super::introspection::Audience;
+use super::encryption::SealedTokens;
+use super::introspection::{AnswerForm, Audience};
 use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, LimitBy, Protocol, ProxyProtocol};
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::token::TokenType;
@@ -97,6 +98,10 @@ words! {
         "client_secret_basic" => Authentication::Basic, "client_secret_post" => Authentication::Post,
         "private_key_jwt" => Authentication::PrivateKeyJwt, "tls" => Authentication::Tls
     }
+    AnswerForm {
+        "json" => AnswerForm::Json, "jwt" => AnswerForm::Jwt, "encrypted-jwt" => AnswerForm::EncryptedJwt
+    }
+    SealedTokens { "required" => SealedTokens::Required, "optional" => SealedTokens::Optional }
     Audience { "issuer" => Audience::Issuer, "endpoint" => Audience::Endpoint }
     Protocol { "http1" => Protocol::Http1, "http2" => Protocol::Http2 }
     TokenType { "at+jwt" => TokenType::AtJwt, "any" => TokenType::Any }

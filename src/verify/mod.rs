@@ -13,6 +13,7 @@ pub mod dpop;
 pub mod field;
 pub mod htu;
 pub mod json;
+pub mod jwe;
 pub mod jwk;
 pub mod jwks;
 pub mod jws;

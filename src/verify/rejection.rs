@@ -180,6 +180,10 @@ rejections! {
     TokenTyp: 401 InvalidToken "token_typ" "This is not an access token: its typ is not at+jwt.";
     /// `alg` is not on the issuer's list.
     TokenAlg: 401 InvalidToken "token_alg" "The access token is signed with an algorithm that is not accepted from its issuer.";
+    /// It is encrypted, and not to a key of this server's, or not in a way it takes (RFC 9068 §4).
+    TokenUndecryptable: 401 InvalidToken "token_undecryptable" "The access token cannot be decrypted here.";
+    /// Its issuer encrypts its tokens, and this one is not (RFC 9068 §4).
+    TokenUnencrypted: 401 InvalidToken "token_unencrypted" "The access token is not encrypted, as those of its issuer are.";
     /// `crit` or `b64` in the token's header.
     TokenHeader: 401 InvalidToken "token_header" "The access token's header demands an extension that is not supported.";
     /// `iss` is none of the configured issuers.
@@ -277,6 +281,8 @@ rejections! {
     IntrospectionTooLarge: 503 None "introspection_too_large" "The issuer's answer about the access token cannot be used; repeat the request later.";
     /// The issuer's answer is not what was asked for: another content type, no JSON object, a member twice.
     IntrospectionMalformed: 503 None "introspection_malformed" "The issuer's answer about the access token cannot be read; repeat the request later.";
+    /// The issuer's answer is a JWT that is not its own, not for this server, or not of now (RFC 9701 §5).
+    IntrospectionUntrusted: 503 None "introspection_untrusted" "The issuer's answer about the access token cannot be trusted; repeat the request later.";
     /// More tokens that nobody knows than the issuer may be asked about.
     IntrospectionBusy: 503 None "introspection_busy" "Too many unknown access tokens are being checked; repeat the request later.";
     /// The issuer's endpoint has failed so often that it is left alone for a moment.

@@ -11,12 +11,14 @@ use super::claim_value::{ClaimPath, ClaimValue};
 use super::confirmation::Confirmation;
 use super::credential::RawToken;
 use super::json::{Object, Value};
+use super::jwe::Opened;
 use super::jwks::{KID_BYTES, KeyError, KeySet};
 use super::jws::{self, Compact};
 use super::rejection::Rejection;
 use super::time::UnixTime;
 use claims::Claims;
 
+pub(crate) mod answer;
 mod claims;
 mod introspected;
 
@@ -70,6 +72,8 @@ pub struct TokenRules {
 pub enum Form {
     /// It begins like a JOSE object in the compact serialisation: base64url of a JSON object, and a dot.
     Jose,
+    /// It begins so and has five parts: a JWE (RFC 7516 §7.1).
+    Encrypted,
     /// Anything else: only its issuer can say what it is worth.
     Opaque,
 }
@@ -79,7 +83,13 @@ impl Form {
     pub fn of(raw: RawToken<'_>) -> Self {
         let header = raw.text().split_once('.').and_then(|(header, _)| jws::from_base64url(header));
         match header {
-            Some(header) if Object::read(&header).is_some() => Form::Jose,
+            Some(header) if Object::read(&header).is_some() => {
+                if raw.text().matches('.').count() == 4 {
+                    Form::Encrypted
+                } else {
+                    Form::Jose
+                }
+            }
             Some(_) | None => Form::Opaque,
         }
     }
@@ -120,7 +130,19 @@ impl<'t> Unverified<'t> {
     /// - [`Rejection::TokenClaimMissing`] without `iss`, `aud` or `exp`;
     /// - [`Rejection::TokenConfirmation`].
     pub fn read(raw: RawToken<'t>) -> Result<Self, Rejection> {
-        let jws = Compact::read(raw.text()).ok_or(Rejection::TokenMalformed)?;
+        Self::read_text(raw.text())
+    }
+
+    /// Reads the JWS that was inside a JWE (RFC 9068 §4). It is judged as any other: that someone encrypted it says nothing of who signed it.
+    ///
+    /// # Errors
+    /// As [`Unverified::read`]; a JWE inside a JWE is [`Rejection::TokenMalformed`].
+    pub fn read_opened(opened: &'t Opened) -> Result<Self, Rejection> {
+        Self::read_text(opened.text())
+    }
+
+    fn read_text(text: &'t str) -> Result<Self, Rejection> {
+        let jws = Compact::read(text).ok_or(Rejection::TokenMalformed)?;
         let (typ, algorithm, kid) = read_header(&jws.header().ok_or(Rejection::TokenMalformed)?)?;
         let claims = Claims::read(&jws.claims().ok_or(Rejection::TokenMalformed)?)?;
         Ok(Self { jws, typ, algorithm, kid, claims: Arc::new(claims) })

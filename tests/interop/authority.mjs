@@ -5,9 +5,11 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import https from 'node:https';
 
-import { exportJWK, generateKeyPair } from 'jose';
+import { exportJWK, exportPKCS8, generateKeyPair } from 'jose';
 import Provider from 'oidc-provider';
 
+/** A resource that ends so gets opaque tokens, for the resource without it. */
+const OPAQUE = /\/opaque$/;
 const SCOPES = 'accounts:read accounts:write';
 
 /** The registered clients. Each may use the client-credentials grant; they differ in what their tokens are bound to. */
@@ -16,6 +18,13 @@ export const CLIENTS = {
   mtls: { client_id: 'mtls-caller', client_secret: 'mtls-caller-secret', tls_client_certificate_bound_access_tokens: true },
   both: { client_id: 'both-caller', client_secret: 'both-caller-secret', dpop_bound_access_tokens: true },
   unbound: { client_id: 'unbound-caller', client_secret: 'unbound-caller-secret' },
+};
+
+/** The gateway as a client, in three ways of showing who it is and of being answered: it asks what opaque tokens are worth, and gets none itself. */
+export const GATEWAYS = {
+  json: { client_id: 'gateway-json', client_secret: 'a secret: 100%+', token_endpoint_auth_method: 'client_secret_basic' },
+  jwt: { client_id: 'gateway-jwt', introspection_signed_response_alg: 'ES256' },
+  encrypted: { client_id: 'gateway-encrypted', introspection_signed_response_alg: 'ES256', introspection_encrypted_response_alg: 'ECDH-ES' },
 };
 
 /** Listens on a free loopback port with the certificate of `server`; `close` ends it. */
@@ -30,9 +39,12 @@ export async function startAuthority(server) {
   tls.listen(0, '127.0.0.1');
   await once(tls, 'listening');
   const issuer = `https://localhost:${tls.address().port}`;
-  tls.on('request', await provider(issuer));
+  // One key pair signs the gateway's assertions and opens what is encrypted to it.
+  const gateway = await generateKeyPair('ES256', { extractable: true });
+  tls.on('request', await provider(issuer, await exportJWK(gateway.publicKey)));
   return {
     issuer,
+    gatewayKey: await exportPKCS8(gateway.privateKey),
     async close() {
       tls.closeAllConnections();
       tls.close();
@@ -41,7 +53,7 @@ export async function startAuthority(server) {
   };
 }
 
-async function provider(issuer) {
+async function provider(issuer, gatewayKey) {
   const { privateKey } = await generateKeyPair('ES256', { extractable: true });
   const key = { ...(await exportJWK(privateKey)), alg: 'ES256', use: 'sig', kid: randomBytes(8).toString('hex') };
   const oidc = new Provider(issuer, {
@@ -53,17 +65,22 @@ async function provider(issuer) {
       response_types: [],
       token_endpoint_auth_method: 'client_secret_post',
       id_token_signed_response_alg: 'ES256',
+      introspection_signed_response_alg: 'ES256',
     },
-    clients: Object.values(CLIENTS),
+    clients: [...Object.values(CLIENTS), ...Object.values(GATEWAYS).map((client) => asGateway(client, gatewayKey))],
     // Pages of any origin may get tokens here: what they can do with them is the gateway's to say.
     clientBasedCORS: () => true,
     scopes: SCOPES.split(' '),
-    enabledJWA: { dPoPSigningAlgValues: ['ES256', 'PS256', 'EdDSA', 'Ed25519'] },
+    enabledJWA: { introspectionEncryptionAlgValues: ['ECDH-ES'], dPoPSigningAlgValues: ['ES256', 'PS256', 'EdDSA', 'Ed25519'] },
     ttl: { ClientCredentials: 300 },
     formats: { customizers: { jwt: bindToTheCertificateToo } },
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      introspection: { enabled: true },
+      jwtIntrospection: { enabled: true },
+      encryption: { enabled: true },
+      revocation: { enabled: true },
       // Its own nonces are demanded at the token endpoint, so every caller below has to keep two servers' nonces apart.
       dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
       mTLS: {
@@ -76,10 +93,11 @@ async function provider(issuer) {
         // Without a resource an oidc-provider token is opaque. With one it is a JWT: typ at+jwt, sub (the client itself
         // here, RFC 9068 §2.2), client_id, iat, jti, and aud as the resource was spelt.
         getResourceServerInfo: (_ctx, resource) => ({
-          audience: resource,
+          audience: resource.replace(OPAQUE, ''),
           scope: SCOPES,
-          accessTokenFormat: 'jwt',
-          jwt: { sign: { alg: 'ES256' } },
+          ...(OPAQUE.test(resource)
+            ? { accessTokenFormat: 'opaque' }
+            : { accessTokenFormat: 'jwt', jwt: { sign: { alg: 'ES256' } } }),
         }),
       },
     },
@@ -87,6 +105,14 @@ async function provider(issuer) {
   // The provider answers 500 and tells only this event why; a test that fails for it should say so.
   oidc.on('server_error', (_ctx, error) => console.error('authorization server:', error));
   return oidc.callback();
+}
+
+/** A client without a secret has the key: it signs assertions, and is encrypted to. */
+function asGateway(client, key) {
+  const registered = { grant_types: [], ...client };
+  if (client.client_secret) return registered;
+  const keys = [{ ...key, use: 'sig', kid: 'sig-1' }, { ...key, use: 'enc', kid: 'enc-1' }];
+  return { ...registered, token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES256', jwks: { keys } };
 }
 
 const certificateOf = (ctx) => ctx.socket.getPeerX509Certificate();

@@ -36,6 +36,7 @@ issuers:
     keys: { discovery: true }
     trust: { ca: ${ca.certificate} }
     algorithms: [ES256]
+${more?.issuer ?? ''}
 dpop:
   algorithms: [ES256, PS256, EdDSA]
 upstreams:

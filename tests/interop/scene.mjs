@@ -15,7 +15,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 
 /**
  * Everything up and ready. `close` ends it all in the reverse order and removes the folder; so does a start that fails.
- * `pages` is an origin whose pages may call; `more` has upstreams and routes beside the usual ones, and limits, or makes them for the run's CA and a client certificate of it.
+ * `pages` is an origin whose pages may call; `more` has upstreams and routes beside the usual ones, settings of the issuer, and limits, or makes them for the run's CA, a client certificate of it, the authority and the folder.
  */
 export async function openScene({ pages, more } = {}) {
   const closers = [];
@@ -45,7 +45,7 @@ export async function openScene({ pages, more } = {}) {
     const server = issue('localhost', 'server');
     const authority = opened(await startAuthority(server));
     const upstream = opened(await startUpstream());
-    const gateway = opened(await startGateway({ folder, server, ca, issuer: authority.issuer, upstream: upstream.url, pages, more: more instanceof Function ? more({ ca, client: issue('gateway', 'client') }) : more }));
+    const gateway = opened(await startGateway({ folder, server, ca, issuer: authority.issuer, upstream: upstream.url, pages, more: more instanceof Function ? more({ ca, client: issue('gateway', 'client'), authority, folder }) : more }));
 
     /** A `fetch` that trusts the run's CA and nothing else, and shows `certificate` to whoever asks. */
     const fetchWith = (certificate) => {

@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// What is answered.
 #[derive(Clone)]
@@ -41,6 +42,15 @@ pub struct AskedIssuer {
 impl AskedIssuer {
     /// One that answers so, over plain TCP on loopback.
     pub async fn start(said: Said) -> Self {
+        Self::behind(said, None).await
+    }
+
+    /// The same behind TLS, where callers must show a certificate that it knows.
+    pub async fn behind_tls(said: Said, tls: rustls::ServerConfig) -> Self {
+        Self::behind(said, Some(TlsAcceptor::from(Arc::new(tls)))).await
+    }
+
+    async fn behind(said: Said, tls: Option<TlsAcceptor>) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is free");
         let address = socket.local_addr().expect("an address");
         let said = Arc::new(Mutex::new(said));
@@ -49,11 +59,21 @@ impl AskedIssuer {
         tokio::spawn(async move {
             while let Ok((stream, _)) = socket.accept().await {
                 let (said, heard) = (Arc::clone(&said), Arc::clone(&heard));
+                let tls = tls.clone();
                 let service =
                     service_fn(move |request| answer(request, Arc::clone(&said), Arc::clone(&heard)));
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service);
-                tokio::spawn(connection);
+                tokio::spawn(async move {
+                    let http = hyper::server::conn::http1::Builder::new();
+                    // Whoever breaks off is what some of the tests are about.
+                    match tls {
+                        None => drop(http.serve_connection(TokioIo::new(stream), service).await),
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                drop(http.serve_connection(TokioIo::new(stream), service).await);
+                            }
+                        }
+                    }
+                });
             }
         });
         issuer
@@ -71,14 +91,18 @@ impl AskedIssuer {
 
     /// What goes under `issuers[0]` so that it is asked; `more` goes under `introspection`.
     pub fn configuration(&self, more: &str) -> &'static str {
-        let url = format!("http://{}/introspect", self.address);
+        self.configured("http", &format!("      client_secret: {{ file: client-secret }}\n{more}"))
+    }
+
+    /// The same over `http` or `https`, with nothing said of how the gateway shows who it is.
+    pub fn configured(&self, scheme: &str, more: &str) -> &'static str {
+        let url = format!("{scheme}://{}/introspect", self.address);
         // A plan lives as long as its test, and there is one for each.
         format!(
             "    keys: {{ jwks_file: issuer.jwks.json }}
     introspection:
       url: {url}
       client_id: gate:way
-      client_secret: {{ file: client-secret }}
 {more}"
         )
         .leak()

@@ -12,6 +12,7 @@ use crate::asked::{AskedIssuer, Said};
 use crate::house::{House, ISSUER, Plan};
 use crate::scene::{Scene, thumbprint};
 use crate::scripted::nobody;
+use crate::sealed;
 use crate::table::{Heard, hear};
 
 /// Everything that a form and a header spell otherwise.
@@ -30,7 +31,7 @@ async fn usual() -> (AskedIssuer, House) {
 }
 
 /// What the issuer says of the scene's token: what would be in it, were it a JWT.
-fn active(scene: &Scene) -> Value {
+pub fn active(scene: &Scene) -> Value {
     let mut answer = scene.token_claims.clone();
     answer["active"] = json!(true);
     answer["token_type"] = json!(if scene.scheme == "DPoP" { "DPoP" } else { "Bearer" });
@@ -38,7 +39,7 @@ fn active(scene: &Scene) -> Value {
 }
 
 /// The right scene with a token that says nothing.
-fn opaque(mut scene: Scene) -> Scene {
+pub fn opaque(mut scene: Scene) -> Scene {
     let token = format!("op.a~que/{}==", random_base64url::<16>().expect("randomness"));
     scene.edit_token = Box::new(move |_| token.clone());
     scene
@@ -271,6 +272,7 @@ pub async fn every_refusal(heard: &mut HashSet<Rejection>) {
     hear(&asking, &scene, "left alone", Heard::Refused(IntrospectionPaused)).await;
     heard.insert(IntrospectionPaused);
 
+    sealed::every_refusal(heard).await;
     let gone = AskedIssuer { address: nobody().await, ..issuer };
     let house = house(&gone, "      rate: 1\n").await;
     hear(&house, &scene_for(&house), "nobody there", Heard::Refused(IntrospectionUnreachable)).await;

@@ -16,13 +16,16 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::fetch::FetchError;
+use super::issuer::IssuerKeys;
 use super::source::Unusable;
-use crate::config::{Introspection, Issuer};
+use crate::config::{AnswerForm, Introspection, Issuer};
 use crate::seldom::Seldom;
 use crate::verify::digest::{AccessToken, Digest};
 use crate::verify::json::Object;
+use crate::verify::jwe::Sealed;
 use crate::verify::rejection::{Code, Rejection};
 use crate::verify::time::UnixTime;
+use crate::verify::token::answer::{self, AnswerFault, AnswerRules};
 use crate::verify::token::{TokenRules, VerifiedToken};
 use admission::{Admission, Admitted};
 use endpoint::Endpoint;
@@ -37,11 +40,14 @@ mod question;
 const REFUSED_TOKENS: usize = 8192;
 /// The type of a plain answer.
 const JSON: &str = "application/json";
+/// The type of a signed one (RFC 9701 §4).
+const JWT: &str = "application/token-introspection+jwt";
 
 /// One issuer that is asked about tokens.
 pub(super) struct Introspector {
     rules: TokenRules,
     settings: Introspection,
+    keys: Arc<IssuerKeys>,
     asker: Asker,
     endpoint: Endpoint,
     admission: Arc<Admission>,
@@ -69,8 +75,12 @@ pub(super) struct Leave(Admitted);
 enum NoAnswer {
     #[error("the endpoint {0}")]
     Fetch(#[from] FetchError),
-    #[error("the answer is not {JSON}")]
-    Type,
+    #[error("the answer is not {0}")]
+    Type(&'static str),
+    #[error("the answer is not encrypted to a key of this gateway's, in a way it takes")]
+    Sealed,
+    #[error("{0}")]
+    Signed(#[from] AnswerFault),
     #[error("the answer is no JSON object, each member once")]
     Json,
     #[error("the question could not be signed")]
@@ -90,7 +100,10 @@ impl NoAnswer {
                 FetchError::TooSlow(_) => Rejection::IntrospectionTooSlow,
                 FetchError::Metadata(_) | FetchError::Keys(_) => Rejection::IntrospectionMalformed,
             },
-            NoAnswer::Type | NoAnswer::Json => Rejection::IntrospectionMalformed,
+            NoAnswer::Type(_) | NoAnswer::Json | NoAnswer::Signed(AnswerFault::Malformed) => {
+                Rejection::IntrospectionMalformed
+            }
+            NoAnswer::Sealed | NoAnswer::Signed(_) => Rejection::IntrospectionUntrusted,
             NoAnswer::Unsigned => Rejection::IntrospectionUnreachable,
         }
     }
@@ -109,7 +122,7 @@ impl Introspector {
     ///
     /// # Errors
     /// [`Unusable`].
-    pub(super) fn new(issuer: &Issuer) -> Result<Option<Self>, Unusable> {
+    pub(super) fn new(issuer: &Issuer, keys: &Arc<IssuerKeys>) -> Result<Option<Self>, Unusable> {
         let Some(settings) = &issuer.introspection else { return Ok(None) };
         Ok(Some(Self {
             asker: Asker::new(&issuer.rules.issuer, settings),
@@ -122,6 +135,7 @@ impl Introspector {
             turned_away: AtomicU64::new(0),
             rules: issuer.rules.clone(),
             settings: settings.clone(),
+            keys: Arc::clone(keys),
         }))
     }
 
@@ -184,12 +198,42 @@ impl Introspector {
     async fn answer(&self, token: &str, now: UnixTime) -> Result<Result<VerifiedToken, Rejection>, NoAnswer> {
         let url = self.endpoint.url().await?;
         let question = self.asker.question(token, &url, now).ok_or(NoAnswer::Unsigned)?;
-        let answer = self.endpoint.ask(&url, || question.request(&url, JSON)).await?;
-        if !answer.content_type.as_ref().is_some_and(|found| is_type(found, JSON)) {
-            return Err(NoAnswer::Type);
+        // R-I-07: the one form that is set. Who asked for a signature and takes an answer without one has asked for nothing.
+        let form = match self.settings.answer {
+            AnswerForm::Json => JSON,
+            AnswerForm::Jwt | AnswerForm::EncryptedJwt => JWT,
+        };
+        let answer = self.endpoint.ask(&url, || question.request(&url, form)).await?;
+        if !answer.content_type.as_ref().is_some_and(|found| is_type(found, form)) {
+            return Err(NoAnswer::Type(form));
         }
-        let object = Object::read(&answer.body).ok_or(NoAnswer::Json)?;
-        Ok(VerifiedToken::introspected(&object, &self.rules, now))
+        match self.settings.answer {
+            AnswerForm::Json => {
+                let object = Object::read(&answer.body).ok_or(NoAnswer::Json)?;
+                Ok(VerifiedToken::introspected(&object, &self.rules, now))
+            }
+            AnswerForm::Jwt => self.open(text(&answer.body)?, now).await,
+            AnswerForm::EncryptedJwt => {
+                let sealed = Sealed::read(text(&answer.body)?).ok_or(NoAnswer::Sealed)?;
+                let keys = self.keys.encryption().map_or(&[][..], |encryption| &encryption.keys);
+                let key = keys.iter().find(|key| sealed.fits(key)).ok_or(NoAnswer::Sealed)?;
+                let opened = sealed.open(key).ok_or(NoAnswer::Sealed)?;
+                self.open(opened.text(), now).await
+            }
+        }
+    }
+
+    /// A signed answer, judged.
+    async fn open(&self, answer: &str, now: UnixTime) -> Result<Result<VerifiedToken, Rejection>, NoAnswer> {
+        let rules = AnswerRules {
+            issuer: &self.rules.issuer,
+            client_id: &self.settings.client_id,
+            audiences: &self.rules.audiences,
+            algorithms: &self.rules.algorithms,
+            leeway: self.rules.leeway,
+        };
+        let judge = |said: &Object<'_>| VerifiedToken::introspected(said, &self.rules, now);
+        Ok(self.keys.open(|keys| answer::open(answer, rules, keys, now, judge)).await?)
     }
 
     fn remember(&self, digest: Digest<AccessToken>, rejection: Rejection, now: UnixTime) {
@@ -226,6 +270,11 @@ impl fmt::Debug for Introspector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Introspector({})", self.rules.issuer)
     }
+}
+
+/// A JWT as text, without the line that some servers end it with.
+fn text(body: &[u8]) -> Result<&str, NoAnswer> {
+    std::str::from_utf8(body).map(str::trim_ascii_end).map_err(|_| AnswerFault::Malformed.into())
 }
 
 /// Whether a `Content-Type` is `wanted`, whatever parameters it has (RFC 9110 §8.3.1).

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::server::{Answer, KeyServer};
 use super::*;
-use crate::config::{ClientAuthentication, ClientSecret, Introspection, Issuer};
+use crate::config::{AnswerForm, ClientAuthentication, ClientSecret, Introspection, Issuer};
 use crate::verify::jwks::signing::{ISSUER, key_set};
 
 const JWKS: &str = "/jwks";
@@ -18,6 +18,7 @@ fn settings(server: &KeyServer) -> Introspection {
         url: Some(server.url(ASK).parse().unwrap()),
         client_id: "gateway".into(),
         authentication: ClientAuthentication::Basic(ClientSecret::new("secret".into())),
+        answer: AnswerForm::Json,
         cache: 30,
         cache_inactive: 5,
         timeout: Duration::from_secs(5),

@@ -190,9 +190,10 @@ mod tests {
     #[test]
     fn what_begins_like_jose_is_never_opaque() {
         let form = |token: &str| Form::of(raw(&bearer(token)));
-        for token in ["e30.e30.AA", "e30.x", "e30.a.b.c.d", "eyJhbGciOiJub25lIn0.", "e30.."] {
+        for token in ["e30.e30.AA", "e30.x", "e30.a.b.c.d.e", "e30.a.b", "eyJhbGciOiJub25lIn0.", "e30.."] {
             assert_eq!(form(token), Form::Jose, "{token}");
         }
+        assert_eq!(form("e30.a.b.c.d"), Form::Encrypted);
         for token in [
             "opaque",
             "e30",
