@@ -398,9 +398,9 @@ fn pages_and_mcp() {
             (WRITTEN, "origins: ['*'] #", "'*'", "`*` is not an origin"),
             (
                 WRITTEN,
-                "origins: [https://a.example/] #",
-                "https://a.example/",
-                "`https://a.example/` has a path",
+                "origins: [https://a.example/x] #",
+                "https://a.example/x",
+                "`https://a.example/x` has a path",
             ),
             (
                 WRITTEN,
