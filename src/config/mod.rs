@@ -280,7 +280,7 @@ pub enum Access {
     /// `public: true`
     Public,
     /// `require`
-    Bound(Policy),
+    Bound(Box<Policy>),
 }
 
 /// `forward` of a route.

@@ -205,7 +205,7 @@ fn access(route: &route_file::Route, dpop: &file::Dpop, complaints: &mut Complai
     if route.public.value {
         Access::Public
     } else {
-        Access::Bound(require::policy(&route.require, dpop, complaints))
+        Access::Bound(Box::new(require::policy(&route.require, dpop, complaints)))
     }
 }
 

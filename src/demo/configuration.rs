@@ -151,10 +151,10 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
             allow_encoded_slash: false,
         },
         upstream: 0,
-        access: Access::Bound(Policy {
+        access: Access::Bound(Box::new(Policy {
             scopes: vec![scope.to_owned()],
             ..Policy::new(BindingRule::Any, nonce)
-        }),
+        })),
         issuer: None,
         forward: Forward {
             keep_credentials: false,

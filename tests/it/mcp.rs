@@ -29,8 +29,11 @@ async fn house() -> House {
     House::built(Plan { routes: ROUTES, ..Plan::default() }).await
 }
 
+/// A header line.
+type Line = (&'static str, &'static str);
+
 /// A call with these header lines besides the version, and these scopes.
-fn call(house: &House, lines: &[(&str, &str)], scope: &str) -> Scene {
+fn call(house: &House, lines: &[Line], scope: &str) -> Scene {
     let mut scene = Scene::at(house, "/mcp");
     scene.using("POST");
     scene.body = "{}".into();
@@ -40,12 +43,12 @@ fn call(house: &House, lines: &[(&str, &str)], scope: &str) -> Scene {
     scene
 }
 
-const VERSION: (&str, &str) = ("mcp-protocol-version", "2026-07-28");
+const VERSION: Line = ("mcp-protocol-version", "2026-07-28");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_are_let_through_by_method_name_and_scope() {
     let house = house().await;
-    let rows: [(&[(&str, &str)], &str, Heard); 18] = [
+    let rows: [(&[Line], &str, Heard); 18] = [
         (&[VERSION, ("Mcp-Method", "tools/list")], "mcp", Passed),
         (&[VERSION, ("Mcp-Method", "tools/call"), ("Mcp-Name", "search")], "mcp", Passed),
         (&[VERSION, ("Mcp-Method", "tools/call"), ("Mcp-Name", "=?base64?Z3LDtsOfZQ==?=")], "mcp", Passed),
