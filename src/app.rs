@@ -202,6 +202,7 @@ async fn begin(
 
     // Nothing can fail from here on, so that a start that failed leaves nothing running.
     gateway.get().tokens.spawn(&tasks, &stop);
+    lasting.announce(&gateway.get());
     tasks.spawn(sweep(Arc::clone(&gateway), stop.clone()));
     // Before the admin listener answers: `/readyz` invites callers, and a proof made before the fence opens would be refused.
     if let Some(fence) = fence {

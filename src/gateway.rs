@@ -222,6 +222,7 @@ impl Gateway {
         }
         let route = self.routes.find(target, request.method())?;
         course.record.route = Some(Arc::clone(route.name()));
+        course.record.enforcement = route.enforcement();
         course.route = Some(route);
         if route.forward.interaction_id {
             let id = course::interaction_id(request.headers()).cloned();
@@ -326,7 +327,7 @@ impl Gateway {
             tokio::task::yield_now().await;
         }
         let decided = async {
-            let proven = proof::prove(presented, token, facts, &terms)?;
+            let proven = proof::prove(presented, token, facts, &terms, policy.enforcement)?;
             let granted = policy.grant(proven, facts.headers, now)?;
             // Whose request it is has been shown, so nobody spends another's allowance; and the proof is not, so it is good for another try.
             if let Some(limiter) = route.limiter() {

@@ -32,7 +32,8 @@
 //! 2. No request reaches an upstream without a [`verify::replay::Permit`] or the operator's word that its route is public: the types, and `refusals.rs`, which looks
 //!    at the upstream after each refusal.
 //! 3. No header supplies a client certificate, a scheme, a host or an identity, unless it came from a trusted peer: `forwarding.rs`, `origin.rs`.
-//! 4. No configuration turns off issuer, audience, expiry, signature or binding: there is no key for it; `config` refuses an issuer without audience.
+//! 4. No configuration turns off issuer, audience, expiry, signature or binding: there is no key for it; `config` refuses an issuer without audience. A route's
+//!    `enforcement: report-only` is about tokens that are bound to nothing, and never loosens one that is bound: `binding.rs`, `report_only.rs`.
 //! 5. No live replay claim is ever evicted; a full store refuses: `replay_model.rs`, `refusals.rs`.
 //! 6. Nothing a caller sent is a metric label; a token or proof is never logged: `secrecy.rs`.
 //! 7. The bytes that are authorised are the bytes that are forwarded, one [`verify::request::Target`] for routing, `htu` and upstream: `origin.rs`. Only the operator's

@@ -135,7 +135,7 @@ pub fn metadata(metadata: &Metadata, method: &Method, request_id: &HeaderValue) 
 /// The `WWW-Authenticate` lines of a refusal.
 fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
     let (Some(policy), code) = (refusal.policy, refusal.rejection.code()) else { return Vec::new() };
-    let (dpop, bearer) = (policy.binding.offers_dpop(), policy.binding.offers_bearer());
+    let (dpop, bearer) = (policy.binding.offers_dpop(), policy.offers_bearer());
     // Whether this challenge carries the error. The one whose scheme was used does; where that one is not offered, every one does, so that
     // the reason is never lost. A request that is malformed altogether has it on all (RFC 9449 Figure 19).
     let carries = |scheme: Used| match code {

@@ -11,6 +11,7 @@ use http::Method;
 use crate::config::{Access, Config, Forward, Onward, PathMatch, RouteMatch, Segment, Streams};
 use crate::cors::CrossOrigin;
 use crate::rate::Limiter;
+use crate::verify::enforcement::Enforcement;
 use crate::verify::policy::Policy;
 use crate::verify::rejection::Rejection;
 use crate::verify::request::Target;
@@ -43,7 +44,7 @@ pub struct Route {
 pub enum Demand<'r> {
     /// Nothing: the route is public.
     Nothing(PublicRoute),
-    /// A bound token that this policy grants.
+    /// A token that this policy grants: a bound one, unless the route is report-only.
     Bound(&'r Policy),
 }
 
@@ -63,6 +64,14 @@ impl Route {
         match &self.access {
             Access::Public => Demand::Nothing(PublicRoute(())),
             Access::Bound(policy) => Demand::Bound(policy),
+        }
+    }
+
+    /// What it does with tokens that are bound to nothing. A public route looks at none.
+    pub const fn enforcement(&self) -> Enforcement {
+        match &self.access {
+            Access::Public => Enforcement::Enforce,
+            Access::Bound(policy) => policy.enforcement,
         }
     }
 
@@ -176,6 +185,11 @@ impl Routes {
                 *limiter = Arc::clone(before);
             }
         }
+    }
+
+    /// Those that let unbound tokens through.
+    pub fn report_only(&self) -> impl Iterator<Item = &Route> {
+        self.all.iter().filter(|route| route.enforcement() == Enforcement::ReportOnly)
     }
 
     /// The limits there are.

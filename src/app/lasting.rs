@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
+use tracing::warn;
 
 use super::StartError;
 use crate::accept::room::Room;
@@ -22,6 +23,7 @@ use crate::quarantine::Quarantine;
 use crate::replay::memory::MemoryStore;
 use crate::route::Routes;
 use crate::verify::dpop::DpopRules;
+use crate::verify::enforcement::Unenforced;
 use crate::verify::nonce::NonceRing;
 use crate::verify::time::UnixTime;
 
@@ -119,6 +121,17 @@ impl Lasting {
         // counts any more: a new one costs each client one round trip.
         let asks_otherwise = !next.routes.asks_for_nonces_like(&before.routes);
         next.proofs.nonces.follow(&before.proofs.nonces, now.plus(NONCE_LINE), asks_otherwise);
+    }
+
+    /// Says of a gateway, once it is in force, where it lets callers through who have proven nothing. To forget such a route is how it stays for ever.
+    pub(super) fn announce(&self, gateway: &Gateway) {
+        for route in gateway.routes.report_only() {
+            self.metrics.expect_unenforced(route.name(), Unenforced::REFUSAL);
+            warn!(
+                route = &**route.name(),
+                "report-only: whoever holds a token that is bound to nothing is let through here; GET /report of the admin listener says who that is"
+            );
+        }
     }
 
     /// What of a configuration is not part of the gateway.

@@ -174,6 +174,7 @@ impl Reloading {
         lasting.adopt(config);
         (self.source.set_log_level)(config.log.level);
         lasting.hand_over(&before, &mut next);
+        lasting.announce(&next);
         gateway.replace(next);
         listeners.commit(prepared);
         operators.commit(admin);

@@ -10,6 +10,7 @@ use crate::config::{
     self, Access, ClientCertificates, ClientTrust, Config, Environment, Listener, ListenerTls, PathMatch,
     Route, RouteMatch, Segment,
 };
+use crate::verify::enforcement::Enforcement;
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::time::UnixTime;
 
@@ -140,12 +141,16 @@ fn access_text(route: &Route) -> String {
         Access::Public => return "public: no token".to_owned(),
         Access::Bound(policy) => policy,
     };
-    let mut text = match policy.binding {
-        BindingRule::Any => "a bound token".to_owned(),
-        BindingRule::Dpop => "a token bound to a DPoP key".to_owned(),
-        BindingRule::Mtls => "a token bound to a certificate alone".to_owned(),
-        BindingRule::Both => "a token bound to a DPoP key and a certificate".to_owned(),
+    let mut text = match policy.enforcement {
+        Enforcement::Enforce => String::new(),
+        Enforcement::ReportOnly => "report-only: an unbound token, or ".to_owned(),
     };
+    text.push_str(match policy.binding {
+        BindingRule::Any => "a bound token",
+        BindingRule::Dpop => "a token bound to a DPoP key",
+        BindingRule::Mtls => "a token bound to a certificate alone",
+        BindingRule::Both => "a token bound to a DPoP key and a certificate",
+    });
     if policy.nonce == NonceRule::Required && policy.binding.offers_dpop() {
         text.push_str(", a nonce in its proof");
     }
@@ -179,6 +184,18 @@ fn warnings(config: &Config, now: UnixTime) -> String {
             };
         }
     }
+    for route in &config.routes {
+        match &route.access {
+            Access::Bound(policy) if policy.enforcement == Enforcement::ReportOnly => {
+                let _ = writeln!(
+                    text,
+                    "warning: route {} is report-only: whoever holds a token that is bound to nothing is let through",
+                    route.name
+                );
+            }
+            Access::Bound(_) | Access::Public => {}
+        }
+    }
     text
 }
 
@@ -206,6 +223,7 @@ issuers: [{ issuer: https://as.example.com, audiences: [a], algorithms: [ES256],
 upstreams: { u: { servers: [http://127.0.0.1:2] } }
 routes:
   - { name: r, match: { path_prefix: /, host: api.example.com }, upstream: u, require: { scopes: [x, y], nonce: required } }
+  - { name: old, match: { path_prefix: /old }, upstream: u, enforcement: report-only }
   - { name: health, match: { path: '/h/{id}', methods: [GET] }, upstream: u, public: true }
   - { name: a, match: { path_prefix: '/a/{id}' }, upstream: u, public: true, forward: { rewrite: { strip_prefix: '/a/{id}' } } }
   - { name: b, match: { path_prefix: /b }, upstream: u, public: true, forward: { rewrite: { strip_prefix: /b, replace: /v2/b } } }
@@ -225,6 +243,7 @@ routes:
             "  listener public  127.0.0.1:8443 as https://api.example.com; TLS 1.2 and 1.3, client certificates optional, any\n\
              \x20 issuer   https://as.example.com  for a; ES256\n\
              \x20 route    r  any method api.example.com/… -> u; a bound token, a nonce in its proof, scopes x y\n\
+             \x20 route    old  any method /old/… -> u; report-only: an unbound token, or a bound token\n\
              \x20 route    health  GET /h/{} -> u; public: no token\n\
              \x20 route    a  any method /a/{}/… -> u without /a/{}; public: no token\n\
              \x20 route    b  any method /b/… -> u with /v2/b for /b; public: no token\n\
@@ -234,10 +253,24 @@ routes:
     }
 
     #[test]
+    fn a_route_that_lets_bearers_through_is_a_warning() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let warned = warnings(&config(directory.path()), UnixTime::from_seconds(0));
+        assert_eq!(
+            warned,
+            "warning: route old is report-only: whoever holds a token that is bound to nothing is let through\n"
+        );
+    }
+
+    #[test]
     fn an_expired_certificate_is_a_warning() {
         let directory = tempfile::tempdir().expect("a directory");
         let config = config(directory.path());
-        let warned = |at| warnings(&config, UnixTime::from_seconds(at));
+        let warned = |at| {
+            let warned = warnings(&config, UnixTime::from_seconds(at));
+            let certificates = warned.lines().filter(|line| line.contains("certificate"));
+            certificates.map(|line| format!("{line}\n")).collect::<String>()
+        };
         // The certificate ends 2030-01-01T00:00:00Z.
         let end = 1_893_456_000;
         assert_eq!(warned(end - 15 * 86_400), "");
@@ -253,7 +286,8 @@ routes:
         let good = judged("gateway.yaml");
         assert_eq!(good.exit, ExitCode::SUCCESS);
         assert!(
-            good.out.contains("gateway.yaml: ok\n  listener public") && good.err.is_empty(),
+            good.out.contains("gateway.yaml: ok\n  listener public")
+                && good.err.starts_with("warning: route old"),
             "{}",
             good.out
         );

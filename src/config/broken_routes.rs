@@ -60,6 +60,30 @@ fn routes_and_what_they_rely_on() {
                 "headers }",
                 "a public route knows no identity",
             ),
+            (
+                "public: true ",
+                "public: true\n    enforcement: report-only ",
+                "report-only ",
+                "a public route looks at no token",
+            ),
+            (
+                "public: true ",
+                "public: true\n    enforcement: enforce ",
+                "enforce ",
+                "a public route looks at no token",
+            ),
+            (
+                "    upstream: accounts\n    require",
+                "    upstream: accounts\n    enforcement: report-only\n    limits: { rate: 1/s, burst: 1, by: key }\n    require",
+                "key }",
+                "an unbound token has no key",
+            ),
+            (
+                "    upstream: accounts\n    require",
+                "    upstream: accounts\n    enforcement: report\n    require",
+                "report\n",
+                "`report` is none of the words",
+            ),
             ("identity: headers ", "identity: assertion ", "assertion ", "an assertion for nobody"),
             (
                 "identity: headers ",

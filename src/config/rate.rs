@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::complaint::Complaints;
 use super::route_file;
+use crate::verify::enforcement::Enforcement;
 
 /// `limits` of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,14 @@ pub(super) fn rate(route: &route_file::Route, complaints: &mut Complaints) -> Op
             return None;
         }
         LimitBy::Client | LimitBy::Key | LimitBy::Address => {}
+    }
+    match (by.value, route.enforcement.value) {
+        (LimitBy::Key, Enforcement::ReportOnly) => {
+            let message = "an unbound token has no key, and this route lets it through";
+            complaints.add_with(by.span, message, "`client` or `address`, until the route is enforced");
+            return None;
+        }
+        (LimitBy::Key, Enforcement::Enforce) | (LimitBy::Client | LimitBy::Address, _) => {}
     }
     let burst = u32::try_from(burst.0).ok().and_then(NonZeroU32::new)?;
     Some(Rate { period: rate.0, burst, by: by.value })

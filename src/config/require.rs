@@ -65,11 +65,7 @@ fn literal(node: &Node, complaints: &mut Complaints) -> Option<Literal> {
 }
 
 /// The policy of a route that is not public.
-pub(super) fn policy(
-    written: &Setting<route_file::Require>,
-    dpop: &file::Dpop,
-    complaints: &mut Complaints,
-) -> Policy {
+pub(super) fn policy(route: &route_file::Route, dpop: &file::Dpop, complaints: &mut Complaints) -> Policy {
     let route_file::Require {
         binding,
         scopes,
@@ -86,8 +82,9 @@ pub(super) fn policy(
         mcp,
         // It is judged with the token, before there is a policy to ask.
         issuer: _,
-    } = &written.value;
+    } = &route.require.value;
     Policy {
+        enforcement: route.enforcement.value,
         scopes: scopes.items.iter().map(|scope| scope.0.clone()).collect(),
         any_scopes: any_scopes.iter().flat_map(|list| &list.items).map(|scope| scope.0.clone()).collect(),
         audiences: texts(audiences),

@@ -165,6 +165,10 @@ fn judge_access(route: &route_file::Route, around: Around<'_>, complaints: &mut 
             let mend = "leave out `require`, or `public`";
             complaints.add_with(require.span, "a public route requires nothing", mend);
         }
+        if route.enforcement.written {
+            let mend = "leave out `enforcement`, or `public`";
+            complaints.add_with(route.enforcement.span, "a public route looks at no token", mend);
+        }
         if forward.identity.value != Identity::None {
             let mend = "leave out `identity`; what callers send under these names is removed on every route";
             complaints.add_with(forward.identity.span, "a public route knows no identity", mend);
@@ -205,7 +209,7 @@ fn access(route: &route_file::Route, dpop: &file::Dpop, complaints: &mut Complai
     if route.public.value {
         Access::Public
     } else {
-        Access::Bound(Box::new(require::policy(&route.require, dpop, complaints)))
+        Access::Bound(Box::new(require::policy(route, dpop, complaints)))
     }
 }
 

@@ -11,6 +11,7 @@ use super::values::{
 };
 use super::words::{Credentials, Identity, Reported};
 use super::{Host, LimitBy};
+use crate::verify::enforcement::Enforcement;
 use crate::verify::htu::Origin;
 use crate::verify::policy::{BindingRule, NonceRule};
 
@@ -28,6 +29,8 @@ settings! {
         upstream: Name => required;
         /// what a caller must show
         require: Require => default "{}";
+        /// what becomes of a token that is bound to nothing: `enforce` refuses it, `report-only` lets it through and records it
+        enforcement: Enforcement => default "enforce";
         /// the only way to reach an upstream without a token
         public: bool => default "false";
         /// what the upstream gets

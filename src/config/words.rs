@@ -4,6 +4,7 @@ use super::decode::Words;
 use super::encryption::SealedTokens;
 use super::introspection::{AnswerForm, Audience};
 use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, LimitBy, Protocol, ProxyProtocol};
+use crate::verify::enforcement::Enforcement;
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::token::TokenType;
 
@@ -111,6 +112,7 @@ words! {
         "any" => BindingRule::Any, "dpop" => BindingRule::Dpop,
         "mtls" => BindingRule::Mtls, "both" => BindingRule::Both
     }
+    Enforcement { "enforce" => Enforcement::Enforce, "report-only" => Enforcement::ReportOnly }
     Credentials { "strip" => Credentials::Strip, "keep" => Credentials::Keep }
     Identity { "none" => Identity::None, "headers" => Identity::Headers, "assertion" => Identity::Assertion }
     tracing::Level {
@@ -126,7 +128,7 @@ words! {
 mod tests {
     use super::{
         AccessLog, Audience, Authentication, BindingRule, CertificateRequest, ClientCertificateHeader,
-        ForwardedHeader, NonceRule, ProxyProtocol, Reported, Watching, Words,
+        Enforcement, ForwardedHeader, NonceRule, ProxyProtocol, Reported, Watching, Words,
     };
 
     fn words<T: Words>() -> Vec<&'static str> {
@@ -141,6 +143,7 @@ mod tests {
             words::<Authentication>(),
             words::<BindingRule>(),
             words::<CertificateRequest>(),
+            words::<Enforcement>(),
             words::<ClientCertificateHeader>(),
             words::<ForwardedHeader>(),
             words::<Reported>(),

@@ -15,6 +15,7 @@ use super::fault::Fault;
 use crate::config::Assertions;
 use crate::verify::jwk::{Curve, PublicKey};
 use crate::verify::jws;
+use crate::verify::proof::Binding;
 use crate::verify::replay::Permit;
 use crate::verify::request::Target;
 use crate::verify::time::UnixTime;
@@ -65,7 +66,9 @@ struct Claims<'r> {
     scope: Option<&'r str>,
     /// `iss` of the caller's token: a subject means nothing without it.
     token_iss: &'r str,
-    cnf: Confirmation,
+    /// Absent for a bearer on a report-only route: then whoever called may have stolen the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation>,
     htm: &'r str,
     htu: &'r str,
     uri: &'r str,
@@ -78,6 +81,19 @@ struct Confirmation {
     jkt: Option<String>,
     #[serde(rename = "x5t#S256", skip_serializing_if = "Option::is_none")]
     x5t_s256: Option<String>,
+}
+
+impl Confirmation {
+    /// `None` where nothing was proven: an empty `cnf` would be a key that nobody knows (RFC 7800 §3.1).
+    fn of(binding: &Binding) -> Option<Self> {
+        match binding {
+            Binding::Key(_) | Binding::Certificate(_) | Binding::Both(..) => Some(Self {
+                jkt: binding.key().map(|key| key.to_base64url()),
+                x5t_s256: binding.certificate().map(|certificate| certificate.to_base64url()),
+            }),
+            Binding::Nothing(_) => None,
+        }
+    }
 }
 
 impl Signer {
@@ -105,7 +121,7 @@ impl Signer {
         &self.jwks
     }
 
-    /// Signs what a permit has proven.
+    /// Signs what a permit has proven, or that it has proven nothing.
     ///
     /// # Errors
     /// [`Fault::IdentityUnfit`], where the system gives no randomness to sign with.
@@ -122,10 +138,7 @@ impl Signer {
             client_id: token.client_id(),
             scope: token.scope(),
             token_iss: token.issuer(),
-            cnf: Confirmation {
-                jkt: binding.key().map(|key| key.to_base64url()),
-                x5t_s256: binding.certificate().map(|certificate| certificate.to_base64url()),
-            },
+            cnf: Confirmation::of(binding),
             htm: Method::as_str(method),
             htu: &target.url_without_query(),
             uri,

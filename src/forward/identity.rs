@@ -6,6 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::fault::Fault;
+use crate::verify::proof::Binding;
 use crate::verify::replay::Permit;
 
 /// `sub`
@@ -16,9 +17,9 @@ const CLIENT_ID: HeaderName = HeaderName::from_static("x-auth-client-id");
 const SCOPE: HeaderName = HeaderName::from_static("x-auth-scope");
 /// `iss`
 const ISSUER: HeaderName = HeaderName::from_static("x-auth-issuer");
-/// `dpop`, `mtls` or `both`
+/// `dpop`, `mtls` or `both`; `none` for a bearer on a report-only route
 const BINDING: HeaderName = HeaderName::from_static("x-auth-binding");
-/// `jkt`, or `x5t#S256` where only a certificate binds
+/// `jkt`, or `x5t#S256` where only a certificate binds; absent where nothing does
 const KEY_THUMBPRINT: HeaderName = HeaderName::from_static("x-auth-key-thumbprint");
 
 /// What all of them start with; nothing that starts so is let through from a caller.
@@ -44,9 +45,10 @@ pub(super) fn set(headers: &mut HeaderMap, permit: &Permit) -> Result<(), Fault>
         }
     }
     headers.insert(BINDING, HeaderValue::from_static(binding.name()));
-    let thumbprint = match binding.key() {
-        Some(key) => Some(key.to_base64url()),
-        None => binding.certificate().map(|certificate| certificate.to_base64url()),
+    let thumbprint = match binding {
+        Binding::Key(key) | Binding::Both(key, _) => Some(key.thumbprint().to_base64url()),
+        Binding::Certificate(certificate) => Some(certificate.thumbprint().to_base64url()),
+        Binding::Nothing(_) => None,
     };
     if let Some(thumbprint) = thumbprint {
         headers.insert(KEY_THUMBPRINT, exactly(&thumbprint)?);

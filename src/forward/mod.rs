@@ -59,7 +59,7 @@ use upstream::Upstream;
 #[derive(Debug)]
 #[must_use]
 pub enum Pass {
-    /// A bound caller whose proof is spent.
+    /// A caller with a token whose proof is spent; or without a binding, where the route only reports that.
     Bound(Permit),
     /// A public route.
     Public(PublicRoute),

@@ -16,7 +16,9 @@ use crate::accept::tunnel::{End, Ended};
 use crate::observe::access_log::{AccessLog, Decision, Entry};
 use crate::observe::metrics::Metrics;
 use crate::verify::digest::{Certificate, Digest, Key};
+use crate::verify::enforcement::Enforcement;
 use crate::verify::proof::Binding;
+use crate::verify::rejection::Rejection;
 use crate::verify::request::Target;
 use crate::verify::token::VerifiedToken;
 
@@ -41,6 +43,8 @@ pub(super) struct Record {
     pub(super) target: Option<Target>,
     /// The name of its route, once one is found.
     pub(super) route: Option<Arc<str>>,
+    /// What that route does with tokens that are bound to nothing.
+    pub(super) enforcement: Enforcement,
     /// The caller's address.
     pub(super) peer: IpAddr,
     /// What is known of the caller.
@@ -64,6 +68,7 @@ pub(super) struct Holder {
     binding: Option<&'static str>,
     jkt: Option<Digest<Key>>,
     certificate: Option<Digest<Certificate>>,
+    would_refuse: Option<Rejection>,
 }
 
 impl Holder {
@@ -72,11 +77,12 @@ impl Holder {
         self.client = token.client_id().map(str::to_owned);
     }
 
-    /// It holds what the token is bound to.
+    /// It holds what the token is bound to; or the token is bound to nothing and let through.
     pub(super) const fn has_proven(&mut self, binding: &Binding) {
         self.binding = Some(binding.name());
         self.jkt = binding.key();
         self.certificate = binding.certificate();
+        self.would_refuse = binding.would_refuse();
     }
 }
 
@@ -98,6 +104,7 @@ impl Record {
             answered: None,
             target: None,
             route: None,
+            enforcement: Enforcement::Enforce,
             peer: session.peer.ip(),
             holder: Holder::default(),
             received: Received::default(),
@@ -169,6 +176,8 @@ impl Record {
             peer,
             client: None,
             binding: None,
+            enforcement: Enforcement::Enforce,
+            would_refuse: None,
             jkt: None,
             certificate: None,
             verify_ms: Duration::ZERO,
@@ -190,6 +199,9 @@ impl Drop for Record {
         };
         let total_ms = self.arrived.elapsed();
         self.metrics.count(self.route.as_ref(), reason.unwrap_or("forwarded"));
+        if let (Some(route), Some(rejection)) = (&self.route, self.holder.would_refuse) {
+            self.metrics.count_unenforced(route, rejection);
+        }
         let answered = self.answered.as_ref();
         self.access_log.write(&Entry {
             time: self.time,
@@ -205,6 +217,8 @@ impl Drop for Record {
             peer: self.peer,
             client: self.holder.client.as_deref(),
             binding: self.holder.binding,
+            enforcement: self.enforcement,
+            would_refuse: self.holder.would_refuse.map(Rejection::label),
             jkt: self.holder.jkt,
             certificate: self.holder.certificate,
             verify_ms: self.decided.map_or(total_ms, |decided| decided - self.arrived),

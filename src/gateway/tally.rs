@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use crate::config::LimitBy;
 use crate::rate::{Allowance, Limiter};
-use crate::verify::proof::Proven;
+use crate::verify::proof::{Binding, Proven};
 use crate::verify::rejection::Rejection;
 
 /// What is known of the caller's allowance.
@@ -48,9 +48,11 @@ impl Tally {
         match limiter.rate().by {
             // Two issuers may name two clients alike.
             LimitBy::Client => self.count(limiter, (token.issuer(), token.client_id())),
-            LimitBy::Key => match (binding.key(), binding.certificate()) {
-                (Some(key), _) => self.count(limiter, key),
-                (None, certificate) => self.count(limiter, certificate),
+            LimitBy::Key => match binding {
+                Binding::Key(key) | Binding::Both(key, _) => self.count(limiter, key.thumbprint()),
+                Binding::Certificate(certificate) => self.count(limiter, certificate.thumbprint()),
+                // The configuration has no such limit on a route that lets these through. If it had, all bearers of a client would share one.
+                Binding::Nothing(_) => self.count(limiter, (token.issuer(), token.client_id())),
             },
             // That was counted before there was a token.
             LimitBy::Address => Ok(()),

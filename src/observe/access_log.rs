@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::lines::Lines;
 use crate::verify::digest::{Certificate, Digest, Key};
+use crate::verify::enforcement::Enforcement;
 
 /// The longest method and path that are written whole, in bytes. A head may have a megabyte of either, and thousands of lines may wait.
 const LONGEST: usize = 1024;
@@ -51,9 +52,15 @@ pub struct Entry<'e> {
     /// `client_id` of the token, once it is verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<&'e str>,
-    /// `dpop`, `mtls` or `both`, once it is proven.
+    /// `dpop`, `mtls` or `both`, once it is proven; `none` for an unbound token that a report-only route has let through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binding: Option<&'static str>,
+    /// `report-only` on such a route, whatever became of the request; absent on all others.
+    #[serde(skip_serializing_if = "is_enforced", serialize_with = "enforcement")]
+    pub enforcement: Enforcement,
+    /// The label of the rejection, where a report-only route has let through what another would have refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_refuse: Option<&'static str>,
     /// The thumbprint of the proven key.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "thumbprint")]
     pub jkt: Option<Digest<Key>>,
@@ -103,6 +110,17 @@ fn shortened<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error
         return serializer.serialize_str(text);
     }
     serializer.collect_str(&format_args!("{}…", &text[..text.floor_char_boundary(LONGEST)]))
+}
+
+const fn is_enforced(enforcement: &Enforcement) -> bool {
+    match enforcement {
+        Enforcement::Enforce => true,
+        Enforcement::ReportOnly => false,
+    }
+}
+
+fn enforcement<S: Serializer>(enforcement: &Enforcement, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(enforcement.name())
 }
 
 fn thumbprint<S: Serializer, Of>(digest: &Option<Digest<Of>>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -193,6 +211,8 @@ mod tests {
             peer: [127, 0, 0, 1].into(),
             client: None,
             binding: None,
+            enforcement: Enforcement::Enforce,
+            would_refuse: None,
             jkt: None,
             certificate: None,
             verify_ms: Duration::from_micros(1500),

@@ -2,6 +2,7 @@
 //!
 //! Labels come from the configuration (route names) and from the tables of rejections and faults; none from a caller.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -11,6 +12,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::verify::rejection::Rejection;
 
 /// The labels of a request that was decided.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +55,13 @@ struct Reason {
     reason: &'static str,
 }
 
+/// The labels of a request that a report-only route has let through.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Unenforced {
+    route: Arc<str>,
+    would_refuse: &'static str,
+}
+
 /// Everything that is counted. `/metrics` reads it.
 #[derive(Debug)]
 pub struct Metrics {
@@ -59,6 +69,7 @@ pub struct Metrics {
     requests: Family<Outcome, Counter<u64, AtomicU64>>,
     reloads: Family<ReloadOutcome, Counter<u64, AtomicU64>>,
     applied: Gauge,
+    unenforced: Family<Unenforced, Counter<u64, AtomicU64>>,
     connections_refused: Family<Reason, Counter<u64, AtomicU64>>,
     no_route: Arc<str>,
 }
@@ -93,6 +104,12 @@ impl Metrics {
             "Requests by route and outcome: forwarded, or the reason of a refusal or failure",
             requests.clone(),
         );
+        let unenforced = Family::default();
+        registry.register(
+            "requests_unenforced",
+            "Requests that report-only routes have let through, by what would have refused them",
+            unenforced.clone(),
+        );
         let (reloads, applied) = (Family::default(), Gauge::default());
         registry.register("reloads", "Attempts to reload the configuration, by outcome", reloads.clone());
         registry.register_with_unit(
@@ -111,7 +128,15 @@ impl Metrics {
             "Connections that were closed before TLS, by reason",
             connections_refused.clone(),
         );
-        Self { registry, requests, connections_refused, reloads, applied, no_route: Arc::from("") }
+        Self {
+            registry,
+            requests,
+            unenforced,
+            connections_refused,
+            reloads,
+            applied,
+            no_route: Arc::from(""),
+        }
     }
 
     /// Counts a request. `outcome` is `forwarded`, or the label of a rejection or fault; a request without a route counts under an
@@ -119,6 +144,25 @@ impl Metrics {
     pub fn count(&self, route: Option<&Arc<str>>, outcome: &'static str) {
         let route = Arc::clone(route.unwrap_or(&self.no_route));
         self.requests.get_or_create(&Outcome { route, outcome }).inc();
+    }
+
+    /// Counts a request that was let through although nothing binds its token.
+    pub fn count_unenforced(&self, route: &Arc<str>, would_refuse: Rejection) {
+        self.unenforced_by(route, would_refuse).inc();
+    }
+
+    /// Shows a report-only route before anyone uses it: a counter that appears with its first event hides that event from whoever looks at the increase.
+    pub fn expect_unenforced(&self, route: &Arc<str>, would_refuse: Rejection) {
+        drop(self.unenforced_by(route, would_refuse));
+    }
+
+    fn unenforced_by(
+        &self,
+        route: &Arc<str>,
+        would_refuse: Rejection,
+    ) -> impl Deref<Target = Counter<u64, AtomicU64>> {
+        let labels = Unenforced { route: Arc::clone(route), would_refuse: would_refuse.label() };
+        self.unenforced.get_or_create(&labels)
     }
 
     /// Counts an attempt to reload.

@@ -15,6 +15,7 @@ use crate::config::{
     Resource, Route, WELL_KNOWN,
 };
 use crate::cors::CrossOrigin;
+use crate::verify::enforcement::Enforcement;
 use crate::verify::htu::Origin;
 use crate::verify::policy::Policy;
 use crate::verify::rejection::Rejection;
@@ -211,8 +212,11 @@ fn document(
 ) -> Bytes {
     let certificates = has_certificates(listener);
     let takes_dpop = policies.iter().any(|policy| policy.binding.offers_dpop());
-    // Any binding means DPoP alone where no certificate can be shown.
-    let takes_only_dpop = policies.iter().all(|policy| !policy.binding.offers_bearer() || !certificates);
+    // Any binding means DPoP alone where no certificate can be shown; a route that only reports what is unbound requires no binding of anyone.
+    let takes_only_dpop = policies.iter().all(|policy| match policy.enforcement {
+        Enforcement::Enforce => !policy.binding.offers_bearer() || !certificates,
+        Enforcement::ReportOnly => false,
+    });
     let takes_certificates =
         certificates && policies.iter().any(|policy| policy.binding.takes_certificates());
     let scopes = resource.scopes.clone().unwrap_or_else(|| {

@@ -82,8 +82,14 @@ pub enum Presented<'r> {
         /// The proof with its cheap checks done, or the first of them that failed.
         proof: Result<CheckedProof<'r>, Rejection>,
     },
-    /// `Authorization: Bearer`. A DPoP header beside it is ignored: some clients always sign, and nothing is weaker for it.
+    /// `Authorization: Bearer`, and no DPoP header.
     Bearer {
+        /// The token.
+        token: RawToken<'r>,
+    },
+    /// `Authorization: Bearer`, and a DPoP header beside it, which nobody reads: some clients always sign, and where a certificate binds nothing is
+    /// weaker for it. It proves nothing either, so with a token that is bound to nothing it is a client gone wrong (T-REQ-32).
+    BearerBesideProof {
         /// The token.
         token: RawToken<'r>,
     },
@@ -106,6 +112,7 @@ impl<'r> Presented<'r> {
         }
         let (scheme, token) = read_authorization(facts.headers, limits)?;
         Ok(match scheme {
+            Scheme::Bearer if facts.headers.contains_key(DPOP) => Presented::BearerBesideProof { token },
             Scheme::Bearer => Presented::Bearer { token },
             Scheme::Dpop => {
                 let proof = read_proof(facts.headers, limits);
@@ -120,7 +127,9 @@ impl<'r> Presented<'r> {
     /// The token, under either scheme.
     pub const fn token(&self) -> RawToken<'r> {
         match self {
-            Presented::Dpop { token, .. } | Presented::Bearer { token } => *token,
+            Presented::Dpop { token, .. }
+            | Presented::Bearer { token }
+            | Presented::BearerBesideProof { token } => *token,
         }
     }
 
@@ -128,7 +137,9 @@ impl<'r> Presented<'r> {
     pub const fn proof_rejection(&self) -> Option<Rejection> {
         match self {
             Presented::Dpop { proof: Err(rejection), .. } => Some(*rejection),
-            Presented::Dpop { proof: Ok(_), .. } | Presented::Bearer { .. } => None,
+            Presented::Dpop { proof: Ok(_), .. }
+            | Presented::Bearer { .. }
+            | Presented::BearerBesideProof { .. } => None,
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod confirmation;
 pub mod credential;
 pub mod digest;
 pub mod dpop;
+pub mod enforcement;
 pub mod field;
 pub mod htu;
 pub mod json;

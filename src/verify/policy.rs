@@ -1,10 +1,11 @@
-//! Step 5: what a bound caller may do on this route.
+//! Step 5: what a caller may do on this route.
 
 use http::HeaderMap;
 use http::header::ORIGIN;
 
+use super::enforcement::Enforcement;
 use super::field::{Line, single};
-use super::proof::Proven;
+use super::proof::{Binding, Proven};
 use super::rejection::Rejection;
 use super::time::UnixTime;
 use super::token::VerifiedToken;
@@ -38,7 +39,7 @@ impl BindingRule {
         }
     }
 
-    /// Whether a caller with the Bearer scheme can succeed under this rule: a Bearer challenge is then offered.
+    /// Whether a caller with the Bearer scheme and a bound token can succeed under this rule.
     pub const fn offers_bearer(self) -> bool {
         match self {
             BindingRule::Any | BindingRule::Mtls => true,
@@ -69,6 +70,8 @@ pub enum NonceRule {
 pub struct Policy {
     /// `require.binding`
     pub binding: BindingRule,
+    /// `enforcement` of the route
+    pub enforcement: Enforcement,
     /// `require.nonce`, or `dpop.nonce` where the route does not say
     pub nonce: NonceRule,
     /// `require.scopes`: all of them
@@ -145,7 +148,7 @@ impl Listed {
     }
 }
 
-/// A bound caller that this route's policy lets through. Its proof is not spent yet: see [`Granted::claim`](super::replay).
+/// A caller that this route's policy lets through. Its proof is not spent yet: see [`Granted::claim`](super::replay).
 #[derive(Debug)]
 #[must_use]
 pub struct Granted {
@@ -160,10 +163,11 @@ impl Granted {
 }
 
 impl Policy {
-    /// A policy for tokens with this binding that asks for nothing else.
+    /// A policy for tokens with this binding that asks for nothing else, and is enforced.
     pub const fn new(binding: BindingRule, nonce: NonceRule) -> Self {
         Self {
             binding,
+            enforcement: Enforcement::Enforce,
             nonce,
             scopes: Vec::new(),
             any_scopes: Vec::new(),
@@ -178,6 +182,14 @@ impl Policy {
         }
     }
 
+    /// Whether a caller with the Bearer scheme can succeed here: a Bearer challenge is then offered.
+    pub const fn offers_bearer(&self) -> bool {
+        match self.enforcement {
+            Enforcement::Enforce => self.binding.offers_bearer(),
+            Enforcement::ReportOnly => true,
+        }
+    }
+
     /// The scopes that a token may need here, for a challenge (RFC 6750 §3) and for metadata: all of `scopes`, and of `any_scopes` each, since which of them its
     /// holder can have is not ours to know.
     pub fn named_scopes(&self) -> impl Iterator<Item = &str> {
@@ -189,12 +201,19 @@ impl Policy {
     /// # Errors
     /// [`Rejection::BindingInsufficient`], and those of [`Policy::judge`] and [`Policy::judge_call`].
     pub fn grant(&self, proven: Proven, headers: &HeaderMap, now: UnixTime) -> Result<Granted, Rejection> {
-        let binding = proven.binding();
-        let fits = match self.binding {
-            BindingRule::Any => true,
-            BindingRule::Dpop => binding.key().is_some(),
-            BindingRule::Mtls => binding.certificate().is_some() && binding.key().is_none(),
-            BindingRule::Both => binding.key().is_some() && binding.certificate().is_some(),
+        let fits = match (proven.binding(), self.binding) {
+            // What is bound has to be bound as the route says, on a report-only route as everywhere.
+            (Binding::Key(_), BindingRule::Any | BindingRule::Dpop)
+            | (Binding::Certificate(_), BindingRule::Any | BindingRule::Mtls)
+            | (Binding::Both(..), BindingRule::Any | BindingRule::Dpop | BindingRule::Both) => true,
+            (Binding::Key(_), BindingRule::Mtls | BindingRule::Both)
+            | (Binding::Certificate(_), BindingRule::Dpop | BindingRule::Both)
+            | (Binding::Both(..), BindingRule::Mtls) => false,
+            // Each rule asks for more than that. That the route lets it through all the same was decided in `proof`.
+            (
+                Binding::Nothing(_),
+                BindingRule::Any | BindingRule::Dpop | BindingRule::Mtls | BindingRule::Both,
+            ) => true,
         };
         if !fits {
             return Err(Rejection::BindingInsufficient);

@@ -4,6 +4,7 @@ use super::confirmation::Confirmation;
 use super::credential::Presented;
 use super::digest::{Certificate, Digest, Key};
 use super::dpop::{HeldKey, Terms};
+use super::enforcement::{Enforcement, Unenforced};
 use super::mtls::{self, HeldCertificate};
 use super::nonce::SealedNonce;
 use super::rejection::Rejection;
@@ -20,6 +21,8 @@ pub enum Binding {
     Certificate(HeldCertificate),
     /// Both.
     Both(HeldKey, HeldCertificate),
+    /// Nothing: the token is bound to nothing, and its route does no more than report that.
+    Nothing(Unenforced),
 }
 
 impl Binding {
@@ -27,7 +30,7 @@ impl Binding {
     pub const fn key(&self) -> Option<Digest<Key>> {
         match self {
             Binding::Key(key) | Binding::Both(key, _) => Some(key.thumbprint()),
-            Binding::Certificate(_) => None,
+            Binding::Certificate(_) | Binding::Nothing(_) => None,
         }
     }
 
@@ -37,7 +40,7 @@ impl Binding {
             Binding::Certificate(certificate) | Binding::Both(_, certificate) => {
                 Some(certificate.thumbprint())
             }
-            Binding::Key(_) => None,
+            Binding::Key(_) | Binding::Nothing(_) => None,
         }
     }
 
@@ -45,28 +48,37 @@ impl Binding {
     pub const fn next_nonce(&self) -> Option<&SealedNonce> {
         match self {
             Binding::Key(key) | Binding::Both(key, _) => key.next_nonce(),
-            Binding::Certificate(_) => None,
+            Binding::Certificate(_) | Binding::Nothing(_) => None,
+        }
+    }
+
+    /// How the request would have been refused, where it is let through although nothing was proven.
+    pub const fn would_refuse(&self) -> Option<Rejection> {
+        match self {
+            Binding::Key(_) | Binding::Certificate(_) | Binding::Both(..) => None,
+            Binding::Nothing(unenforced) => Some(unenforced.would_refuse()),
         }
     }
 
     const fn claim(&self) -> Option<Claim> {
         match self {
             Binding::Key(key) | Binding::Both(key, _) => Some(key.claim()),
-            Binding::Certificate(_) => None,
+            Binding::Certificate(_) | Binding::Nothing(_) => None,
         }
     }
 
-    /// `dpop`, `mtls` or `both`, as `X-Auth-Binding` and the access log have it.
+    /// `dpop`, `mtls`, `both` or `none`, as `X-Auth-Binding` and the access log have it.
     pub const fn name(&self) -> &'static str {
         match self {
             Binding::Key(_) => "dpop",
             Binding::Certificate(_) => "mtls",
             Binding::Both(..) => "both",
+            Binding::Nothing(_) => "none",
         }
     }
 }
 
-/// A verified token whose holder has shown what it is bound to. Only [`prove`] makes one.
+/// A verified token whose holder has shown what it is bound to; or, on a report-only route, one that is bound to nothing ([`Binding::Nothing`]). Only [`prove`] makes one.
 #[derive(Debug)]
 #[must_use]
 pub struct Proven {
@@ -90,7 +102,7 @@ impl Proven {
     }
 }
 
-/// Checks that whoever presents the token holds what its `cnf` names.
+/// Checks that whoever presents the token holds what its `cnf` names. `enforcement` is asked about a token without `cnf` alone.
 ///
 /// The proof's signature, the dear part, is verified here, only after the token is known to be bound to that very key.
 ///
@@ -101,9 +113,10 @@ pub fn prove(
     token: VerifiedToken,
     facts: &RequestFacts<'_>,
     terms: &Terms<'_>,
+    enforcement: Enforcement,
 ) -> Result<Proven, Rejection> {
     use Confirmation::{Both, Certificate, Key, Unbound};
-    use Presented::{Bearer, Dpop};
+    use Presented::{Bearer, BearerBesideProof, Dpop};
 
     let held_certificate = |certificate| mtls::verify(facts.certificate, certificate);
     let binding = match (presented, token.confirmation()) {
@@ -115,10 +128,16 @@ pub fn prove(
             Binding::Both(proof.verify(key, terms)?, held)
         }
         (Dpop { .. }, Certificate(_)) => return Err(Rejection::DpopForCertificate),
-        (Dpop { .. } | Bearer { .. }, Unbound) => return Err(Rejection::TokenUnbound),
+        // Under the DPoP scheme the caller claims a binding that the token does not have; that is no old client.
+        (Dpop { .. } | BearerBesideProof { .. }, Unbound) => return Err(Rejection::TokenUnbound),
+        (Bearer { .. }, Unbound) => Binding::Nothing(enforcement.admit_unbound()?),
         // RFC 9449 §7.2: a DPoP-bound token is never accepted as a bearer token, with a proof beside it or without.
-        (Bearer { .. }, Key(_) | Both(..)) => return Err(Rejection::BearerForDpop),
-        (Bearer { .. }, Certificate(certificate)) => Binding::Certificate(held_certificate(certificate)?),
+        (Bearer { .. } | BearerBesideProof { .. }, Key(_) | Both(..)) => {
+            return Err(Rejection::BearerForDpop);
+        }
+        (Bearer { .. } | BearerBesideProof { .. }, Certificate(certificate)) => {
+            Binding::Certificate(held_certificate(certificate)?)
+        }
     };
     Ok(Proven { token, binding })
 }

@@ -83,7 +83,7 @@ impl Permit {
 
 impl Granted {
     /// Spends the proof, if there is one, and turns the grant into a permit. A certificate is proven by the handshake, which nobody can
-    /// replay, so a caller bound to a certificate alone has nothing to claim.
+    /// replay, so a caller bound to a certificate alone has nothing to claim; nor has one that is let through without any binding.
     ///
     /// # Errors
     /// The rejection of [`ClaimError`].

@@ -17,6 +17,7 @@ use holdfast::verify::algorithm::{Algorithm, Algorithms};
 use holdfast::verify::credential::{CredentialLimits, DPOP, Presented};
 use holdfast::verify::digest::Digest;
 use holdfast::verify::dpop::{DpopRules, Terms};
+use holdfast::verify::enforcement::Enforcement;
 use holdfast::verify::htu::{Origin, Path};
 use holdfast::verify::jws;
 use holdfast::verify::nonce::NonceRing;
@@ -103,7 +104,8 @@ impl Gateway {
         let (facts, terms) = (self.facts(headers), self.terms());
         let presented = Presented::read(&facts, &LIMITS, &terms).expect("credentials");
         let token = self.tokens.verify(presented.token(), None, NOW).await.expect("a good token");
-        let proven = proof::prove(presented, token, &facts, &terms).expect("a good proof");
+        let proven =
+            proof::prove(presented, token, &facts, &terms, Enforcement::Enforce).expect("a good proof");
         let granted = self.policy.grant(proven, headers, NOW).expect("enough for the route");
         granted.claim(store, NOW).await.expect("a fresh proof")
     }

@@ -6,6 +6,7 @@ use josekit::jws::ES256;
 use serde_json::{Value, json};
 
 use crate::house::{HOST, House, ISSUER, Plan};
+use crate::report_only::unbound;
 use crate::scene::{Scene, thumbprint};
 
 const SIGNER: &str = "https://gateway.example.com";
@@ -15,6 +16,7 @@ const ROUTES: &str = "  - name: asserted
     match: { path_prefix: /asserted }
     upstream: echo
     forward: { identity: assertion, audience: https://accounts.internal, rewrite: { strip_prefix: /asserted, replace: /v1 } }
+  - { name: old, match: { path_prefix: /old }, upstream: echo, enforcement: report-only, forward: { identity: assertion, audience: https://accounts.internal } }
 ";
 const ASSERTIONS: &str = "assertions: { issuer: https://gateway.example.com, keys: { file: signer.pem } }\nreload: { watch: none }\n";
 
@@ -98,6 +100,18 @@ async fn a_certificate_is_named_by_its_thumbprint() {
     let (_, claims) = asserted(&house, &scene).await;
     assert_eq!(claims["cnf"], json!({ "x5t#S256": thumbprint(&house, 0) }));
     assert_eq!((&claims["htu"], &claims["uri"]), (&json!(format!("https://{HOST}/asserted")), &json!("/v1")));
+}
+
+/// An upstream that looks for `cnf` sees that nobody has proven anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bearer_is_asserted_without_a_confirmation() {
+    let house = house(pem()).await;
+    let mut scene = Scene::at(&house, "/old");
+    unbound(&mut scene);
+    let (_, claims) = asserted(&house, &scene).await;
+    assert!(claims.get("cnf").is_none() && claims["sub"] == "alice", "{claims}");
+    let (_, claims) = asserted(&house, &Scene::at(&house, "/old")).await;
+    assert!(claims["cnf"]["jkt"].is_string(), "{claims}");
 }
 
 /// Keys rotate as nonce keys do: the next is published before it signs, and the last for a while after.

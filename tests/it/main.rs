@@ -50,6 +50,7 @@ mod refusals;
 mod reload;
 mod replay;
 mod replay_model;
+mod report_only;
 mod rfc3986;
 mod scene;
 mod scripted;

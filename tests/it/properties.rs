@@ -281,8 +281,13 @@ proptest! {
         }
         // A proof of random bytes is none.
         if let Ok(presented) = request.read(NOW) {
-            let bearer = matches!(presented, Presented::Bearer { .. });
-            prop_assert!(bearer || presented.proof_rejection().is_some());
+            let beside = proofs.iter().any(|line| header(line));
+            let is_so = match presented {
+                Presented::Bearer { .. } => !beside,
+                Presented::BearerBesideProof { .. } => beside,
+                Presented::Dpop { proof, .. } => proof.is_err(),
+            };
+            prop_assert!(is_so);
         }
     }
 

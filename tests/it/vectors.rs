@@ -41,7 +41,7 @@ fn the_resource_request_of_rfc_9449() {
         .proof(proof.as_bytes());
     let checked = |now| match request.read(now).expect("credentials of the right form") {
         Presented::Dpop { token, proof } => (token.digest(), proof),
-        Presented::Bearer { .. } => panic!("the scheme is DPoP"),
+        Presented::Bearer { .. } | Presented::BearerBesideProof { .. } => panic!("the scheme is DPoP"),
     };
 
     let (ath, proof) = checked(iat);

@@ -49,7 +49,7 @@ fn judged(proof: &str, key: &DpopKey, nonce: NonceRule) -> Result<HeldKey, Rejec
     let limits = CredentialLimits { token_bytes: 16 << 10, proof_bytes: 8 << 10 };
     match Presented::read(&facts, &limits, &terms)? {
         Presented::Dpop { proof, .. } => proof?.verify(key.thumbprint(), &terms),
-        Presented::Bearer { .. } => panic!("the scheme was DPoP"),
+        Presented::Bearer { .. } | Presented::BearerBesideProof { .. } => panic!("the scheme was DPoP"),
     }
 }
 
