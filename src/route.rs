@@ -305,7 +305,7 @@ enum Step<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Identity, Report};
+    use crate::config::{Credentials, Identity, Report};
     use crate::verify::htu::{Origin, Path};
 
     fn segments(path: &str) -> Vec<Segment> {
@@ -322,8 +322,12 @@ mod tests {
             allow_encoded_slash: name == "lax",
         };
         let report = Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true };
-        let forward =
-            Forward { keep_credentials: false, identity: Identity::None, report, interaction_id: false };
+        let forward = Forward {
+            credentials: Credentials::Kept(Vec::new()),
+            identity: Identity::None,
+            report,
+            interaction_id: false,
+        };
         Route {
             name: name.into(),
             matches,

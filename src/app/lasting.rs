@@ -14,7 +14,7 @@ use crate::accept::room::Room;
 use crate::accept::site::Sites;
 use crate::authority::Tokens;
 use crate::clock::{Clock, Lapse};
-use crate::config::Config;
+use crate::config::{Config, GivenNames};
 use crate::forward::{Resolver, Upstreams};
 use crate::gateway::{Gateway, RequestIds, Warnings};
 use crate::observe::access_log::AccessLog;
@@ -96,6 +96,7 @@ impl Lasting {
             upstreams: Upstreams::new(
                 &config.upstreams,
                 config.assertions.as_ref(),
+                GivenNames::of(&config.routes),
                 &Resolver::system(),
                 before.map(|before| &before.upstreams),
             )?,

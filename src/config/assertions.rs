@@ -1,14 +1,12 @@
 //! What is wrong with `assertions` and with the routes that use them, beyond how they are written; and the keys.
 
 use std::fmt;
-use std::sync::Arc;
 
 use p256::SecretKey;
 use p256::pkcs8::DecodePrivateKey as _;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::Identity;
 use super::complaint::Complaints;
 use super::decode::{List, Setting};
 use super::either::Secret;
@@ -81,33 +79,4 @@ fn keys(
         complaints.add_with(written.span, message, mend);
     }
     keys.map(AssertionKeys)
-}
-
-/// How the upstream is told who is calling. An assertion is for one audience, or another upstream could show it around.
-pub(super) fn identity(
-    written: &route_file::Forward,
-    assertions: Option<&Setting<file::Assertions>>,
-    complaints: &mut Complaints,
-) -> Identity {
-    let is_assertion = written.identity.value == Written::Assertion;
-    match (&written.audience, is_assertion) {
-        (Some(audience), false) => {
-            let mend = "write `identity: assertion`, or leave it out";
-            complaints.add_with(audience.span, "nothing here has an audience", mend);
-        }
-        (None, true) => {
-            let mend = "add `audience: URL`, by which the upstream knows that it is meant";
-            complaints.add_with(written.identity.span, "an assertion for nobody", mend);
-        }
-        (Some(_), true) if assertions.is_none() => {
-            let mend = "add `assertions: { issuer: URL, keys: { file: FILE } }` to the file";
-            complaints.add_with(written.identity.span, "there is no key to sign an assertion with", mend);
-        }
-        (Some(_), true) | (None, false) => {}
-    }
-    match (written.identity.value, &written.audience) {
-        (Written::Headers, _) => Identity::Headers,
-        (Written::Assertion, Some(audience)) => Identity::Assertion(Arc::from(audience.0.as_str())),
-        (Written::None | Written::Assertion, _) => Identity::None,
-    }
 }

@@ -26,6 +26,16 @@ impl<T> Deref for Setting<T> {
     }
 }
 
+impl<T: Decode> Decode for Setting<T> {
+    fn decode(node: &Node, complaints: &mut Complaints) -> Option<Self> {
+        T::decode(node, complaints).map(|value| Self { value, span: node.span, written: true })
+    }
+
+    fn describe(path: &str, into: &mut Vec<Described>) {
+        T::describe(path, into);
+    }
+}
+
 /// One setting as the reference and a schema need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
@@ -160,11 +170,7 @@ impl<T: Decode, const LEAST: usize> Decode for List<T, LEAST> {
         }
         let mut items = Vec::with_capacity(nodes.len());
         for node in nodes {
-            items.extend(T::decode(node, complaints).map(|value| Setting {
-                value,
-                span: node.span,
-                written: true,
-            }));
+            items.extend(Setting::decode(node, complaints));
         }
         Some(Self { items, whole: complaints.len() == before })
     }

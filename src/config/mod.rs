@@ -8,13 +8,16 @@ mod assertions;
 mod client_key;
 mod complaint;
 mod cors;
+mod credentials;
 mod decode;
 mod document;
 mod either;
 mod encryption;
 mod environment;
+pub mod fields;
 mod file;
 mod files;
+mod identity;
 mod introspection;
 mod issuer;
 mod issuer_file;
@@ -45,6 +48,8 @@ mod answered;
 #[cfg(test)]
 mod broken;
 #[cfg(test)]
+mod broken_forward;
+#[cfg(test)]
 mod broken_issuers;
 #[cfg(test)]
 mod broken_routes;
@@ -72,12 +77,15 @@ use crate::verify::token::TokenRules;
 pub use assertions::{AssertionKeys, Assertions};
 pub use client_key::ClientKey;
 pub use complaint::{Complaint, Complaints, Span};
+pub use credentials::{Credential, Credentials};
 pub use decode::Described;
 pub use document::Format;
 pub use encryption::{Encryption, SealedTokens};
 pub use environment::Environment;
+pub use fields::GivenNames;
 pub use file::settings;
 pub use files::Files;
+pub use identity::{ASSERTION, Identity, IdentityHeaders};
 pub use introspection::{AnswerForm, Audience, ClientAuthentication, ClientSecret, Introspection};
 pub use listener::{
     ClientCertificateHeader, ClientCertificates, ClientTrust, ForwardedHeader, Listener, ListenerTls,
@@ -286,25 +294,14 @@ pub enum Access {
 /// `forward` of a route.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    /// `credentials: keep` rather than `strip`
-    pub keep_credentials: bool,
+    /// `credentials`
+    pub credentials: Credentials,
     /// `identity`
     pub identity: Identity,
     /// `report`
     pub report: Report,
     /// `interaction_id`: `x-fapi-interaction-id` in both directions and in the log
     pub interaction_id: bool,
-}
-
-/// `forward.identity` of a route: how the upstream is told who is calling.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// Not at all
-    None,
-    /// In `X-Auth-*` headers
-    Headers,
-    /// In an assertion that the gateway signs, for this `audience`
-    Assertion(Arc<str>),
 }
 
 /// `forward.report` of a route: what the upstream is told of the caller and the request. All of these headers are removed

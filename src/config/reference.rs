@@ -9,7 +9,7 @@ use super::document::{self, Format, Node, Value};
 use super::fixture::{EXAMPLE, Fixture, REFERENCE};
 use super::{
     Access, AfterRestart, ClientAuthentication, ClientCertificates, ClientTrust, Config, CorsOrigins,
-    Identity, KeySource, ListenerTls, PathMatch, Segment, Server, settings,
+    Credentials, Identity, KeySource, ListenerTls, PathMatch, Segment, Server, settings,
 };
 use crate::verify::policy::{BindingRule, NonceRule};
 
@@ -21,14 +21,15 @@ fn tree(text: &str) -> Node {
     document::read(text, Format::Yaml, &mut Complaints::about("test")).expect("a document")
 }
 
-/// The path of every key, with `[]` for list items, and every node that stands there. Below `upstreams` names are `*`.
+/// The path of every key, with `[]` for list items, and every node that stands there. Names that the operator gives are `*`.
 fn walk(node: &Node, path: &str, into: &mut Vec<(String, Node)>) {
     match &node.value {
         Value::Nothing | Value::Refused | Value::Scalar(_) => {}
         Value::Sequence(items) => items.iter().for_each(|item| walk(item, &format!("{path}[]"), into)),
         Value::Mapping(entries) => {
             for (key, value) in entries {
-                let name = if path == "upstreams" { "*" } else { &key.text };
+                let is_named = path == "upstreams" || path.ends_with("forward.claims");
+                let name = if is_named { "*" } else { &key.text };
                 let below = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
                 // The place of a secret is one value: there are two ways to write it.
                 let secrets = [
@@ -117,7 +118,11 @@ fn the_example_loads_as_it_is_written() {
     assert_eq!(policy.scopes, ["accounts:read"]);
     assert_eq!(accounts.matches.path, PathMatch::Prefix(vec![Segment::Literal("accounts".to_owned())]));
     assert_eq!(accounts.matches.methods, [http::Method::GET, http::Method::POST]);
-    assert!(accounts.forward.identity == Identity::Headers && !accounts.forward.keep_credentials);
+    let told = Identity::Headers(Box::default());
+    assert_eq!(
+        (&accounts.forward.identity, &accounts.forward.credentials),
+        (&told, &Credentials::Kept(Vec::new()))
+    );
     assert!(matches!(health.access, Access::Public) && health.forward.identity == Identity::None);
     let Server::Origin(server) = &config.upstreams[accounts.upstream].servers[0] else { panic!("http") };
     assert_eq!(server.to_string(), "http://127.0.0.1:9000");
@@ -223,9 +228,9 @@ fn the_reference_has_every_setting_and_no_other() {
     let in_reference: BTreeSet<&str> = written.iter().map(|(path, _)| path.as_str()).collect();
     let known = settings();
     let in_decoder: BTreeSet<&str> = known.iter().map(|setting| setting.path.as_str()).collect();
-    // Names of upstreams are no settings.
+    // Names are no settings.
     let in_reference: BTreeSet<&str> =
-        in_reference.into_iter().filter(|path| *path != "upstreams.*").collect();
+        in_reference.into_iter().filter(|path| !path.ends_with(".*")).collect();
     assert_eq!(in_reference, in_decoder);
     for setting in &known {
         assert!(!setting.meaning.is_empty(), "{}", setting.path);

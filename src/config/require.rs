@@ -5,11 +5,8 @@ use super::decode::{Decode, List, Setting, refuse_kind};
 use super::document::{Node, Value};
 use super::values::Text;
 use super::{file, mcp, route_file};
-use crate::verify::claim_value::ClaimPath;
+use crate::verify::claim_value::{ClaimPath, EXACT};
 use crate::verify::policy::{Authentication, ClaimRule, ClaimTest, Listed, Literal, Pages, Pattern, Policy};
-
-/// Integers from here on have a double in common with another one.
-const EXACT: f64 = 9_007_199_254_740_991.0;
 
 /// Claims that mean something to the gateway, and the setting that asks for them.
 const OWN_SETTINGS: [(&str, &str); 10] = [
@@ -122,16 +119,22 @@ fn listed(written: Option<&Setting<List<Text, 1>>>, complaints: &mut Complaints)
     Listed::one_of(texts(written))
 }
 
+/// Where a claim is, as `claim` and the settings of `forward.claims` are written.
+pub(super) fn claim_path(claim: &Setting<Text>, complaints: &mut Complaints) -> Option<ClaimPath> {
+    let path = ClaimPath::read(&claim.0);
+    if path.is_none() {
+        let mend =
+            "a name, or `/` and names with `/` between them; in these `~1` is a slash and `~0` a tilde";
+        complaints.add_with(claim.span, format!("{} is no JSON pointer", quoted(&claim.0)), mend);
+    }
+    path
+}
+
 fn rule(written: &Setting<route_file::Claim>, complaints: &mut Complaints) -> Option<ClaimRule> {
     const MEND: &str = "exactly one of `equals`, `one_of` and `matches`";
     let route_file::Claim { claim, equals, one_of, matches } = &written.value;
     let claim = claim.as_ref()?;
-    let Some(path) = ClaimPath::read(&claim.0) else {
-        let mend =
-            "a name, or `/` and names with `/` between them; in these `~1` is a slash and `~0` a tilde";
-        complaints.add_with(claim.span, format!("{} is no JSON pointer", quoted(&claim.0)), mend);
-        return None;
-    };
+    let path = claim_path(claim, complaints)?;
     if let Some((name, setting)) = OWN_SETTINGS.iter().find(|(name, _)| *name == path.name()) {
         let message = format!("`{name}` means something to the gateway itself");
         complaints.add_with(claim.span, message, format!("what asks for it is {setting}"));

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::assertions;
 use super::complaint::{Complaints, Span, did_you_mean, one_of, quoted};
 use super::cors;
+use super::credentials;
 use super::decode::{List, Named, Setting, Wrong};
 use super::either;
 use super::file;
+use super::identity;
 use super::issuer::issuer_of;
 use super::issuer_file::Issuer;
 use super::mcp;
@@ -21,7 +22,7 @@ use super::route_file;
 use super::streams;
 use super::upstream_file::Upstream;
 use super::values::Text;
-use super::words::{Credentials, Identity, Reported};
+use super::words::{Identity, Reported};
 use super::{Access, ClientCertificateHeader, Forward, PathMatch, Report, Route, RouteMatch};
 use crate::verify::policy::{BindingRule, NonceRule};
 
@@ -83,8 +84,8 @@ pub(super) fn routes(
             access: access(route, around.dpop, complaints),
             issuer: issuer_of(route, around.issuers, complaints),
             forward: Forward {
-                keep_credentials: route.forward.credentials.value == Credentials::Keep,
-                identity: assertions::identity(&route.forward, around.assertions, complaints),
+                credentials: credentials::credentials(route, complaints),
+                identity: identity::identity(&route.forward, around.assertions, complaints),
                 report: report(&route.forward.report, around, complaints),
                 interaction_id: route.forward.interaction_id.value,
             },

@@ -3,13 +3,15 @@
 use http::HeaderName;
 
 use super::cors::PageOrigin;
-use super::decode::List;
+use super::credentials;
+use super::decode::{List, Named, Setting};
+use super::fields::FieldName;
 use super::require::WrittenLiteral;
 use super::table::settings;
 use super::values::{
     AcrValue, Bytes, Count, McpVersion, Millis, Name, PerTime, Scope, Seconds, Text, UpgradeToken,
 };
-use super::words::{Credentials, Identity, Reported};
+use super::words::{Identity, Reported};
 use super::{Host, LimitBy};
 use crate::verify::enforcement::Enforcement;
 use crate::verify::htu::Origin;
@@ -121,10 +123,14 @@ settings! {
 settings! {
     /// `forward` of a route.
     Forward {
-        /// whether the upstream gets the token and the proof
-        credentials: Credentials => default "strip";
+        /// what the upstream gets of the caller's credentials: `strip` (nothing), `keep` (token and proof), or a list of `authorization` and `dpop`
+        credentials: credentials::Written => default "strip";
         /// how it is told who is calling
         identity: Identity => default "none";
+        /// other names for the headers it is told in; one that is left out keeps its own
+        identity_headers: IdentityHeaders => default "{}";
+        /// claims that it is told as well: the name of a header, and a claim's name or a JSON pointer (RFC 6901)
+        claims: Named<Setting<Text>> => optional;
         /// whom an assertion is for: its `aud`
         audience: Text => optional;
         /// `Host` at the upstream: `caller` (the public name that was called), `upstream` (the server's own), or a name
@@ -143,6 +149,24 @@ settings! {
         body_bytes: Bytes<1, TIB> => optional;
         /// whether what is still streaming ends when the token does
         end_at_expiry: bool => default "false";
+    }
+}
+
+settings! {
+    /// `identity_headers` of a route.
+    IdentityHeaders {
+        /// for `X-Auth-Subject`
+        subject: FieldName => optional;
+        /// for `X-Auth-Client-Id`
+        client_id: FieldName => optional;
+        /// for `X-Auth-Scope`
+        scope: FieldName => optional;
+        /// for `X-Auth-Issuer`
+        issuer: FieldName => optional;
+        /// for `X-Auth-Binding`
+        binding: FieldName => optional;
+        /// for `X-Auth-Key-Thumbprint`
+        key_thumbprint: FieldName => optional;
     }
 }
 

@@ -3,7 +3,10 @@
 use super::decode::Words;
 use super::encryption::SealedTokens;
 use super::introspection::{AnswerForm, Audience};
-use super::{AfterRestart, ClientCertificateHeader, ForwardedHeader, LimitBy, Protocol, ProxyProtocol};
+use super::{
+    AfterRestart, ClientCertificateHeader, Credential, ForwardedHeader, LimitBy, Protocol, ProxyProtocol,
+    credentials,
+};
 use crate::verify::enforcement::Enforcement;
 use crate::verify::policy::{BindingRule, NonceRule};
 use crate::verify::token::TokenType;
@@ -48,13 +51,6 @@ pub(super) enum Reported {
     Forwarded,
     ClientCert,
     RequestId,
-}
-
-/// `forward.credentials`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Credentials {
-    Strip,
-    Keep,
 }
 
 /// `forward.identity`
@@ -113,7 +109,8 @@ words! {
         "mtls" => BindingRule::Mtls, "both" => BindingRule::Both
     }
     Enforcement { "enforce" => Enforcement::Enforce, "report-only" => Enforcement::ReportOnly }
-    Credentials { "strip" => Credentials::Strip, "keep" => Credentials::Keep }
+    credentials::Word { "strip" => credentials::Word::Strip, "keep" => credentials::Word::Keep }
+    Credential { "authorization" => Credential::Authorization, "dpop" => Credential::Dpop }
     Identity { "none" => Identity::None, "headers" => Identity::Headers, "assertion" => Identity::Assertion }
     tracing::Level {
         "error" => tracing::Level::ERROR, "warn" => tracing::Level::WARN, "info" => tracing::Level::INFO,

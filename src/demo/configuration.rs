@@ -10,10 +10,10 @@ use tokio::net::TcpListener;
 
 use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
-    Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Dpop, Forward,
-    ForwardedHeader, Health, Identity, Issuer, KeySource, Limits, Listener, ListenerTls, Log, NonceKeys,
-    Onward, PathMatch, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment, Server,
-    ServerCertificate, Streams, TlsSettings, Upstream, Watch,
+    Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Credentials,
+    Dpop, Forward, ForwardedHeader, Health, Identity, Issuer, KeySource, Limits, Listener, ListenerTls, Log,
+    NonceKeys, Onward, PathMatch, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment,
+    Server, ServerCertificate, Streams, TlsSettings, Upstream, Watch,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
 use crate::verify::credential::CredentialLimits;
@@ -157,8 +157,8 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
         })),
         issuer: None,
         forward: Forward {
-            keep_credentials: false,
-            identity: Identity::Headers,
+            credentials: Credentials::Kept(Vec::new()),
+            identity: Identity::Headers(Box::default()),
             report: Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true },
             interaction_id: false,
         },

@@ -12,7 +12,7 @@ use p256::pkcs8::EncodePrivateKey as _;
 use serde::Serialize;
 
 use super::fault::Fault;
-use crate::config::Assertions;
+use crate::config::{self, Assertions};
 use crate::verify::jwk::{Curve, PublicKey};
 use crate::verify::jws;
 use crate::verify::proof::Binding;
@@ -21,7 +21,7 @@ use crate::verify::request::Target;
 use crate::verify::time::UnixTime;
 use crate::verify::token;
 
-pub(super) const ASSERTION: HeaderName = HeaderName::from_static("x-auth-assertion");
+pub(super) const ASSERTION: HeaderName = HeaderName::from_static(config::ASSERTION);
 
 /// Who signs.
 pub(super) struct Signer {

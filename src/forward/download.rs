@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use super::fault::Fault;
 use super::link::Lease;
 use super::trailers::{self, TooMany};
+use crate::config::GivenNames;
 use crate::patience::Patience;
 
 /// The body of an answer. It ends with [`Fault::TimedOut`] when the upstream sends nothing for `limits.idle_timeout` while the caller waits for
@@ -98,7 +99,8 @@ impl Body for Download {
             // Nothing comes behind them, and nobody may ask.
             self.end();
             if self.trailers_wanted {
-                match trailers::filter(trailers) {
+                // To a caller the gateway says nothing under these names.
+                match trailers::filter(trailers, &GivenNames::default()) {
                     Ok(None) => {}
                     Ok(Some(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                     Err(TooMany) => return Poll::Ready(Some(Err(Fault::Broken))),

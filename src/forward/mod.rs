@@ -39,7 +39,7 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 
-use crate::config::{self, Identity};
+use crate::config::{self, GivenNames, Identity};
 use crate::route::{PublicRoute, Route};
 use crate::verify::replay::Permit;
 use crate::verify::request::Target;
@@ -79,6 +79,8 @@ pub struct Upstreams<B> {
     upstreams: Vec<Arc<Upstream<B>>>,
     /// Who signs for routes whose identity is an assertion.
     signer: Option<Signer>,
+    /// Names that the operator has given to what the gateway says, on any route.
+    given: GivenNames,
 }
 
 impl<B> Upstreams<B>
@@ -89,6 +91,8 @@ where
     /// Builds them, and starts the tasks that keep them: these end when the last holder of an upstream is gone. Connects to nothing yet, and no name has to
     /// resolve. To be called within a Tokio runtime.
     ///
+    /// What is said to an upstream under a name that is `given` is the gateway's word, so no caller's request brings one, on whatever route.
+    ///
     /// An upstream of which nothing has changed since `before` is taken over as it runs, with its connections, its limits and what it knows of its
     /// servers. Of one that has changed, requests that are under way end where they are.
     ///
@@ -97,6 +101,7 @@ where
     pub fn new(
         upstreams: &[config::Upstream],
         assertions: Option<&config::Assertions>,
+        given: GivenNames,
         resolver: &Resolver,
         before: Option<&Self>,
     ) -> Result<Self, rustls::Error> {
@@ -109,7 +114,7 @@ where
             None => Upstream::new(upstream, resolver.clone()),
         };
         let upstreams = upstreams.iter().map(build).collect::<Result<_, _>>()?;
-        Ok(Self { upstreams, signer: assertions.and_then(Signer::new) })
+        Ok(Self { upstreams, signer: assertions.and_then(Signer::new), given })
     }
 
     /// What is counted, for each upstream in the order of the configuration.
@@ -120,6 +125,10 @@ where
     /// The keys that upstreams verify assertions with, as a JWK set; `None` where the gateway signs none.
     pub fn assertion_keys(&self) -> Option<&str> {
         self.signer.as_ref().map(Signer::jwks)
+    }
+
+    const fn own_words(&self) -> OwnWords<'_> {
+        OwnWords { signer: self.signer.as_ref(), given: &self.given }
     }
 
     /// Sends a request to the route's upstream and returns the head of its answer; the bodies stream both ways, as does what comes behind
@@ -140,7 +149,7 @@ where
     ) -> Result<Answer, Fault> {
         let upstream = self.upstreams.get(route.upstream).ok_or(Fault::Unreachable)?;
         let Written { request, progress, asked, trailers_wanted } =
-            upstream.write(*request, &pass, route, target, &origin, self.signer.as_ref())?;
+            upstream.write(*request, &pass, route, target, &origin, self.own_words())?;
         let mut response = upstream.exchange(request, &progress, &route.onward.host).await?;
         let granted = match (asked, response.status()) {
             (Some(asked), StatusCode::SWITCHING_PROTOCOLS) if asked.is_granted_by(response.headers()) => {
@@ -177,6 +186,13 @@ where
     }
 }
 
+/// What the gateway says by itself: who signs it, and the names given to it.
+#[derive(Clone, Copy)]
+struct OwnWords<'u> {
+    signer: Option<&'u Signer>,
+    given: &'u GivenNames,
+}
+
 /// A request as it goes to the upstream, and what of the caller's the answer has to fit.
 struct Written<B> {
     request: Box<Request<Upload<B>>>,
@@ -199,13 +215,13 @@ where
         route: &Route,
         target: &Target,
         origin: &CallerOrigin<'_>,
-        signer: Option<&Signer>,
+        OwnWords { signer, given }: OwnWords<'_>,
     ) -> Result<Written<B>, Fault> {
         let (mut parts, body) = request.into_parts();
         let trailers_wanted = trailers::are_wanted(&parts.headers);
         let asked = Asked::of(&parts, !body.is_end_stream(), &route.streams.upgrade);
         let headers = &mut parts.headers;
-        headers::for_upstream(headers, parts.version, pass, &route.forward, target, origin)?;
+        headers::for_upstream(headers, parts.version, pass, &route.forward, target, origin, given)?;
         headers::frame(headers, &body);
         if let Some(asked) = &asked {
             asked.ask(headers);
@@ -227,7 +243,7 @@ where
             parts.headers.insert(ASSERTION, signer.sign(permit, &asserted)?);
         }
         parts.version = Version::HTTP_11;
-        let (body, progress) = Upload::new(body);
+        let (body, progress) = Upload::new(body, given);
         let request = Box::new(Request::from_parts(parts, body));
         Ok(Written { request, progress, asked, trailers_wanted })
     }

@@ -20,7 +20,7 @@ use super::names::Resolver;
 use super::upload::Upload;
 use super::upstream::Upstream;
 use super::{Download, Upstreams};
-use crate::config::{self, Format, Host};
+use crate::config::{self, Format, GivenNames, Host};
 
 type Body = MapErr<Full<Bytes>, fn(Infallible) -> Fault>;
 
@@ -69,7 +69,7 @@ async fn send(
     text: &'static str,
 ) -> Result<Response<Download>, Fault> {
     let request = Request::builder().method(method).uri("/a?b").header("host", "a.example");
-    let (body, progress) = Upload::new(body(text));
+    let (body, progress) = Upload::new(body(text), &GivenNames::default());
     let request = Box::new(request.body(body).expect("a request"));
     upstream.exchange(request, &progress, &Host::Caller).await
 }
@@ -126,7 +126,8 @@ async fn requests_go_where_the_name_points() {
     let upstreams =
         configured(&format!("  one: {{ servers: [http://app.internal:{port}], resolve: 100ms }}"));
     // Nobody answers for the name: the start succeeds, and requests are told.
-    let all = Upstreams::<Body>::new(&upstreams, None, &names.resolver(), None).expect("no TLS");
+    let all = Upstreams::<Body>::new(&upstreams, None, GivenNames::default(), &names.resolver(), None)
+        .expect("no TLS");
     let upstream = &all.upstreams[0];
     assert_eq!(who(upstream).await, Err(Fault::Unreachable));
     for (ips, answering) in [
@@ -163,7 +164,8 @@ async fn the_first_request_waits_for_the_name() {
     let port = address.port();
     let upstreams =
         configured(&format!("  one: {{ servers: [http://app.internal:{port}], connect_timeout: 10s }}"));
-    let all = Upstreams::<Body>::new(&upstreams, None, &resolver, None).expect("no TLS");
+    let all =
+        Upstreams::<Body>::new(&upstreams, None, GivenNames::default(), &resolver, None).expect("no TLS");
     let first = tokio::spawn({
         let upstream = Arc::clone(&all.upstreams[0]);
         async move { who(&upstream).await }
@@ -182,7 +184,8 @@ async fn a_connection_failure_asks_for_the_name_at_once() {
     names.point_to(&[ONE]);
     let upstreams =
         configured(&format!("  one: {{ servers: [http://app.internal:{}], resolve: 24h }}", address.port()));
-    let all = Upstreams::<Body>::new(&upstreams, None, &names.resolver(), None).expect("no TLS");
+    let all = Upstreams::<Body>::new(&upstreams, None, GivenNames::default(), &names.resolver(), None)
+        .expect("no TLS");
     assert_eq!(who(&all.upstreams[0]).await, Err(Fault::Unreachable));
     names.point_to(&[TWO]);
     let start = Instant::now();
@@ -203,9 +206,11 @@ async fn an_upstream_outlives_the_runtime_it_was_made_for() {
             "  one: {{ servers: [http://{address}] }}\n  two: {{ servers: [http://{address}], retries: {retries} }}"
         ))
     };
-    let first = Upstreams::<Body>::new(&both(1), None, &resolver, None).expect("no TLS");
+    let first =
+        Upstreams::<Body>::new(&both(1), None, GivenNames::default(), &resolver, None).expect("no TLS");
     assert!(who(&first.upstreams[0]).await.is_ok() && who(&first.upstreams[1]).await.is_ok());
-    let second = Upstreams::new(&both(2), None, &resolver, Some(&first)).expect("no TLS");
+    let second =
+        Upstreams::new(&both(2), None, GivenNames::default(), &resolver, Some(&first)).expect("no TLS");
     assert!(
         Arc::ptr_eq(&first.upstreams[0], &second.upstreams[0])
             && !Arc::ptr_eq(&first.upstreams[1], &second.upstreams[1])
@@ -256,7 +261,8 @@ async fn an_http2_server_that_refuses_a_stream_is_asked_again() {
             }
         });
         let upstreams = configured(&format!("  one: {{ servers: [http://{address}], protocol: http2 }}"));
-        let all = Upstreams::<Body>::new(&upstreams, None, &Resolver::system(), None).expect("no TLS");
+        let all = Upstreams::<Body>::new(&upstreams, None, GivenNames::default(), &Resolver::system(), None)
+            .expect("no TLS");
         let answered = send(&all.upstreams[0], method.clone(), text).await.map(|response| response.status());
         let requests = requests.lock().expect("no one panicked").clone();
         // The same each time, and not the method and the target that nothing was said of.
@@ -280,7 +286,8 @@ async fn an_upstream_ends_with_its_last_holder() {
     let names = Names::default();
     names.point_to(&[[127, 0, 0, 1]]);
     let settings = configured("  one: { servers: [http://app.internal:1], resolve: 1h }");
-    let upstreams = Upstreams::<Body>::new(&settings, None, &names.resolver(), None).expect("no TLS");
+    let upstreams = Upstreams::<Body>::new(&settings, None, GivenNames::default(), &names.resolver(), None)
+        .expect("no TLS");
     // It was asked once, and has waited for longer than the least time.
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(names.1.load(Ordering::SeqCst), 1);

@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::headers;
+use crate::config::{GivenNames, fields};
 use crate::verify::nonce::DPOP_NONCE;
 
 /// The most bytes of names and values together.
@@ -54,16 +54,17 @@ pub(super) fn are_wanted(headers: &HeaderMap) -> bool {
     members.any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Leaves what may be passed on. `None` where that is nothing.
+/// Leaves what may be passed on. `None` where that is nothing. `given` are names that the operator has given to what the gateway says in this direction.
 ///
 /// # Errors
 /// [`TooMany`]
-pub(super) fn filter(mut trailers: HeaderMap) -> Result<Option<HeaderMap>, TooMany> {
+pub(super) fn filter(mut trailers: HeaderMap, given: &GivenNames) -> Result<Option<HeaderMap>, TooMany> {
     let bytes: usize = trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if bytes > MOST_BYTES {
         return Err(TooMany);
     }
-    let late: Vec<HeaderName> = trailers.keys().filter(|name| !may_come_late(name)).cloned().collect();
+    let is_refused = |name: &&HeaderName| !may_come_late(name) || given.has(name.as_str());
+    let late: Vec<HeaderName> = trailers.keys().filter(is_refused).cloned().collect();
     for name in late {
         trailers.remove(name);
     }
@@ -82,7 +83,7 @@ pub(super) fn announced(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 fn may_come_late(name: &HeaderName) -> bool {
-    !headers::is_never_the_callers(name.as_str())
+    !fields::is_never_the_callers(name.as_str())
         && !NEVER_LATE.contains(name)
         && !NEVER_LATE_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
@@ -130,8 +131,8 @@ mod tests {
             "if-match",
             "proxy-authorization",
         ]));
-        assert_eq!(filter(all), Ok(Some(kept)));
-        assert_eq!(filter(map(&["x-auth-subject"])), Ok(None));
+        assert_eq!(filter(all, &GivenNames::default()), Ok(Some(kept)));
+        assert_eq!(filter(map(&["x-auth-subject"]), &GivenNames::default()), Ok(None));
     }
 
     #[test]
@@ -141,8 +142,8 @@ mod tests {
             trailers.insert("x-a", HeaderValue::from_str(&"y".repeat(length)).expect("a value"));
             trailers
         };
-        assert!(filter(of(MOST_BYTES - 3)).is_ok());
-        assert_eq!(filter(of(MOST_BYTES - 2)), Err(TooMany));
+        assert!(filter(of(MOST_BYTES - 3), &GivenNames::default()).is_ok());
+        assert_eq!(filter(of(MOST_BYTES - 2), &GivenNames::default()), Err(TooMany));
     }
 
     #[test]

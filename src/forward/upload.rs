@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::fault::Fault;
 use super::trailers::{self, TooMany};
+use crate::config::GivenNames;
 
 /// What the two ends of an upload share.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub(super) struct Upload<B> {
     /// `None` where there is nothing to send: also in the copy of a request without a body.
     body: Option<B>,
     shared: Option<Arc<Shared>>,
+    /// What the caller's trailers may not say, besides what none may.
+    given: GivenNames,
 }
 
 /// What the one who waits for the answer can see of the upload. Empty for a request without a body, which then costs no allocation.
@@ -33,19 +36,21 @@ pub(super) struct Upload<B> {
 pub(super) struct Progress(Option<Arc<Shared>>);
 
 impl<B: Body> Upload<B> {
-    pub(super) fn new(body: B) -> (Self, Progress) {
+    /// The body, whose trailers say nothing under the names that are `given` to the gateway's words.
+    pub(super) fn new(body: B, given: &GivenNames) -> (Self, Progress) {
         if body.is_end_stream() {
             return (Self::none(), Progress(None));
         }
         let shared = Arc::<Shared>::default();
-        (Self { body: Some(body), shared: Some(Arc::clone(&shared)) }, Progress(Some(shared)))
+        let upload = Self { body: Some(body), shared: Some(Arc::clone(&shared)), given: given.clone() };
+        (upload, Progress(Some(shared)))
     }
 }
 
 impl<B> Upload<B> {
     /// No body.
-    pub(super) const fn none() -> Self {
-        Self { body: None, shared: None }
+    pub(super) fn none() -> Self {
+        Self { body: None, shared: None, given: GivenNames::default() }
     }
 }
 
@@ -94,7 +99,7 @@ where
         // They end the body, so where nothing is left of them, nothing comes. HTTP/1.1 upstreams get none: they are not announced (RFC 9110 §6.6.2).
         let frame = match frame.map(Frame::into_trailers) {
             Ok(Err(data)) => Ok(data),
-            Ok(Ok(trailers)) => match trailers::filter(trailers) {
+            Ok(Ok(trailers)) => match trailers::filter(trailers, &this.given) {
                 Ok(None) => return Poll::Ready(None),
                 Ok(Some(trailers)) => Ok(Frame::trailers(trailers)),
                 Err(TooMany) => Err(Fault::BodyBroken),

@@ -5,6 +5,9 @@
 
 use super::json::{Object, Value};
 
+/// The largest number that is one integer alone: a larger double is the nearest one to several.
+pub const EXACT: f64 = 9_007_199_254_740_991.0;
+
 /// A claim's value, of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClaimValue {

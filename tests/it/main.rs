@@ -24,6 +24,7 @@ mod health;
 mod house;
 mod http2;
 mod htu;
+mod identity;
 mod interaction;
 mod introspection;
 mod keepalive;
