@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::{Request, Response};
 
-use crate::accept::body::{BodyFault, CallerBody};
+use crate::accept::body::CallerBody;
 use crate::accept::connection::Session;
 use crate::accept::door::TurnedAway;
 use crate::accept::peer::Peer;
@@ -17,8 +17,8 @@ use crate::accept::{Reply, head, peer, target};
 use crate::authority::Tokens;
 use crate::clock::{Clock, Deadline};
 use crate::config::{LimitBy, Limits};
-use crate::cors::{Allowed, Preflight};
-use crate::forward::{Answer, CallerOrigin, Fault, INTERACTION_ID, Pass, Upstreams};
+use crate::cors::Preflight;
+use crate::forward::{Answer, CallerOrigin, INTERACTION_ID, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
 use crate::quarantine::Quarantine;
@@ -28,7 +28,6 @@ use crate::route::resource::Metadata;
 use crate::route::{Demand, Route, Routes};
 use crate::verify::credential::{self, Presented, Scheme};
 use crate::verify::dpop::{DpopRules, Terms};
-use crate::verify::nonce::SealedNonce;
 use crate::verify::policy::{NonceRule, Policy};
 use crate::verify::proof;
 use crate::verify::rejection::{Code, Rejection};
@@ -38,6 +37,7 @@ use crate::verify::time::UnixTime;
 
 mod course;
 mod current;
+mod ending;
 mod journey;
 mod record;
 mod tally;
@@ -46,6 +46,7 @@ mod warnings;
 use course::Course;
 pub use course::RequestIds;
 pub use current::Current;
+use ending::{Denied, Ending};
 pub use journey::{Cut, Journey};
 use record::Holder;
 use tally::Tally;
@@ -80,49 +81,6 @@ pub struct Gateway {
     pub warnings: Arc<Warnings>,
     /// Makes request ids.
     pub request_ids: Arc<RequestIds>,
-}
-
-/// Why a request got no permit, and what goes into the refusal beside the reason.
-struct Denied {
-    rejection: Rejection,
-    used: Used,
-    nonce: Option<SealedNonce>,
-    /// Scopes that this very request needs besides those of its route, where it lacks one.
-    scopes: Vec<String>,
-}
-
-impl From<Rejection> for Denied {
-    fn from(rejection: Rejection) -> Self {
-        Self { rejection, used: Used::None, nonce: None, scopes: Vec::new() }
-    }
-}
-
-/// How a request ends that the upstream did not answer.
-enum Ending<'g> {
-    Refused(Denied),
-    Preflight(Allowed<'g>),
-    /// The request is for what the gateway says of a resource (RFC 9728).
-    Metadata(&'g Metadata),
-    Failed(Fault),
-    /// The token expired while the upstream was still being asked, on a route where nothing outlives its token.
-    Expired,
-}
-
-impl From<Rejection> for Ending<'_> {
-    fn from(rejection: Rejection) -> Self {
-        Ending::Refused(rejection.into())
-    }
-}
-
-impl From<BodyFault> for Fault {
-    fn from(fault: BodyFault) -> Self {
-        match fault {
-            BodyFault::TooLarge => Fault::BodyTooLarge,
-            BodyFault::Stalled => Fault::BodyStalled,
-            // Nobody is told: the answer is over, or it is that the token has expired.
-            BodyFault::Broken | BodyFault::Overdue => Fault::BodyBroken,
-        }
-    }
 }
 
 impl Gateway {
@@ -328,7 +286,7 @@ impl Gateway {
         }
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms, policy.enforcement)?;
-            let granted = policy.grant(proven, facts.headers, now)?;
+            let granted = policy.grant(proven, facts, now)?;
             // Whose request it is has been shown, so nobody spends another's allowance; and the proof is not, so it is good for another try.
             if let Some(limiter) = route.limiter() {
                 tally.count_holder(limiter, granted.proven())?;

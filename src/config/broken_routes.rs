@@ -350,6 +350,8 @@ fn what_callers_must_show() {
             (WRITTEN, "claims: [{ claim: scope, equals: a }]", "scope, equals", "`scope` means something"),
             (WRITTEN, "claims: [{ claim: /cnf/jkt, equals: a }]", "/cnf", "`cnf` means something"),
             (WRITTEN, "claims: [{ claim: exp, equals: 1 }]", "exp, equals", "`exp` means something"),
+            // In a build without CEL any condition.
+            (WRITTEN, "cel: 'claim.tier == 2'", "'claim.tier", "this condition cannot be compiled"),
         ],
     );
 }

@@ -7,6 +7,7 @@
 mod assertions;
 mod client_key;
 mod complaint;
+mod condition;
 mod cors;
 mod credentials;
 mod decode;

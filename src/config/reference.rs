@@ -222,9 +222,11 @@ routes: [{ name: r, match: { path_prefix: / }, upstream: u }]
 /// Invariant 8, and the promise of the reference's first line.
 #[test]
 fn the_reference_has_every_setting_and_no_other() {
-    loaded(REFERENCE, Format::Yaml);
+    // What only some builds can do is written as a comment, so that each build can load it.
+    let reference = REFERENCE.replacen("      # cel: ", "      cel: ", 1);
+    loaded(if cfg!(feature = "cel") { &reference } else { REFERENCE }, Format::Yaml);
     let mut written = Vec::new();
-    walk(&tree(REFERENCE), "", &mut written);
+    walk(&tree(&reference), "", &mut written);
     let in_reference: BTreeSet<&str> = written.iter().map(|(path, _)| path.as_str()).collect();
     let known = settings();
     let in_decoder: BTreeSet<&str> = known.iter().map(|setting| setting.path.as_str()).collect();

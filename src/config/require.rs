@@ -1,6 +1,7 @@
 //! What is wrong with a route's `require` beyond how it is written, and the policy it becomes.
 
 use super::complaint::{Complaints, quoted};
+use super::condition::condition;
 use super::decode::{Decode, List, Setting, refuse_kind};
 use super::document::{Node, Value};
 use super::values::Text;
@@ -77,6 +78,7 @@ pub(super) fn policy(route: &route_file::Route, dpop: &file::Dpop, complaints: &
         max_age,
         origins,
         mcp,
+        cel,
         // It is judged with the token, before there is a policy to ask.
         issuer: _,
     } = &route.require.value;
@@ -101,6 +103,7 @@ pub(super) fn policy(route: &route_file::Route, dpop: &file::Dpop, complaints: &
             Pages::Of(origins.items.iter().map(|origin| origin.to_string()).collect())
         }),
         mcp: mcp.as_ref().map(|mcp| Box::new(mcp::mcp(mcp, complaints))),
+        condition: cel.as_ref().and_then(|written| condition(written, complaints)),
         ..Policy::new(binding.value, nonce.as_ref().map_or(dpop.nonce.value, |nonce| nonce.value))
     }
 }

@@ -95,6 +95,8 @@ settings! {
         origins: List<Origin> => optional;
         /// what of MCP is let through, by its headers; left out, these are not looked at
         mcp: Mcp => optional;
+        /// a condition on token and request, in the Common Expression Language; in builds with the feature `cel`
+        cel: Text => optional;
     }
 }
 

@@ -1,21 +1,24 @@
 //! Step 5: what a caller may do on this route.
 
 use http::HeaderMap;
-use http::header::ORIGIN;
 
 use super::enforcement::Enforcement;
-use super::field::{Line, single};
 use super::proof::{Binding, Proven};
 use super::rejection::Rejection;
+use super::request::RequestFacts;
 use super::time::UnixTime;
 use super::token::VerifiedToken;
 pub use authentication::Authentication;
 pub use claims::{ClaimRule, ClaimTest, Literal, Pattern};
+pub use condition::Condition;
 use mcp::Mcp;
+pub use pages::Pages;
 
 mod authentication;
 mod claims;
+mod condition;
 pub mod mcp;
+mod pages;
 
 /// How a route wants its tokens bound (`require.binding`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,31 +97,8 @@ pub struct Policy {
     pub pages: Pages,
     /// `require.mcp`; `None`: what MCP says in headers is not looked at
     pub mcp: Option<Box<Mcp>>,
-}
-
-/// Of which pages a route takes requests (`require.origins`). A browser says in `Origin` whose page it is that asks; nobody else has to say anything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pages {
-    /// Of any: it is not looked at.
-    Any,
-    /// Of these origins, as browsers write them; there may be none. Guards a server from pages that reach it by a name pointed at its address.
-    Of(Box<[String]>),
-}
-
-impl Pages {
-    /// Judges the `Origin` of a request with these headers. One without is no page's. More than one, `null` and a list are the word of none that is listed.
-    ///
-    /// # Errors
-    /// [`Rejection::OriginUnlisted`]
-    pub fn judge(&self, headers: &HeaderMap) -> Result<(), Rejection> {
-        let Pages::Of(listed) = self else { return Ok(()) };
-        match single(headers, &ORIGIN) {
-            Line::Absent => Ok(()),
-            // Byte for byte: a suffix would let https://evil-app.example.com in.
-            Line::One(origin) if listed.iter().any(|one| one.as_bytes() == origin.as_bytes()) => Ok(()),
-            Line::One(_) | Line::Several => Err(Rejection::OriginUnlisted),
-        }
-    }
+    /// `require.cel`
+    pub condition: Option<Condition>,
 }
 
 /// A list that a name must be on. There can be thousands of names.
@@ -179,6 +159,7 @@ impl Policy {
             authentication: Authentication { acr: Vec::new(), max_age: None },
             pages: Pages::Any,
             mcp: None,
+            condition: None,
         }
     }
 
@@ -200,7 +181,12 @@ impl Policy {
     ///
     /// # Errors
     /// [`Rejection::BindingInsufficient`], and those of [`Policy::judge`] and [`Policy::judge_call`].
-    pub fn grant(&self, proven: Proven, headers: &HeaderMap, now: UnixTime) -> Result<Granted, Rejection> {
+    pub fn grant(
+        &self,
+        proven: Proven,
+        facts: &RequestFacts<'_>,
+        now: UnixTime,
+    ) -> Result<Granted, Rejection> {
         let fits = match (proven.binding(), self.binding) {
             // What is bound has to be bound as the route says, on a report-only route as everywhere.
             (Binding::Key(_), BindingRule::Any | BindingRule::Dpop)
@@ -218,8 +204,8 @@ impl Policy {
         if !fits {
             return Err(Rejection::BindingInsufficient);
         }
-        self.judge(proven.token(), now)?;
-        self.judge_call(proven.token(), headers)?;
+        self.judge(proven.token(), facts, now)?;
+        self.judge_call(proven.token(), facts.headers)?;
         Ok(Granted { proven })
     }
 
@@ -242,13 +228,18 @@ impl Policy {
         allowed.map_or(&[], |allowed| &allowed.scopes)
     }
 
-    /// Judges what a token says, whoever holds it. First who it is for, which no other token of this holder will change; then what it lacks, which
-    /// its holder can ask for; and last how its user logged in, since a new login is the dearest of all to ask for.
+    /// Judges what a token says, whoever holds it, and of the request what a condition asks. First who it is for, which no other token of this holder will change; then
+    /// what it lacks, which its holder can ask for; and last how its user logged in, since a new login is the dearest of all to ask for.
     ///
     /// # Errors
-    /// [`Rejection::RouteAudience`], [`Rejection::ClientRefused`], [`Rejection::SubjectRefused`], [`Rejection::ClaimRefused`],
+    /// [`Rejection::RouteAudience`], [`Rejection::ClientRefused`], [`Rejection::SubjectRefused`], [`Rejection::ClaimRefused`], [`Rejection::ConditionRefused`],
     /// [`Rejection::ScopeInsufficient`], [`Rejection::DetailsInsufficient`], [`Rejection::AcrInsufficient`] or [`Rejection::AuthenticationTooOld`].
-    pub fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<(), Rejection> {
+    pub fn judge(
+        &self,
+        token: &VerifiedToken,
+        facts: &RequestFacts<'_>,
+        now: UnixTime,
+    ) -> Result<(), Rejection> {
         if !self.audiences.is_empty()
             && !token.audiences().iter().any(|audience| self.audiences.contains(audience))
         {
@@ -262,6 +253,9 @@ impl Policy {
         }
         if !self.claims.iter().all(|rule| rule.holds(token)) {
             return Err(Rejection::ClaimRefused);
+        }
+        if self.condition.as_ref().is_some_and(|condition| !condition.holds(token, facts, now)) {
+            return Err(Rejection::ConditionRefused);
         }
         // RFC 6749 §3.3: scopes are whole, case-sensitive, space-separated; `read` is not in `readall`.
         if !self.scopes.iter().all(|scope| token.has_scope(scope)) {
@@ -279,41 +273,7 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-    use http::header::ORIGIN;
-
-    use super::{Listed, Pages};
-    use crate::verify::rejection::Rejection;
-
-    #[test]
-    fn pages_are_told_by_their_whole_origin() {
-        let judged = |pages: &Pages, lines: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append(ORIGIN, line.parse().unwrap());
-            }
-            pages.judge(&headers)
-        };
-        let listed = Pages::Of(["https://app.example.com".to_owned()].into());
-        let none = Pages::Of([].into());
-        assert_eq!((judged(&listed, &[]), judged(&none, &[])), (Ok(()), Ok(())));
-        assert_eq!(judged(&listed, &["https://app.example.com"]), Ok(()));
-        assert_eq!(judged(&Pages::Any, &["https://evil.example"]), Ok(()));
-        for lines in [
-            &["null"][..],
-            &[""],
-            &["https://app.example.com.evil.example"],
-            &["https://evil-app.example.com"],
-            &["http://app.example.com"],
-            &["https://app.example.com:8443"],
-            &["HTTPS://APP.EXAMPLE.COM"],
-            &["https://app.example.com https://evil.example"],
-            &["https://app.example.com", "https://app.example.com"],
-        ] {
-            assert_eq!(judged(&listed, lines), Err(Rejection::OriginUnlisted), "{lines:?}");
-        }
-        assert_eq!(judged(&none, &["https://app.example.com"]), Err(Rejection::OriginUnlisted));
-    }
+    use super::Listed;
 
     /// An issuer without `client_id` in its tokens, whose operator does not require it, has nobody on the list.
     #[test]

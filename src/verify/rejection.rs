@@ -238,6 +238,8 @@ rejections! {
     SubjectRefused: 403 None "subject_refused" "This resource is not for the subject of this access token.";
     /// A claim is not what the route asks for.
     ClaimRefused: 403 None "claim_refused" "The claims of this access token are not what this resource asks for.";
+    /// The route's condition is not true of this token and request.
+    ConditionRefused: 403 None "condition_refused" "This request, with this access token, is not what this resource's condition asks for.";
     /// A scope is missing (RFC 6750 §3.1).
     ScopeInsufficient: 403 InsufficientScope "scope_insufficient" "The access token lacks a scope this resource needs.";
     /// Authorization details of a type are missing (RFC 9396 §2.2).

@@ -290,6 +290,11 @@ impl VerifiedToken {
         self.claims.other(name)
     }
 
+    /// All claims that nothing here gives a type, in the order they stood, without those that are `null`.
+    pub fn other_claims(&self) -> impl Iterator<Item = (&str, &ClaimValue)> {
+        self.claims.others()
+    }
+
     /// Seconds that its issuer's clock may differ from ours.
     pub const fn leeway(&self) -> i64 {
         self.leeway

@@ -2,6 +2,7 @@
 upstream that are kept and without an access log."""
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -218,9 +219,15 @@ def version(name):
 
 
 def free_port():
-    with socket.socket() as holder:
-        holder.bind(('127.0.0.1', 0))
-        return holder.getsockname()[1]
+    """Below the range of outgoing connections: the load's could take it before the proxy listens."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with socket.socket() as holder:
+            try:
+                holder.bind(('127.0.0.1', port))
+                return port
+            except OSError:
+                pass
 
 
 def listens(port):

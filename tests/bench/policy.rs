@@ -28,6 +28,14 @@ const NOW: UnixTime = UnixTime::from_seconds(1_700_000_000);
 const ISSUER: &str = "https://issuer.example.com";
 const AUDIENCE: &str = "https://api.example.com";
 
+fn target() -> Target {
+    Target {
+        origin: Arc::new(Origin::read(AUDIENCE).expect("an origin")),
+        path: Path::read("/").expect("a path"),
+        query: None,
+    }
+}
+
 /// A token as large issuers write them.
 fn token() -> VerifiedToken {
     let key = DpopKey::generate().expect("a key");
@@ -59,11 +67,7 @@ fn token() -> VerifiedToken {
     };
     let line = HeaderValue::from_str(&format!("Bearer {compact}")).expect("a header value");
     let headers = HeaderMap::from_iter([(AUTHORIZATION, line)]);
-    let target = Target {
-        origin: Arc::new(Origin::read(AUDIENCE).expect("an origin")),
-        path: Path::read("/").expect("a path"),
-        query: None,
-    };
+    let target = target();
     let facts = RequestFacts { method: &Method::GET, target: &target, headers: &headers, certificate: None };
     let proofs = DpopRules {
         algorithms,
@@ -109,17 +113,43 @@ fn policy() -> Policy {
 
 fn ten_rules(criterion: &mut Criterion) {
     let (token, policy) = (token(), policy());
-    assert_eq!(policy.judge(&token, NOW), Ok(()), "every rule holds, so that every rule is looked at");
+    let (method, target, headers) = (Method::GET, target(), HeaderMap::new());
+    let facts = RequestFacts { method: &method, target: &target, headers: &headers, certificate: None };
+    assert_eq!(
+        policy.judge(&token, &facts, NOW),
+        Ok(()),
+        "every rule holds, so that every rule is looked at"
+    );
     let before = Region::new(COUNTED);
     for _ in 0..1000 {
-        assert_eq!(black_box(policy.judge(black_box(&token), NOW)), Ok(()));
+        assert_eq!(black_box(policy.judge(black_box(&token), &facts, NOW)), Ok(()));
     }
     assert_eq!(before.change().allocations, 0, "judging allocates");
     println!("a token of {} bytes of memory", token.memory());
     criterion.bench_function("ten rules about claims", |bencher| {
-        bencher.iter(|| policy.judge(black_box(&token), NOW));
+        bencher.iter(|| policy.judge(black_box(&token), &facts, NOW));
     });
 }
 
-criterion_group!(benches, ten_rules);
+/// The same rules as a condition; for the operator who has to choose.
+#[cfg(feature = "cel")]
+fn a_condition(criterion: &mut Criterion) {
+    use holdfast::verify::policy::Condition;
+    let condition = "claims.department == 'finance' && claims.tier in [1, 2] && claims.email_verified && claims.email.endsWith('@example.com') \
+                     && claims['https://example.com/tenant'] in ['other', 'acme'] && 'auditors' in claims.groups && claims.realm_access.roles.exists(r, r in \
+                     ['auditor', 'teller']) && 'writer' in claims.resource_access.accounts.roles && claims.sid.size() == 36 && claims.azp == 'client'";
+    let condition = Condition::new(condition).expect("a condition");
+    let policy = Policy { condition: Some(condition), ..Policy::new(BindingRule::Any, NonceRule::None) };
+    let (token, method, target, headers) = (token(), Method::GET, target(), HeaderMap::new());
+    let facts = RequestFacts { method: &method, target: &target, headers: &headers, certificate: None };
+    assert_eq!(policy.judge(&token, &facts, NOW), Ok(()));
+    criterion.bench_function("ten rules as a condition", |bencher| {
+        bencher.iter(|| policy.judge(black_box(&token), &facts, NOW));
+    });
+}
+
+#[cfg(not(feature = "cel"))]
+const fn a_condition(_: &mut Criterion) {}
+
+criterion_group!(benches, ten_rules, a_condition);
 criterion_main!(benches);

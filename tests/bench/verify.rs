@@ -106,7 +106,7 @@ impl Gateway {
         let token = self.tokens.verify(presented.token(), None, NOW).await.expect("a good token");
         let proven =
             proof::prove(presented, token, &facts, &terms, Enforcement::Enforce).expect("a good proof");
-        let granted = self.policy.grant(proven, headers, NOW).expect("enough for the route");
+        let granted = self.policy.grant(proven, &facts, NOW).expect("enough for the route");
         granted.claim(store, NOW).await.expect("a fresh proof")
     }
 

@@ -120,11 +120,23 @@ async function answers200(url) {
   return false;
 }
 
-/** `public_urls` has to name the port before the gateway has it, so ports are found first; all are held until all are found. */
+/** Below the range that systems take the ports of outgoing connections from: one that is free now is not lost to a connection before it is listened on. */
+const PORTS = { first: 12_000, last: 32_000 };
+
+/** `public_urls` has to name the port before the gateway has it, so ports are found first. No two calls of a process find the same. */
 export async function freePorts(count) {
-  const holders = Array.from({ length: count }, () => net.createServer().listen(0, '127.0.0.1'));
-  await Promise.all(holders.map((holder) => once(holder, 'listening')));
-  const ports = holders.map((holder) => holder.address().port);
-  await Promise.all(holders.map((holder) => once(holder.close(), 'close')));
-  return ports;
+  const found = [];
+  while (found.length < count) {
+    const port = nextPort();
+    const holder = net.createServer().listen(port, '127.0.0.1');
+    const free = await once(holder, 'listening').then(() => true, () => false);
+    if (!free) continue;
+    await once(holder.close(), 'close');
+    found.push(port);
+  }
+  return found;
 }
+
+/** Test files are processes that run at once: each goes on from where its number puts it. */
+let lastPort = PORTS.first + ((process.pid * 97) % (PORTS.last - PORTS.first));
+const nextPort = () => (lastPort = lastPort < PORTS.last ? lastPort + 1 : PORTS.first);

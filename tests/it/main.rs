@@ -12,6 +12,8 @@ mod attacks_proof;
 mod attacks_wire;
 mod binding;
 mod challenges;
+#[cfg(feature = "cel")]
+mod condition;
 mod cors;
 mod differential;
 mod drain;

@@ -100,6 +100,11 @@ impl Claims {
         claim_value::find(&self.others, name)
     }
 
+    /// All claims that this file gives no type, unless they are null.
+    pub(super) fn others(&self) -> impl Iterator<Item = (&str, &ClaimValue)> {
+        self.others.iter().map(|(name, value)| (&**name, value))
+    }
+
     /// Whether a claim gives another kind of JWT away. What it cannot tell, an ID token without hashes, is kept out by `required_claims`, which
     /// has `client_id` unless the operator removed it, and by `aud`.
     pub(super) fn is_of_another_kind(&self) -> bool {
