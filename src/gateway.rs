@@ -48,7 +48,7 @@ pub use course::RequestIds;
 pub use current::Current;
 use ending::{Denied, Ending};
 pub use journey::{Cut, Journey};
-use record::Holder;
+use record::{At, Holder};
 use tally::Tally;
 pub use warnings::Warnings;
 
@@ -175,12 +175,11 @@ impl Gateway {
             && let Ok(route) = self.routes.find(target, preflight.method())
             && let Some(cross_origin) = route.cross_origin()
         {
-            course.record.route = Some(Arc::clone(route.name()));
+            course.record.at = Some(At::of(route));
             return Err(Ending::Preflight(cross_origin.allow(preflight)?));
         }
         let route = self.routes.find(target, request.method())?;
-        course.record.route = Some(Arc::clone(route.name()));
-        course.record.enforcement = route.enforcement();
+        course.record.at = Some(At::of(route));
         course.route = Some(route);
         if route.forward.interaction_id {
             let id = course::interaction_id(request.headers()).cloned();
@@ -208,6 +207,7 @@ impl Gateway {
                 };
                 let (holder, tally) = (&mut course.record.holder, &mut course.tally);
                 let permit = self.admit(&facts, policy, route, now, holder, tally).await;
+                holder.is_counted(route, permit.as_ref().map_err(|denied| denied.rejection), now);
                 let permit = permit.map_err(Ending::Refused)?;
                 holder.has_proven(permit.binding());
                 if route.streams.end_at_expiry {

@@ -11,12 +11,13 @@
 //! | [`config`] | what the operator wrote, checked and immutable | `verify` |
 //! | [`clock`], [`patience`], [`keepalive`], [`seldom`] | the wall clock, as an argument; how long one side may keep the other waiting; whether it is still there; how often a thing is said | `verify` |
 //! | [`cors`] | which pages of other origins may call a route and read its answers | `config`, `verify` |
+//! | [`coverage`] | who presents bound tokens and who does not, by route and client, and which routes can be enforced | `verify` |
 //! | [`rate`] | how many requests one client, key or address may make | `config` |
 //! | [`quarantine`] | keys and clients that an operator has shut out | `verify` |
 //! | [`authority`] | issuers' keys, what they say of opaque tokens, and the cache of verified tokens | `config`, `verify` |
 //! | [`replay`] | which proofs were used | `config`, `verify` |
 //! | [`observe`] | log lines and numbers | `config`, `verify` |
-//! | [`route`] | which route a request belongs to, and what is said of its resource | `config`, `cors`, `rate`, `verify` |
+//! | [`route`] | which route a request belongs to, and what is said of its resource | `config`, `cors`, `coverage`, `rate`, `verify` |
 //! | [`accept`] | bytes → a request we know the facts about | those above |
 //! | [`forward`] | permit → upstream response | those above, not `accept` |
 //! | [`respond`] | rejection, fault or upstream response → what the caller receives | those above, not `accept` |
@@ -49,6 +50,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod cors;
+pub mod coverage;
 pub mod demo;
 pub mod forward;
 pub mod gateway;

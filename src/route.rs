@@ -10,14 +10,19 @@ use http::Method;
 
 use crate::config::{Access, Config, Forward, Onward, PathMatch, RouteMatch, Segment, Streams};
 use crate::cors::CrossOrigin;
+use crate::coverage::Coverage;
+use crate::coverage::report::Watched;
 use crate::rate::Limiter;
 use crate::verify::enforcement::Enforcement;
 use crate::verify::policy::Policy;
 use crate::verify::rejection::Rejection;
 use crate::verify::request::Target;
+use crate::verify::time::UnixTime;
 use resource::Resources;
+use watch::Watch;
 
 pub mod resource;
+mod watch;
 
 /// A route as requests meet it.
 #[derive(Debug)]
@@ -27,6 +32,7 @@ pub struct Route {
     access: Access,
     cross_origin: Option<CrossOrigin>,
     limiter: Option<Arc<Limiter>>,
+    watch: Option<Watch>,
     /// The issuer whose tokens it takes, by its index; `None`: any.
     pub issuer: Option<usize>,
     /// The upstream's index.
@@ -69,15 +75,17 @@ impl Route {
 
     /// What it does with tokens that are bound to nothing. A public route looks at none.
     pub const fn enforcement(&self) -> Enforcement {
-        match &self.access {
-            Access::Public => Enforcement::Enforce,
-            Access::Bound(policy) => policy.enforcement,
-        }
+        self.access.enforcement()
     }
 
     /// How many requests of one caller it takes; `None`: any number.
     pub fn limiter(&self) -> Option<&Limiter> {
         self.limiter.as_deref()
+    }
+
+    /// Where its requests are counted; `None` on a public route.
+    pub fn coverage(&self) -> Option<&Coverage> {
+        self.watch.as_ref().map(Watch::coverage)
     }
 
     /// What pages of other origins may do; `None` where the gateway leaves CORS to the upstream.
@@ -103,8 +111,8 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Takes the routes out of a configuration, which has made sure that no two are equal.
-    pub fn new(config: &mut Config) -> Self {
+    /// Takes the routes out of a configuration, which has made sure that no two are equal. What they count begins `now`.
+    pub fn new(config: &mut Config, now: UnixTime) -> Self {
         let resources = Resources::new(config);
         let mut routes: Vec<Route> = config
             .routes
@@ -115,6 +123,7 @@ impl Routes {
                     .as_ref()
                     .map(|cors| CrossOrigin::new(cors, &route.matches.methods, &route.access)),
                 limiter: route.rate.map(|rate| Arc::new(Limiter::new(rate))),
+                watch: Watch::new(&route.access, now),
                 name: route.name,
                 matches: route.matches,
                 access: route.access,
@@ -174,7 +183,8 @@ impl Routes {
                 .all(|(one, other)| one.matches == other.matches && nonces(one) == nonces(other))
     }
 
-    /// Goes on counting where `before` has counted: a route of the same name with the same limit. A reload would otherwise give everyone a whole allowance.
+    /// Goes on counting where `before` has counted. Of a limit: a route of the same name with the same limit, or a reload would give everyone a whole allowance. Of who
+    /// presents what: a route of the same name; but only as long as it matches and enforces the same does it go on being watched.
     pub fn count_on_from(&mut self, before: &Self) {
         for route in &mut self.all {
             let same = before.all.iter().find(|other| other.name == route.name);
@@ -184,12 +194,27 @@ impl Routes {
             {
                 *limiter = Arc::clone(before);
             }
+            if let (Some(same), Some(watch)) = (same, &mut route.watch)
+                && let Some(before) = &same.watch
+            {
+                let is_as_it_was =
+                    route.matches == same.matches && route.access.enforcement() == same.access.enforcement();
+                watch.count_on_from(before, is_as_it_was);
+            }
         }
     }
 
     /// Those that let unbound tokens through.
     pub fn report_only(&self) -> impl Iterator<Item = &Route> {
         self.all.iter().filter(|route| route.enforcement() == Enforcement::ReportOnly)
+    }
+
+    /// What was counted of every route that asks for a token, in the order of their names.
+    pub fn watched(&self) -> Vec<Watched> {
+        let watched = |route: &Route| Some(route.watch.as_ref()?.watched(route));
+        let mut all: Vec<Watched> = self.all.iter().filter_map(watched).collect();
+        all.sort_by(|one, other| one.route.cmp(&other.route));
+        all
     }
 
     /// The limits there are.
@@ -334,6 +359,7 @@ mod tests {
             access: Access::Public,
             cross_origin: None,
             limiter: None,
+            watch: None,
             issuer: None,
             upstream: 0,
             forward,

@@ -1,4 +1,4 @@
-//! Health, readiness, numbers, reloads and the quarantine, on a listener of their own that is never public (R-L-09).
+//! Health, readiness, numbers, the report, reloads and the quarantine, on a listener of their own that is never public (R-L-09).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use crate::observe::metrics::Kept;
 mod called;
 mod quarantine;
 pub mod reload;
+mod report;
 
 /// Connections at a time; a probe and a scraper need two.
 const CONNECTIONS: usize = 64;
@@ -110,6 +111,7 @@ impl Admin {
             }
             "/reload" => self.reload().await,
             "/quarantine" => quarantine::answer(request, &self.gateway.get()).await,
+            "/report" => report::answer(request.uri().query(), &self.gateway.get()),
             "/livez" => text(StatusCode::OK, "text/plain", "alive\n".into()),
             "/readyz" if self.stop.is_cancelled() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".into())
@@ -135,7 +137,7 @@ impl Admin {
             _ => text(
                 StatusCode::NOT_FOUND,
                 "text/plain",
-                "/livez, /readyz, /metrics, /jwks, /reload, /quarantine\n".into(),
+                "/livez, /readyz, /metrics, /jwks, /report, /reload, /quarantine\n".into(),
             ),
         }
     }
@@ -172,6 +174,11 @@ fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
         of("upstream_ejections_total", "Times an address failed too often in a row", |of| of.ejections),
         of("upstream_retries_total", "Requests that were sent once more", |of| of.retries),
         Kept::one("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
+        Kept::one(
+            "routes_report_only",
+            "Routes that let unbound tokens through",
+            routes.report_only().count() as u64,
+        ),
         Kept::one("quarantined", "Keys and clients that are shut out", {
             gateway.quarantine.list(gateway.clock.now()).len() as u64
         }),

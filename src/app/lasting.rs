@@ -106,7 +106,7 @@ impl Lasting {
             metrics: Arc::clone(&self.metrics),
             warnings: Arc::clone(&self.warnings),
             request_ids: Arc::clone(&self.request_ids),
-            routes: Routes::new(config),
+            routes: Routes::new(config, self.clock.now()),
         })
     }
 

@@ -72,7 +72,6 @@ use rustls::RootCertStore;
 use crate::verify::algorithm::Algorithms;
 use crate::verify::credential::CredentialLimits;
 use crate::verify::htu::Origin;
-use crate::verify::policy::Policy;
 use crate::verify::token::TokenRules;
 
 pub use assertions::{AssertionKeys, Assertions};
@@ -95,6 +94,7 @@ pub use listener::{
 pub use load::{Reading, load, read, read_files};
 pub use onward::{Host, Onward, Rewrite};
 pub use rate::{LimitBy, Rate};
+pub use require::Access;
 pub use resource::{Resource, WELL_KNOWN};
 pub use streams::Streams;
 pub use upstream::{Check, Health, Protocol, Server, Upstream};
@@ -281,15 +281,6 @@ pub enum Segment {
     Literal(String),
     /// `{name}`: any one non-empty segment
     Any,
-}
-
-/// Who may use a route.
-#[derive(Debug)]
-pub enum Access {
-    /// `public: true`
-    Public,
-    /// `require`
-    Bound(Box<Policy>),
 }
 
 /// `forward` of a route.

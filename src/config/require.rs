@@ -7,6 +7,7 @@ use super::document::{Node, Value};
 use super::values::Text;
 use super::{file, mcp, route_file};
 use crate::verify::claim_value::{ClaimPath, EXACT};
+use crate::verify::enforcement::Enforcement;
 use crate::verify::policy::{Authentication, ClaimRule, ClaimTest, Listed, Literal, Pages, Pattern, Policy};
 
 /// Claims that mean something to the gateway, and the setting that asks for them.
@@ -22,6 +23,25 @@ const OWN_SETTINGS: [(&str, &str); 10] = [
     ("nbf", "the issuer's `leeway`"),
     ("iat", "the issuer's `leeway`"),
 ];
+
+/// Who may use a route.
+#[derive(Debug)]
+pub enum Access {
+    /// `public: true`
+    Public,
+    /// `require`
+    Bound(Box<Policy>),
+}
+
+impl Access {
+    /// What the route does with tokens that are bound to nothing. A public one looks at none.
+    pub const fn enforcement(&self) -> Enforcement {
+        match self {
+            Access::Public => Enforcement::Enforce,
+            Access::Bound(policy) => policy.enforcement,
+        }
+    }
+}
 
 /// A value as it is written; `None` after a complaint, so that it is not said to be missing as well.
 #[derive(Clone, Debug)]

@@ -13,13 +13,17 @@ use super::{Gateway, NoRequest};
 use crate::accept::body::Received;
 use crate::accept::connection::Session;
 use crate::accept::tunnel::{End, Ended};
+use crate::coverage::Shown;
 use crate::observe::access_log::{AccessLog, Decision, Entry};
 use crate::observe::metrics::Metrics;
+use crate::route::Route;
 use crate::verify::digest::{Certificate, Digest, Key};
 use crate::verify::enforcement::Enforcement;
 use crate::verify::proof::Binding;
 use crate::verify::rejection::Rejection;
+use crate::verify::replay::Permit;
 use crate::verify::request::Target;
+use crate::verify::time::UnixTime;
 use crate::verify::token::VerifiedToken;
 
 /// What is written of a request. It holds no part of a configuration, so that a stream which outlives a reload keeps nothing alive.
@@ -41,16 +45,27 @@ pub(super) struct Record {
     pub(super) decided: Option<Instant>,
     /// Where it goes, once that is known.
     pub(super) target: Option<Target>,
-    /// The name of its route, once one is found.
-    pub(super) route: Option<Arc<str>>,
-    /// What that route does with tokens that are bound to nothing.
-    pub(super) enforcement: Enforcement,
+    /// Its route, once one is found.
+    pub(super) at: Option<At>,
     /// The caller's address.
     pub(super) peer: IpAddr,
     /// What is known of the caller.
     pub(super) holder: Holder,
     /// How much of its body was read.
     pub(super) received: Received,
+}
+
+/// The route of a request, as far as it is written of.
+pub(super) struct At {
+    route: Arc<str>,
+    enforcement: Enforcement,
+}
+
+impl At {
+    /// This one.
+    pub(super) fn of(route: &Route) -> Self {
+        Self { route: Arc::clone(route.name()), enforcement: route.enforcement() }
+    }
 }
 
 /// What is known once the upstream has answered.
@@ -75,6 +90,17 @@ impl Holder {
     /// The token it presents is its issuer's.
     pub(super) fn presents(&mut self, token: &VerifiedToken) {
         self.client = token.client_id().map(str::to_owned);
+    }
+
+    /// Counts what it came with, once that is decided: for a stream, long before it ends.
+    pub(super) fn is_counted(&self, route: &Route, verdict: Result<&Permit, Rejection>, now: UnixTime) {
+        let shown = match verdict {
+            Ok(permit) => Some(Shown::of(permit.binding())),
+            Err(rejection) => Shown::of_refused(rejection),
+        };
+        if let (Some(coverage), Some(shown)) = (route.coverage(), shown) {
+            coverage.count(self.client.as_deref(), shown, now);
+        }
     }
 
     /// It holds what the token is bound to; or the token is bound to nothing and let through.
@@ -103,8 +129,7 @@ impl Record {
             ending: (Decision::Abandoned, Some("caller_left"), 499),
             answered: None,
             target: None,
-            route: None,
-            enforcement: Enforcement::Enforce,
+            at: None,
             peer: session.peer.ip(),
             holder: Holder::default(),
             received: Received::default(),
@@ -198,8 +223,9 @@ impl Drop for Record {
             other => other,
         };
         let total_ms = self.arrived.elapsed();
-        self.metrics.count(self.route.as_ref(), reason.unwrap_or("forwarded"));
-        if let (Some(route), Some(rejection)) = (&self.route, self.holder.would_refuse) {
+        let route = self.at.as_ref().map(|at| &at.route);
+        self.metrics.count(route, reason.unwrap_or("forwarded"));
+        if let (Some(route), Some(rejection)) = (route, self.holder.would_refuse) {
             self.metrics.count_unenforced(route, rejection);
         }
         let answered = self.answered.as_ref();
@@ -210,14 +236,14 @@ impl Drop for Record {
             decision,
             reason,
             status,
-            route: self.route.as_deref(),
+            route: route.map(|route| &**route),
             method: self.method.as_str(),
             host: self.target.as_ref().map(|target| target.origin.host()),
             path: self.target.as_ref().map_or(self.uri.path(), |target| target.path.as_str()),
             peer: self.peer,
             client: self.holder.client.as_deref(),
             binding: self.holder.binding,
-            enforcement: self.enforcement,
+            enforcement: self.at.as_ref().map_or(Enforcement::Enforce, |at| at.enforcement),
             would_refuse: self.holder.would_refuse.map(Rejection::label),
             jkt: self.holder.jkt,
             certificate: self.holder.certificate,

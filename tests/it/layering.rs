@@ -6,7 +6,7 @@ use crate::source::{Source, block, has_word, patterns, sources, starts_a_word, t
 const TIERS: &[&[&str]] = &[
     &["verify"],
     &["config", "clock", "keepalive", "patience", "seldom"],
-    &["cors", "quarantine", "rate"],
+    &["cors", "coverage", "quarantine", "rate"],
     &["authority", "replay", "observe", "route"],
     &["accept", "forward"],
     &["respond"],

@@ -15,6 +15,7 @@ mod challenges;
 #[cfg(feature = "cel")]
 mod condition;
 mod cors;
+mod coverage;
 mod differential;
 mod drain;
 mod floods;
