@@ -19,8 +19,15 @@ use crate::verify::rejection::Rejection;
 
 /// What a caller has to read to go on after a refusal (RFC 9449 §8, RFC 6750 §3): the nonce, the challenge, the time to wait, the clock to compare its own with, and the
 /// name to ask the operator by. Browsers hide all of them from a page unless they are listed (Fetch §3.2.5).
-const ALWAYS_EXPOSED: [HeaderName; 5] =
-    [DPOP_NONCE, WWW_AUTHENTICATE, RETRY_AFTER, DATE, HeaderName::from_static("x-request-id")];
+const ALWAYS_EXPOSED: [HeaderName; 7] = [
+    DPOP_NONCE,
+    WWW_AUTHENTICATE,
+    RETRY_AFTER,
+    DATE,
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("ratelimit"),
+    HeaderName::from_static("ratelimit-policy"),
+];
 
 /// How the names of all headers of this protocol begin.
 const PREFIX: &str = "access-control-";

@@ -112,7 +112,7 @@ impl Gateway {
                 course.ends(Decision::Answered, Some("preflight"), response)
             }
             Err(Ending::Metadata(metadata)) => {
-                let response = respond::metadata(metadata, course.record.method(), &course.record.request_id);
+                let response = respond::metadata(metadata, &course.record.request_id);
                 course.ends(Decision::Answered, Some("resource_metadata"), response)
             }
             Err(Ending::Failed(fault)) => {
@@ -287,8 +287,10 @@ impl Gateway {
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms, policy.enforcement)?;
             let granted = policy.grant(proven, facts, now)?;
-            // Whose request it is has been shown, so nobody spends another's allowance; and the proof is not, so it is good for another try.
-            if let Some(limiter) = route.limiter() {
+            // Whose request it is has been shown, and that it is not one of theirs sent again, so nobody spends another's allowance; and the proof is not
+            // spent, so it is good for another try.
+            if let Some(limiter) = route.limiter().filter(|limiter| limiter.rate().by != LimitBy::Address) {
+                granted.refuse_used(&*self.replay).await?;
                 tally.count_holder(limiter, granted.proven())?;
             }
             granted.claim(&*self.replay, now).await
@@ -342,8 +344,8 @@ impl Gateway {
             scopes_of_call: &denied.scopes,
             allow: allow.unwrap_or_default(),
             resource_metadata: target
-                .filter(|_| policy.is_some())
-                .and_then(|target| resources.above(target, &session.listener.name))
+                .zip(course.route.filter(|_| policy.is_some()))
+                .and_then(|(target, route)| resources.above(route, target, &session.listener.name))
                 .map(Metadata::url),
             allowance_wait: tally.wait(),
             claim_lifetime: self.proofs.claim_lifetime(policy.map_or(NonceRule::None, |policy| policy.nonce)),

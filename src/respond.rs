@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
 
@@ -118,18 +118,23 @@ pub fn preflight(allowed: Allowed<'_>, request_id: &HeaderValue) -> Response<Bod
     response
 }
 
-/// Renders the metadata of a resource, for as long as it takes clients to come by again: after a reload the old one is still cached. The answer to HEAD has no body but says
-/// how long that of GET is (RFC 9110 §9.3.2).
-pub fn metadata(metadata: &Metadata, method: &Method, request_id: &HeaderValue) -> Response<Body> {
-    let document = metadata.document();
-    let body = if *method == Method::HEAD { Bytes::new() } else { document.clone() };
-    let mut response = Response::new(Body::Text(Full::from(body)));
+/// Renders the metadata of a resource, for as long as it takes clients to come by again: after a reload the old one is still cached.
+pub fn metadata(metadata: &Metadata, request_id: &HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::Text(Full::from(metadata.document().clone())));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(document.len()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
     headers.insert(REQUEST_ID, request_id.clone());
     response
+}
+
+/// An answer of ours as HEAD has it: without a body, and with the length that GET would have been told (RFC 9110 §9.3.2). HTTP/1 leaves a body out by itself;
+/// HTTP/2 sends what it is given, and a client may take that for a stream error (RFC 9113 §8.1.1).
+pub fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if let Some(length) = response.body().size_hint().exact().filter(|length| *length > 0) {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response.map(|_| Body::from(String::new()))
 }
 
 /// The `WWW-Authenticate` lines of a refusal.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, HOST, USER_AGENT};
 use http::uri::Scheme;
 use http::{Request, StatusCode, Uri};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -198,6 +199,10 @@ where
 
 /// All of a body, which may have `most` bytes.
 pub(super) async fn read(body: Incoming, most: usize) -> Result<Bytes, FetchError> {
+    // What says that it is longer is not waited for.
+    if body.size_hint().lower() > most as u64 {
+        return Err(FetchError::TooLarge(most));
+    }
     match Limited::new(body, most).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLarge(most)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use sha2::{Digest as _, Sha256};
 
 use super::Gateway;
@@ -17,7 +17,7 @@ use crate::clock::Deadline;
 use crate::cors::Readers;
 use crate::forward::{Answer, INTERACTION_ID};
 use crate::observe::access_log::Decision;
-use crate::respond::Body;
+use crate::respond::{self, Body};
 use crate::route::Route;
 use crate::verify::field::only;
 
@@ -100,6 +100,8 @@ impl<'g> Course<'g> {
         response: Response<Body>,
     ) -> Reply<Journey> {
         self.record.ends(decision, reason, response.status());
+        let response =
+            if *self.record.method() == Method::HEAD { respond::without_body(response) } else { response };
         Reply::Answer(response.map(Journey::of_ours))
     }
 

@@ -229,6 +229,10 @@ impl<S: BuildHasher + Send + Sync> ClaimStore for MemoryStore<S> {
     async fn claim(&self, claim: Claim, now: UnixTime) -> Result<(), ClaimError> {
         self.take(claim, now)
     }
+
+    async fn is_taken(&self, claim: Claim) -> bool {
+        self.proofs.contains_key(&self.held(&claim).proof)
+    }
 }
 
 impl<S> fmt::Debug for MemoryStore<S> {

@@ -160,11 +160,10 @@ impl Resources {
         &self.pages
     }
 
-    /// The metadata of the deepest resource that a request is at or below.
-    pub fn above(&self, target: &Target, listener: &str) -> Option<&Metadata> {
-        self.all
-            .iter()
-            .find(|one| one.is_at(target, listener) && below(target.path.as_str(), &one.path).is_some())
+    /// The metadata that a challenge of a route points to: of the deepest resource that all its requests are below, at the public URL that was called. A deeper
+    /// one, which this one request happens to be below, has a document of what other routes enforce.
+    pub fn above(&self, route: &super::Route, target: &Target, listener: &str) -> Option<&Metadata> {
+        self.all.iter().find(|one| one.is_at(target, listener) && route.matches.is_below(&one.path))
     }
 }
 

@@ -141,6 +141,11 @@ mod tests {
         for absent in ["", "a/b", "/a/c", "/a/b/c~1d/0", "/a~2", "/a/~", "b", "/a/b/c/d"] {
             assert_eq!(at(absent), None, "{absent}");
         }
+        for wrong in ["", "/a~2", "/a/~", "/~", "/~~0", "/a/b~"] {
+            assert_eq!(ClaimPath::read(wrong), None, "{wrong}");
+        }
+        // RFC 6901 §4: `~01` is `~1` and never a slash, which the other order would make of it.
+        assert_eq!(ClaimPath::read("/~01").map(|path| path.name().to_owned()).as_deref(), Some("~1"));
     }
 
     #[test]

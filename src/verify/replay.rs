@@ -60,6 +60,9 @@ pub trait ClaimStore: Send + Sync {
     /// # Errors
     /// [`ClaimError`]; each of them means the request must not be forwarded.
     fn claim(&self, claim: Claim, now: UnixTime) -> impl Future<Output = Result<(), ClaimError>> + Send;
+
+    /// Whether this proof is known to be used. It takes nothing, so `false` is no leave: only `claim` gives that.
+    fn is_taken(&self, claim: Claim) -> impl Future<Output = bool> + Send;
 }
 
 /// The right to be forwarded, once. The only way to make one is [`Granted::claim`], and the only use of it is to be consumed by `forward`.
@@ -82,6 +85,18 @@ impl Permit {
 }
 
 impl Granted {
+    /// Refuses a proof that is known to be used, without spending one that is not. For what has to be settled before the claim and must not be settled for a
+    /// request that somebody has recorded; whether the proof is good is [`Granted::claim`]'s to say.
+    ///
+    /// # Errors
+    /// [`Rejection::ProofReplayed`]
+    pub async fn refuse_used(&self, store: &impl ClaimStore) -> Result<(), Rejection> {
+        match self.proven.claim_to_take() {
+            Some(claim) if store.is_taken(claim).await => Err(Rejection::ProofReplayed),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Spends the proof, if there is one, and turns the grant into a permit. A certificate is proven by the handshake, which nobody can
     /// replay, so a caller bound to a certificate alone has nothing to claim; nor has one that is let through without any binding.
     ///

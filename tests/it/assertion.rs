@@ -121,6 +121,9 @@ async fn keys_rotate_by_a_reload() {
     let house = house(format!("{old}{new}")).await;
     let kid = async || asserted(&house, &Scene::at(&house, "/asserted")).await.0["kid"].clone();
     let before = kid().await;
+    // The first signs, or the next would sign before it is published everywhere.
+    let first: Value = serde_json::from_str(&house.ask_admin("/jwks").await.1).expect("JSON");
+    assert_eq!(before, first["keys"][0]["kid"]);
     assert_eq!(published(&house).await.keys().len(), 2);
     house.write("signer.pem", &format!("{new}{old}"));
     assert_eq!(house.post_reload().await.0, 200);

@@ -158,7 +158,15 @@ fn readable(answer: &Answer, origin: &str, what: &str) {
     assert_eq!(answer.one("access-control-allow-origin"), origin, "{what}: {answer:?}");
     assert!(named(answer, "vary").contains(&"origin".to_owned()), "{what}: {answer:?}");
     let exposed = named(answer, "access-control-expose-headers");
-    for name in ["dpop-nonce", "www-authenticate", "retry-after", "date", "x-request-id"] {
+    for name in [
+        "dpop-nonce",
+        "www-authenticate",
+        "retry-after",
+        "date",
+        "x-request-id",
+        "ratelimit",
+        "ratelimit-policy",
+    ] {
         assert!(exposed.contains(&name.to_owned()), "{what}: {name} in {exposed:?}");
     }
     for name in ["allow-methods", "allow-headers", "max-age", "allow-credentials"] {

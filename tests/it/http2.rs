@@ -362,3 +362,27 @@ async fn long_lists_of_fields_are_refused() {
     let scene = Scene::at(&house, "/public");
     assert_eq!(play(&house, &scene).await.status, StatusCode::OK);
 }
+
+/// RFC 9110 §9.3.2, RFC 9113 §8.1.1: an answer to HEAD has no body, whoever answers; its length is that of the answer to GET.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_head_have_no_body() {
+    let routes = "  - { name: gone, match: { path_prefix: /gone }, upstream: gone, public: true }\n";
+    let more = format!("  gone: {{ servers: [http://{}] }}", crate::scripted::nobody().await);
+    let timeouts: &'static str = format!(" }}\n{}", more.trim_end_matches(" }")).leak();
+    let house = House::built(Plan { routes, timeouts, ..Plan::default() }).await;
+    let h2 = house.connect_h2(None).await;
+    for (path, status) in
+        [("/", 401), ("/get-only", 405), ("/a//b", 400), ("/public?x=1", 200), ("/gone", 502)]
+    {
+        let ask = async |method: &str| {
+            let request = http::Request::builder().method(method).uri(format!("https://{HOST}{path}"));
+            let request = request.body(http_body_util::Full::default()).expect("a request");
+            h2.exchange(request).await.expect("an answer")
+        };
+        let head = ask("HEAD").await;
+        assert_eq!((head.status, head.body.len()), (status, 0), "{path}: {head:?}");
+        if status != 200 {
+            assert!(head.one("content-length").parse::<usize>().is_ok_and(|length| length > 50), "{head:?}");
+        }
+    }
+}

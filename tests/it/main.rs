@@ -70,6 +70,7 @@ mod table;
 mod time;
 mod token;
 mod trailers;
+mod unanswered;
 mod upgrade;
 mod upstreams;
 mod vectors;

@@ -197,8 +197,10 @@ async fn challenges_point_to_the_nearest_resource() {
         (HOST, "/mcp", Some("/mcp")),
         (HOST, "/mcp/x/y", Some("/mcp")),
         (OTHER_HOST, "/mcp/x", Some("/mcp")),
+        // Not what the deeper document is of: this one goes to the route of /mcp, and that is what it has to fulfil.
+        (HOST, "/mcp/deep/7/x", Some("/mcp")),
+        (HOST, "/mcp/deep", Some("/mcp")),
         (HOST, "/mcp/deep/7", Some("/mcp/deep")),
-        (HOST, "/mcp/deep/7/x", Some("/mcp/deep")),
         (OTHER_HOST, "/one/x", Some("/one")),
         (HOST, "/one/x", None),
         (HOST, "/mcpx", None),

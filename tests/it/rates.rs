@@ -63,6 +63,84 @@ async fn clients_have_their_own_allowance() {
     hear(&house, &of(&house, "/by-client", "one"), "after another limit", Passed).await;
 }
 
+/// Whoever has recorded a request, token and proof, spends nothing with it, however often it is sent: it is refused before it is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_spends_nothing() {
+    let house = house().await;
+    for path in ["/by-client", "/by-key"] {
+        let scene = of(&house, path, "one");
+        let recorded = scene.bytes(&house);
+        assert_eq!(scene.send_bytes(&house, &recorded).await.status, 200);
+        for _ in 0..3 {
+            let answer = scene.send_bytes(&house, &recorded).await;
+            assert_eq!((answer.status, answer.reason().as_str()), (401, "proof_replayed"), "{path}");
+        }
+        house.seen();
+        let mut own = of(&house, path, "one");
+        own.key = DpopKey::from_pem(&scene.key.to_pkcs8_pem()).expect("its own PEM");
+        (own.proof_header, own.token_claims) = (scene.proof_header.clone(), scene.token_claims.clone());
+        let answer = hear(&house, &own, "the second of two", Passed).await;
+        assert!(answer.one("ratelimit").contains(";r=0;"), "{answer:?}");
+    }
+}
+
+/// A client is one of an issuer: another issuer may have one of the same name, and neither spends the other's allowance.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_two_issuers() {
+    let other = DpopKey::generate().expect("a key");
+    let files = vec![("other.json", format!("{{\"keys\":[{}]}}", other.public_jwk()))];
+    const RULES: &str = "  - { issuer: https://other.example.com, audiences: [https://api.example.com], algorithms: [ES256], keys: { jwks_file: other.json } }
+replay: { memory: { capacity: 1000, per_key: 500, after_restart: accept } }
+";
+    let house = House::built(Plan { routes: ROUTES, rules: RULES, files, ..Plan::default() }).await;
+    let theirs = || {
+        let mut scene = of(&house, "/by-client", "one");
+        scene.token_claims["iss"] = json!("https://other.example.com");
+        scene.token_header = json!({"typ": "at+jwt", "alg": "ES256"});
+        let token = other.sign_compact(&scene.token_header.to_string(), &scene.token_claims.to_string());
+        scene.edit_token = Box::new(move |_| token.clone());
+        scene
+    };
+    for expected in [Passed, Passed, Refused(RateExceeded)] {
+        hear(&house, &of(&house, "/by-client", "one"), "the one issuer's", expected).await;
+    }
+    for expected in [Passed, Passed, Refused(RateExceeded)] {
+        hear(&house, &theirs(), "the other's", expected).await;
+    }
+}
+
+/// Whoever has an IPv6 address has 2^64 of them; an IPv4 address is the same however it is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_of_one_neighbourhood_share_an_allowance() {
+    const BEHIND: &str = "    trusted_proxies: [127.0.0.1/32]
+    tls:
+      certificates: [{ chain: server.pem, key: server.key }]
+";
+    let house = House::built(Plan { listener: BEHIND, routes: ROUTES, ..Plan::default() }).await;
+    let from = async |address: &str| {
+        let mut scene = Scene::at(&house, "/by-address");
+        scene.credentials = Some(Vec::new());
+        scene.headers.push(("x-forwarded-for".to_owned(), address.to_owned()));
+        scene.send(&house).await.status
+    };
+    for [first, second, third, fourth, other] in [
+        [
+            "2001:db8:1:2::1",
+            "2001:db8:1:2:ffff::",
+            "2001:db8:1:2:1:2:3:4",
+            "2001:db8:1:2::5",
+            "2001:db8:1:3::1",
+        ],
+        ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "::ffff:c000:201", "192.0.2.2"],
+    ] {
+        for within in [first, second, third] {
+            assert_eq!(from(within).await, 200, "{within}");
+        }
+        assert_eq!(from(fourth).await, 429, "{fourth}");
+        assert_eq!(from(other).await, 200, "{other}");
+    }
+}
+
 /// A proof that met a spent allowance passes once there is room: here the operator makes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_does_not_spend_the_proof() {

@@ -75,6 +75,8 @@ pub(super) struct Leave(Admitted);
 enum NoAnswer {
     #[error("the endpoint {0}")]
     Fetch(#[from] FetchError),
+    #[error("the endpoint could not be looked up: {0}")]
+    Lookup(FetchError),
     #[error("the answer is not {0}")]
     Type(&'static str),
     #[error("the answer is not encrypted to a key of this gateway's, in a way it takes")]
@@ -91,7 +93,7 @@ impl NoAnswer {
     /// What the caller hears.
     const fn rejection(&self) -> Rejection {
         match self {
-            NoAnswer::Fetch(error) => match error {
+            NoAnswer::Fetch(error) | NoAnswer::Lookup(error) => match error {
                 FetchError::Unreachable(_) | FetchError::Broken(_) | FetchError::File(_) => {
                     Rejection::IntrospectionUnreachable
                 }
@@ -196,7 +198,7 @@ impl Introspector {
 
     /// The issuer's answer, judged.
     async fn answer(&self, token: &str, now: UnixTime) -> Result<Result<VerifiedToken, Rejection>, NoAnswer> {
-        let url = self.endpoint.url().await?;
+        let url = self.endpoint.url().await.map_err(NoAnswer::Lookup)?;
         let question = self.asker.question(token, &url, now).ok_or(NoAnswer::Unsigned)?;
         // R-I-07: the one form that is set. Who asked for a signature and takes an answer without one has asked for nothing.
         let form = match self.settings.answer {

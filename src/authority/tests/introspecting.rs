@@ -97,6 +97,64 @@ async fn the_first_may_leave() {
     assert_eq!(questions(&server), 1);
 }
 
+/// Whoever waits for another's question is judged by his own time.
+#[tokio::test]
+async fn an_answer_is_judged_at_the_time_of_each() {
+    let (server, running) = usual().await;
+    let permits = Arc::new(Semaphore::new(0));
+    server.set(ASK, Answer::Held(Arc::clone(&permits), active().to_string()));
+    let end = UnixTime::from_seconds(active()["exp"].as_i64().unwrap());
+    let ask = |now| {
+        let tokens = Arc::clone(&running.tokens);
+        tokio::spawn(async move { tokens.verify(raw(&bearer("opaque")), None, now).await.map(drop) })
+    };
+    let first = ask(NOW);
+    while questions(&server) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let late = ask(end.plus(5));
+    tokio::task::yield_now().await;
+    permits.add_permits(1);
+    assert_eq!(first.await.unwrap(), Ok(()));
+    assert_eq!(late.await.unwrap(), Err(Rejection::TokenExpired));
+    assert_eq!(questions(&server), 1);
+}
+
+/// What a reload changes in how an issuer is asked is asked anew: nothing that was said to another client, in another form, or for longer is left.
+#[tokio::test]
+async fn settings_that_change_leave_nothing_behind() {
+    let server = KeyServer::https().await;
+    let usual = || settings(&server);
+    let running = Running::new(&[asking(&server, ISSUER, usual())]);
+    let keeps = |settings| running.tokens.issuers[0].keys.are_of(&asking(&server, ISSUER, settings));
+    assert!(keeps(usual()));
+    let secret = |text: &str| ClientSecret::new(text.into());
+    for changed in [
+        Introspection { url: None, ..usual() },
+        Introspection { client_id: "other".into(), ..usual() },
+        Introspection { authentication: ClientAuthentication::Basic(secret("another")), ..usual() },
+        Introspection { authentication: ClientAuthentication::Post(secret("secret")), ..usual() },
+        Introspection { answer: AnswerForm::Jwt, ..usual() },
+        Introspection { cache: 29, ..usual() },
+        Introspection { cache_inactive: 4, ..usual() },
+        Introspection { timeout: Duration::from_secs(4), ..usual() },
+        Introspection { calls: 63, ..usual() },
+        Introspection { rate: 9_999, ..usual() },
+    ] {
+        assert!(!keeps(changed.clone()), "{changed:?}");
+    }
+    let rules = |change: fn(&mut TokenRules)| {
+        let mut issuer = asking(&server, ISSUER, usual());
+        change(&mut issuer.rules);
+        running.tokens.issuers[0].keys.are_of(&issuer)
+    };
+    assert!(!rules(|rules| rules.audiences.push("https://more.example.com".into())));
+    assert!(!rules(|rules| rules.leeway += 1));
+    let mut unasked = asking(&server, ISSUER, usual());
+    unasked.introspection = None;
+    assert!(!running.tokens.issuers[0].keys.are_of(&unasked));
+}
+
 /// T-INT-10, T-INT-11, R-I-04: an answer holds for `cache`, and never past `exp`.
 #[tokio::test]
 async fn an_answer_holds_for_a_while() {
@@ -234,6 +292,116 @@ async fn where_the_metadata_says() {
     assert!(server.asked().contains(&"/moved".to_owned()));
 }
 
+/// A connection is kept for the next question, for a moment; and however many there are at once, few are kept.
+#[tokio::test]
+async fn connections_are_kept_for_a_moment() {
+    let (server, running) = usual().await;
+    running.ended(1).await;
+    let connections = server.connections();
+    let before = connections.borrow().ever;
+    for token in ["a", "b", "c"] {
+        assert!(running.verify(token).await.is_ok());
+    }
+    assert_eq!(connections.borrow().ever, before + 1);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(4)).await;
+    tokio::time::resume();
+    assert!(running.verify("d").await.is_ok());
+    assert_eq!(connections.borrow().ever, before + 2);
+
+    let permits = Arc::new(Semaphore::new(0));
+    server.set(ASK, Answer::Held(Arc::clone(&permits), active().to_string()));
+    let asked = questions(&server);
+    let callers: Vec<_> = (0..40)
+        .map(|number| {
+            let tokens = Arc::clone(&running.tokens);
+            tokio::spawn(async move {
+                tokens.verify(raw(&bearer(&format!("many-{number}"))), None, NOW).await.is_ok()
+            })
+        })
+        .collect();
+    while questions(&server) < asked + 40 {
+        tokio::task::yield_now().await;
+    }
+    permits.add_permits(40);
+    for caller in callers {
+        assert!(caller.await.unwrap());
+    }
+    let few = tokio::time::timeout(Duration::from_secs(10), async {
+        server.connections().wait_for(|count| count.open <= 16).await.map(|_| ())
+    });
+    assert!(few.await.is_ok(), "{:?}", *connections.borrow());
+}
+
+/// A connection that was kept is one to the address that was asked, and no other one is asked over it.
+#[tokio::test]
+async fn an_endpoint_that_moves_to_another_server() {
+    let (first, second) = (KeyServer::http().await, KeyServer::http().await);
+    let name = first.url("");
+    first.publish(JWKS, key_set(&[key("k").public()]));
+    let mut answer = active();
+    answer["iss"] = name.clone().into();
+    let is_at = |server: &KeyServer| {
+        let metadata =
+            json!({"issuer": name, "jwks_uri": first.url(JWKS), "introspection_endpoint": server.url(ASK)});
+        first.publish("/.well-known/oauth-authorization-server", metadata.to_string());
+        server.set(ASK, Answer::Json(answer.to_string()));
+    };
+    is_at(&first);
+    let found = Introspection { url: None, ..settings(&first) };
+    let running = Running::new(&[Issuer { refresh: Duration::ZERO, ..asking(&first, &name, found) }]);
+    assert!(running.verify("a").await.is_ok());
+    is_at(&second);
+    assert!(running.verify("b").await.is_ok());
+    assert_eq!((questions(&first), questions(&second)), (1, 1));
+}
+
+/// A look into the metadata that fails is never for the token, whatever its status, so it is left alone like an endpoint; and of what is known it moves
+/// nothing, however it fails.
+#[tokio::test]
+async fn metadata_that_cannot_be_had() {
+    let server = KeyServer::https().await;
+    let name = server.url("");
+    server.publish(JWKS, key_set(&[key("k").public()]));
+    let mut answer = active();
+    answer["iss"] = name.clone().into();
+    server.set(ASK, Answer::Json(answer.to_string()));
+    let everywhere = |answer: Answer| {
+        for path in ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
+            server.set(path, answer.clone());
+        }
+    };
+    let timeout = Duration::from_millis(600);
+    let found = Introspection { url: None, timeout, ..settings(&server) };
+    let refreshing = Issuer { refresh: Duration::ZERO, ..asking(&server, &name, found) };
+    everywhere(Answer::Status(400, String::new()));
+    let running = Running::new(std::slice::from_ref(&refreshing));
+    for number in 0..5 {
+        assert_eq!(running.rejection(&format!("t{number}")).await, Rejection::IntrospectionRefused);
+    }
+    let before = server.asked().len();
+    assert_eq!(running.rejection("t5").await, Rejection::IntrospectionPaused);
+    assert_eq!(server.asked().len(), before);
+
+    let metadata =
+        json!({"issuer": name, "jwks_uri": server.url(JWKS), "introspection_endpoint": server.url(ASK)});
+    let running = Running::new(&[refreshing]);
+    everywhere(Answer::Json(metadata.to_string()));
+    assert!(running.verify("first").await.is_ok());
+    for (what, answer) in [
+        ("a loop", Answer::Redirect(server.url("/.well-known/openid-configuration"))),
+        ("50 MB", Answer::Huge),
+        ("500", Answer::Status(500, String::new())),
+        ("half", Answer::Broken),
+        ("drop by drop", Answer::Dripping),
+        ("nothing", Answer::Silence),
+    ] {
+        everywhere(answer);
+        assert!(running.verify(&what.replace(' ', "-")).await.is_ok(), "{what}");
+    }
+    assert_eq!(running.tokens.introspections(), (7, 0, 0));
+}
+
 /// Which issuer is asked is settled by the route or by order, and no other one hears of the token. What one has said is not the other's word.
 #[tokio::test]
 async fn one_issuer_is_asked() {
@@ -277,4 +445,15 @@ async fn one_issuer_is_asked() {
         assert_eq!(of(Some(1)).await, Err(Rejection::TokenIssuer));
     }
     assert_eq!((questions(&first), questions(&second)), (1, 1), "a JWT is never asked about");
+    // Nor where any route has cached it, and the one that is asked for such routes is the one of this route.
+    second.publish(JWKS, key_set(&[key.public()]));
+    let running =
+        Running::new(&[asking(&first, ISSUER, settings(&first)), asking(&second, other, settings(&second))]);
+    let token = key.token(&claims_of(other));
+    let headers = bearer(&token);
+    for _ in 0..2 {
+        assert_eq!(running.tokens.verify(raw(&headers), None, NOW).await.map(drop), Ok(()));
+        let refused = running.tokens.verify(raw(&headers), Some(0), NOW).await.map(drop);
+        assert_eq!(refused, Err(Rejection::TokenIssuer));
+    }
 }

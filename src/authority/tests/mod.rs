@@ -17,6 +17,7 @@ use crate::verify::rejection::Rejection;
 use crate::verify::time::UnixTime;
 use crate::verify::token::{TokenRules, TokenType, VerifiedToken};
 
+mod decrypting;
 mod fetching;
 mod introspecting;
 mod schedule;

@@ -56,6 +56,14 @@ struct Shared {
     answers: Mutex<HashMap<String, Answer>>,
     /// The paths that were asked for, in order.
     asked: watch::Sender<Vec<String>>,
+    connections: watch::Sender<Connections>,
+}
+
+/// How many connections there were, and how many of them are open.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Connections {
+    pub(super) ever: usize,
+    pub(super) open: usize,
 }
 
 impl KeyServer {
@@ -85,21 +93,29 @@ impl KeyServer {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { answers: Mutex::default(), asked: watch::Sender::new(Vec::new()) });
+        let shared = Arc::new(Shared {
+            answers: Mutex::default(),
+            asked: watch::Sender::new(Vec::new()),
+            connections: watch::Sender::default(),
+        });
         let serving = Arc::clone(&shared);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (shared, acceptor) = (Arc::clone(&serving), acceptor.clone());
+                shared.connections.send_modify(|count| {
+                    *count = Connections { ever: count.ever + 1, open: count.open + 1 };
+                });
                 tokio::spawn(async move {
                     if tls {
                         // A client that does not trust the certificate ends here.
                         if let Ok(stream) = acceptor.accept(stream).await {
-                            serve(stream, shared).await;
+                            serve(stream, Arc::clone(&shared)).await;
                         }
                     } else {
-                        serve(stream, shared).await;
+                        serve(stream, Arc::clone(&shared)).await;
                     }
+                    shared.connections.send_modify(|count| count.open -= 1);
                 });
             }
         });
@@ -132,6 +148,11 @@ impl KeyServer {
 
     pub(super) fn asked(&self) -> Vec<String> {
         self.shared.asked.borrow().clone()
+    }
+
+    /// How many connections there are and were.
+    pub(super) fn connections(&self) -> watch::Receiver<Connections> {
+        self.shared.connections.subscribe()
     }
 
     /// Waits until that many requests have come.
