@@ -55,6 +55,7 @@ mod refusals;
 mod reload;
 mod replay;
 mod replay_model;
+mod report;
 mod report_only;
 mod rfc3986;
 mod scene;
