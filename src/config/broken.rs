@@ -141,6 +141,12 @@ fn how_it_is_written() {
             ),
             ("algorithms: [ES256, ES384, PS256, EdDSA]", "algorithms: []", "[]        #", "an empty list"),
             (
+                "algorithms: [ES256, ES384, PS256, EdDSA]",
+                "algorithms: [ES256, ML-DSA-65]",
+                "ML-DSA-65]",
+                "a proof with ML-DSA-65 is longer than limits.proof_bytes",
+            ),
+            (
                 "servers: [http://127.0.0.1:9000]",
                 "servers: [http://127.0.0.1:9000/x]",
                 "http://127.0.0.1:9000/x",

@@ -94,6 +94,8 @@ fn signer(jwk: &Jwk, algorithm: Algorithm) -> Option<Box<dyn JwsSigner>> {
         Algorithm::Rs384 => signer!(jose::RS384),
         Algorithm::Rs512 => signer!(jose::RS512),
         Algorithm::EdDsa | Algorithm::Ed25519 => signer!(jose::EdDSA),
+        // josekit signs with none of these.
+        Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => None,
     }
 }
 

@@ -125,7 +125,13 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
     let listeners = around.listeners.map(|written| listener::listeners(written, surroundings, complaints));
     let issuers = issuer::issuers(&file.issuers, surroundings, complaints);
     refuse_no_issuer(file, written_routes, complaints);
-    let dpop = proofs::dpop(&file.dpop, written_routes, surroundings, complaints);
+    let dpop = proofs::dpop(
+        &file.dpop,
+        written_routes,
+        file.limits.proof_bytes.in_memory(),
+        surroundings,
+        complaints,
+    );
     let replay = proofs::replay(&file.replay.memory, complaints);
     let assertions = around
         .assertions

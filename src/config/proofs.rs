@@ -9,10 +9,14 @@ use super::{Dpop, NonceKeys, ReplayMemory};
 use crate::verify::algorithm::Algorithms;
 use crate::verify::policy::{BindingRule, NonceRule};
 
+/// Bytes that a proof with ML-DSA has to be allowed: with ML-DSA-87 it has 12,000.
+const LARGE_PROOF: usize = 16 << 10;
+
 /// `dpop`. The routes are told to know whether a nonce is ever asked for.
 pub(super) fn dpop(
     written: &file::Dpop,
     routes: Option<&List<route_file::Route, 1>>,
+    proof_bytes: usize,
     surroundings: Surroundings<'_>,
     complaints: &mut Complaints,
 ) -> Option<Dpop> {
@@ -31,6 +35,16 @@ pub(super) fn dpop(
         if written.nonce.value == NonceRule::Required {
             complaints.add(written.nonce.span, "every route says otherwise, so this has no effect");
         }
+    }
+    // A key of kilobytes stands in each proof, and a signature of kilobytes behind it.
+    if let Some(large) = written.algorithms.items.iter().find(|algorithm| algorithm.value.is_large())
+        && proof_bytes < LARGE_PROOF
+    {
+        complaints.add_with(
+            large.span,
+            format!("a proof with {} is longer than limits.proof_bytes", large.value),
+            "write `proof_bytes: 16KiB` under `limits`",
+        );
     }
     let nonce_keys = match &written.nonce_keys {
         Some(keys) => surroundings.nonce_keys(keys, complaints)?,

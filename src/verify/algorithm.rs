@@ -1,4 +1,4 @@
-//! The JWS algorithms this gateway knows, by their registered names (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2).
+//! The JWS algorithms this gateway knows, by their registered names (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2, RFC 9964 §2).
 //!
 //! An allow-list and nothing else: `none` and every MAC are not on it because they are not in the type
 //! (RFC 8725 §3.1 and §3.2, RFC 9449 §11.6).
@@ -22,11 +22,14 @@ pub enum Algorithm {
     EdDsa,
     /// RFC 9864: the same signatures under a name that says the curve.
     Ed25519,
+    MlDsa44,
+    MlDsa65,
+    MlDsa87,
 }
 
 impl Algorithm {
     /// All of them, in the order they are preferred and listed.
-    pub const ALL: [Algorithm; 11] = [
+    pub const ALL: [Algorithm; 14] = [
         Algorithm::Es256,
         Algorithm::Es384,
         Algorithm::Es512,
@@ -38,6 +41,9 @@ impl Algorithm {
         Algorithm::Rs512,
         Algorithm::EdDsa,
         Algorithm::Ed25519,
+        Algorithm::MlDsa44,
+        Algorithm::MlDsa65,
+        Algorithm::MlDsa87,
     ];
 
     /// The name on the wire.
@@ -54,7 +60,15 @@ impl Algorithm {
             Algorithm::Rs512 => "RS512",
             Algorithm::EdDsa => "EdDSA",
             Algorithm::Ed25519 => "Ed25519",
+            Algorithm::MlDsa44 => "ML-DSA-44",
+            Algorithm::MlDsa65 => "ML-DSA-65",
+            Algorithm::MlDsa87 => "ML-DSA-87",
         }
+    }
+
+    /// Whether its keys and signatures have kilobytes: ML-DSA (RFC 9964).
+    pub const fn is_large(self) -> bool {
+        matches!(self, Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87)
     }
 
     /// The algorithm of that exact name.

@@ -11,6 +11,9 @@ use super::json::Object;
 use super::jws;
 
 mod ed25519;
+mod ml_dsa;
+
+pub use ml_dsa::ParameterSet;
 
 /// RSA keys must have at least this many bits (RFC 8725 §3.5, RFC 7518 §3.3) …
 const RSA_BITS_LEAST: usize = 2048;
@@ -44,6 +47,13 @@ pub enum PublicKey {
         n: Vec<u8>,
         /// The exponent.
         e: Vec<u8>,
+    },
+    /// An ML-DSA key, as `pub` has it.
+    MlDsa {
+        /// Which parameters.
+        set: ParameterSet,
+        /// The key of their length.
+        key: Vec<u8>,
     },
 }
 
@@ -104,11 +114,15 @@ impl PublicKey {
                 | Algorithm::Rs384
                 | Algorithm::Rs512,
             ) => read_rsa(bytes("n")?, bytes("e")?),
+            ("AKP", algorithm) => {
+                let set = ParameterSet::of(algorithm)?;
+                set.read(jwk).map(|key| PublicKey::MlDsa { set, key })
+            }
             _ => None,
         }
     }
 
-    /// The JWK thumbprint with SHA-256 (RFC 7638 §3, RFC 8037 §2): the required members in lexicographic order, no white space.
+    /// The JWK thumbprint with SHA-256 (RFC 7638 §3, RFC 8037 §2, RFC 9964 §6): the required members in lexicographic order, no white space.
     pub fn thumbprint(&self) -> Digest<Key> {
         let json = match self {
             PublicKey::Ec { curve, point } => {
@@ -121,6 +135,9 @@ impl PublicKey {
             }
             PublicKey::Rsa { n, e } => {
                 format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, jws::to_base64url(e), jws::to_base64url(n))
+            }
+            PublicKey::MlDsa { set, key } => {
+                format!(r#"{{"alg":"{}","kty":"AKP","pub":"{}"}}"#, set.name(), jws::to_base64url(key))
             }
         };
         Digest::of(json.as_bytes())
@@ -151,7 +168,16 @@ impl PublicKey {
             (PublicKey::Rsa { n, e }, Algorithm::Rs256) => rsa(&lc::RSA_PKCS1_2048_8192_SHA256, n, e),
             (PublicKey::Rsa { n, e }, Algorithm::Rs384) => rsa(&lc::RSA_PKCS1_2048_8192_SHA384, n, e),
             (PublicKey::Rsa { n, e }, Algorithm::Rs512) => rsa(&lc::RSA_PKCS1_2048_8192_SHA512, n, e),
-            (PublicKey::Ec { .. } | PublicKey::Ed25519(_) | PublicKey::Rsa { .. }, _) => Err(Unfit::Key),
+            (PublicKey::MlDsa { set, key }, named) if ParameterSet::of(named) == Some(*set) => {
+                parsed(set.scheme(), key)
+            }
+            (
+                PublicKey::Ec { .. }
+                | PublicKey::Ed25519(_)
+                | PublicKey::Rsa { .. }
+                | PublicKey::MlDsa { .. },
+                _,
+            ) => Err(Unfit::Key),
         }
     }
 }

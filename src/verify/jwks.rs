@@ -38,7 +38,24 @@ struct Entry {
     kid: Option<String>,
     algorithm: Algorithm,
     thumbprint: Digest<Key>,
-    verifier: Box<dyn JwsVerifier>,
+    verifier: Verifier,
+}
+
+/// Whose code verifies.
+enum Verifier {
+    /// josekit's.
+    Jose(Box<dyn JwsVerifier>),
+    /// The one that proofs' keys have: josekit knows no ML-DSA.
+    Key(PublicKey),
+}
+
+impl Entry {
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.verifier {
+            Verifier::Jose(verifier) => verifier.verify(message, signature).is_ok(),
+            Verifier::Key(key) => key.verify(self.algorithm, message, signature).is_ok(),
+        }
+    }
 }
 
 impl PartialEq for Entry {
@@ -144,7 +161,7 @@ impl KeySet {
             return Err(KeyError::Unknown);
         }
         // RFC 7518 §3.4: josekit takes ECDSA signatures as r‖s of exactly the curve's length only.
-        if candidates().any(|entry| entry.verifier.verify(signing_input, signature).is_ok()) {
+        if candidates().any(|entry| entry.verifies(signing_input, signature)) {
             Ok(())
         } else {
             Err(KeyError::Signature)
@@ -191,8 +208,9 @@ fn read_key(key: &Value<'_>, algorithms: &Algorithms) -> Result<Vec<Entry>, Unus
         .filter_map(|algorithm| {
             // The same reader as for the keys of proofs says what a key is, so there is one rule for sizes, spellings, `use`, `key_ops` and `alg`.
             let public = PublicKey::read(jwk, algorithm)?;
-            let verifier = build_verifier(jwk, algorithm)?;
-            Some(Entry { kid: kid.clone(), algorithm, thumbprint: public.thumbprint(), verifier })
+            let thumbprint = public.thumbprint();
+            let verifier = build_verifier(jwk, algorithm, public)?;
+            Some(Entry { kid: kid.clone(), algorithm, thumbprint, verifier })
         })
         .collect();
     if !entries.is_empty() {
@@ -204,9 +222,9 @@ fn read_key(key: &Value<'_>, algorithms: &Algorithms) -> Result<Vec<Entry>, Unus
     }
 }
 
-/// A josekit verifier for a key that [`PublicKey::read`] found fit. It is handed the key's value and nothing else: josekit knows no
+/// A verifier for a key that [`PublicKey::read`] found fit. josekit is handed the key's value and nothing else: it knows no
 /// `alg` named Ed25519 (RFC 9864 §2.2), and has opinions of its own on the rest. `None` for a point that is not on its curve.
-fn build_verifier(jwk: &Object<'_>, algorithm: Algorithm) -> Option<Box<dyn JwsVerifier>> {
+fn build_verifier(jwk: &Object<'_>, algorithm: Algorithm, public: PublicKey) -> Option<Verifier> {
     let mut value = Jwk::new(jws::string(jwk, "kty")?);
     for name in ["crv", "x", "y", "n", "e"] {
         if let Some(text) = jws::string(jwk, name) {
@@ -215,7 +233,7 @@ fn build_verifier(jwk: &Object<'_>, algorithm: Algorithm) -> Option<Box<dyn JwsV
     }
     macro_rules! verifier {
         ($algorithm:expr) => {
-            Some(Box::new($algorithm.verifier_from_jwk(&value).ok()?))
+            Some(Verifier::Jose(Box::new($algorithm.verifier_from_jwk(&value).ok()?)))
         };
     }
     match algorithm {
@@ -229,6 +247,7 @@ fn build_verifier(jwk: &Object<'_>, algorithm: Algorithm) -> Option<Box<dyn JwsV
         Algorithm::Rs384 => verifier!(jose::RS384),
         Algorithm::Rs512 => verifier!(jose::RS512),
         Algorithm::EdDsa | Algorithm::Ed25519 => verifier!(jose::EdDSA),
+        Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => Some(Verifier::Key(public)),
     }
 }
 

@@ -38,6 +38,7 @@ mod nonce;
 mod origin;
 mod piped;
 mod policy;
+mod post_quantum;
 mod presented;
 mod presenting;
 mod process;

@@ -90,6 +90,7 @@ fn jwk_of(key: &PublicKey) -> Json {
         PublicKey::Rsa { n, e } => {
             json!({"e": jws::to_base64url(e), "kty": "RSA", "n": jws::to_base64url(n)})
         }
+        PublicKey::MlDsa { .. } => unreachable!("none is generated here"),
     }
 }
 

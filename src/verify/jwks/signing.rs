@@ -2,6 +2,10 @@
 
 use std::sync::LazyLock;
 
+use aws_lc_rs::signature::{
+    KeyPair as _, ML_DSA_44_SIGNING, ML_DSA_65_SIGNING, ML_DSA_87_SIGNING, PqdsaKeyPair,
+    PqdsaSigningAlgorithm,
+};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use josekit::jwk::Jwk;
@@ -32,13 +36,25 @@ pub(crate) struct SigningKey {
     pub(crate) algorithm: Algorithm,
     pub(crate) kid: Option<String>,
     jwk: Jwk,
-    signer: Box<dyn JwsSigner>,
+    signer: Sign,
 }
+
+/// A signature of a message.
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
 
 impl SigningKey {
     /// A new key.
     pub(crate) fn new(algorithm: Algorithm, kid: &str) -> Self {
         use josekit::jwk::{Ed25519, P_256, P_384, P_521};
+        let post_quantum = match algorithm {
+            Algorithm::MlDsa44 => Some(&ML_DSA_44_SIGNING),
+            Algorithm::MlDsa65 => Some(&ML_DSA_65_SIGNING),
+            Algorithm::MlDsa87 => Some(&ML_DSA_87_SIGNING),
+            _ => None,
+        };
+        if let Some(scheme) = post_quantum {
+            return Self::new_ml_dsa(algorithm, scheme, kid);
+        }
         let jwk = match algorithm {
             Algorithm::Es256 => Jwk::generate_ec_key(P_256),
             Algorithm::Es384 => Jwk::generate_ec_key(P_384),
@@ -50,8 +66,25 @@ impl SigningKey {
             | Algorithm::Rs256
             | Algorithm::Rs384
             | Algorithm::Rs512 => Jwk::generate_rsa_key(2048),
+            Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => unreachable!("made above"),
         };
         Self::of(&jwk.unwrap(), algorithm, kid)
+    }
+
+    fn new_ml_dsa(algorithm: Algorithm, scheme: &'static PqdsaSigningAlgorithm, kid: &str) -> Self {
+        let pair = PqdsaKeyPair::generate(scheme).unwrap();
+        let mut jwk = Jwk::new("AKP");
+        let public = to_base64url(pair.public_key().as_ref());
+        for (name, text) in [("pub", public.as_str()), ("alg", algorithm.name())] {
+            jwk.set_parameter(name, Some(text.into())).unwrap();
+        }
+        let sign = move |message: &[u8]| {
+            let mut signature = vec![0; scheme.signature_len()];
+            let length = pair.sign(message, &mut signature).unwrap();
+            signature.truncate(length);
+            signature
+        };
+        Self { algorithm, kid: Some(kid.to_owned()), jwk, signer: Box::new(sign) }
     }
 
     /// The key `jwk` under another algorithm or name. An empty `kid` is none.
@@ -71,7 +104,11 @@ impl SigningKey {
             Algorithm::Rs384 => Box::new(jose::RS384.signer_from_jwk(&private).unwrap()),
             Algorithm::Rs512 => Box::new(jose::RS512.signer_from_jwk(&private).unwrap()),
             Algorithm::EdDsa | Algorithm::Ed25519 => Box::new(jose::EdDSA.signer_from_jwk(&private).unwrap()),
+            Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => {
+                panic!("a key of ML-DSA has one algorithm")
+            }
         };
+        let signer = Box::new(move |message: &[u8]| signer.sign(message).unwrap());
         let kid = Some(kid.to_owned()).filter(|kid| !kid.is_empty());
         Self { algorithm, kid, jwk: private, signer }
     }
@@ -92,7 +129,7 @@ impl SigningKey {
     /// The public key with `kid` and nothing else beside its value.
     pub(crate) fn bare(&self) -> Value {
         let mut public = json!({});
-        for name in ["kty", "crv", "x", "y", "n", "e"] {
+        for name in ["kty", "crv", "x", "y", "n", "e", "pub"] {
             if let Some(value) = self.jwk.parameter(name) {
                 public[name] = value.clone();
             }
@@ -120,7 +157,7 @@ impl SigningKey {
     /// The same for any text.
     pub(crate) fn sign_text(&self, header: &str, claims: &str) -> String {
         let input = format!("{}.{}", to_base64url(header.as_bytes()), to_base64url(claims.as_bytes()));
-        let signature = self.signer.sign(input.as_bytes()).unwrap();
+        let signature = (self.signer)(input.as_bytes());
         format!("{input}.{}", to_base64url(&signature))
     }
 
