@@ -9,6 +9,7 @@ pub mod check;
 pub mod demo;
 pub mod dpop;
 pub mod health;
+pub mod report;
 pub mod serve;
 
 /// A reverse proxy that lets an access token through only together with proof of the key it is bound to.
@@ -35,6 +36,8 @@ enum Command {
     },
     /// Ask a running gateway whether it is ready; for probes, where there is no shell
     Health(health::Health),
+    /// Say who is a bearer still, and which routes can be enforced
+    Report(report::ReportArguments),
     /// Play the attacks a stolen token meets, in one process on loopback
     Demo(demo::Demo),
     /// Keys, proofs and requests by hand
@@ -49,6 +52,7 @@ impl Cli {
             Command::Serve { config } => serve::run(&config).await,
             Command::Check { config } => check::run(&config),
             Command::Health(health) => health.run().await,
+            Command::Report(report) => report.run().await,
             Command::Demo(demo) => demo.run().await,
             Command::Dpop(command) => dpop::run(command).await,
         }

@@ -283,6 +283,6 @@ impl Route {
 }
 
 /// Seconds from one time to another; none, where that is before it: clocks of replicas differ.
-pub(super) fn seconds_between(from: i64, to: i64) -> u64 {
+pub fn seconds_between(from: i64, to: i64) -> u64 {
     u64::try_from(to.saturating_sub(from)).unwrap_or(0)
 }

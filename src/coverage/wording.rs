@@ -10,6 +10,8 @@ use super::report::{Name, Route, Verdict, seconds_between};
 
 /// The most characters of a name that are shown.
 const NAME_CHARACTERS: usize = 48;
+/// The most characters of a line that are shown.
+const LINE_CHARACTERS: usize = 200;
 /// The most names in one sentence.
 const NAMES: usize = 3;
 
@@ -39,6 +41,12 @@ pub fn printable(text: &str) -> String {
     if is_plain { shown } else { format!("\"{shown}\"") }
 }
 
+/// A line that somebody else wrote, without what cannot be seen.
+pub fn line(text: &str) -> String {
+    let escaped = |character: char| if character.is_control() { '?' } else { character };
+    text.chars().take(LINE_CHARACTERS).map(escaped).collect()
+}
+
 /// How long this is, by its two largest units.
 pub fn duration(seconds: u64) -> String {
     let whole = match seconds {
@@ -50,7 +58,7 @@ pub fn duration(seconds: u64) -> String {
 }
 
 /// Whether the route can be enforced and why, as one sentence.
-pub(super) fn reason(route: &Route, at: i64, quiet: u64) -> String {
+pub fn reason(route: &Route, at: i64, quiet: u64) -> String {
     let ago = |time: i64| duration(seconds_between(time, at));
     let watched = ago(route.watched_since);
     let requests = route.shares.requests;
@@ -82,11 +90,12 @@ pub(super) fn reason(route: &Route, at: i64, quiet: u64) -> String {
             for (number, (client, last)) in bearers().take(NAMES).enumerate() {
                 let separator = if number == 0 { ":" } else { "," };
                 // Writing to a string cannot fail.
+                let number = client.shares.requests.bearer;
+                let plural = if number == 1 { "" } else { "s" };
                 let _ = write!(
                     text,
-                    "{separator} {} ({} requests, the last {} ago)",
+                    "{separator} {} ({number} request{plural}, the last {} ago)",
                     name(&client.name),
-                    client.shares.requests.bearer,
                     ago(last)
                 );
             }

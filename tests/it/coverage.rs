@@ -112,7 +112,7 @@ async fn each_route_and_client_by_what_was_presented() {
         "the latest bearer first"
     );
     let reason = old["reason"].as_str().expect("a sentence");
-    assert!(reason.contains("batch\\u{1b}[2J (1 requests, the last 1m ago)"), "{reason}");
+    assert!(reason.contains("batch\\u{1b}[2J (1 request, the last 1m ago)"), "{reason}");
     // Where bearers are refused, that is counted.
     for _ in 0..2 {
         assert_eq!(send(&house, "/dpop", Some("batch"), bearer).await, 401);
