@@ -16,7 +16,7 @@ use crate::accept::site::Sites;
 use crate::accept::{Reply, head, peer, target};
 use crate::authority::Tokens;
 use crate::clock::{Clock, Deadline};
-use crate::config::{LimitBy, Limits};
+use crate::config::{Credentials, LimitBy, Limits};
 use crate::cors::Preflight;
 use crate::forward::{Answer, CallerOrigin, INTERACTION_ID, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
@@ -26,7 +26,7 @@ use crate::replay::memory::MemoryStore;
 use crate::respond::{self, Body, Refusal, Used};
 use crate::route::resource::Metadata;
 use crate::route::{Demand, Route, Routes};
-use crate::verify::credential::{self, Presented, Scheme};
+use crate::verify::credential::Presented;
 use crate::verify::dpop::{DpopRules, Terms};
 use crate::verify::policy::{NonceRule, Policy};
 use crate::verify::proof;
@@ -38,6 +38,7 @@ use crate::verify::time::UnixTime;
 mod course;
 mod current;
 mod ending;
+mod exchange;
 mod journey;
 mod record;
 mod tally;
@@ -47,6 +48,7 @@ use course::Course;
 pub use course::RequestIds;
 pub use current::Current;
 use ending::{Denied, Ending};
+use exchange::used;
 pub use journey::{Cut, Journey};
 use record::{At, Holder};
 use tally::Tally;
@@ -215,7 +217,15 @@ impl Gateway {
                     course.deadline = Some(deadline());
                     request.body_mut().ends_at(deadline());
                 }
-                Pass::Bound(permit)
+                match &route.forward.credentials {
+                    Credentials::Kept(_) => Pass::Bound(permit),
+                    Credentials::Exchanged(target) => {
+                        // Boxed, or every request would keep room for it while it waits.
+                        let exchanged = Box::pin(self.exchange(&permit, request.headers(), target, now));
+                        let exchanged = exchanged.await.map_err(Ending::Refused)?;
+                        Pass::Exchanged(permit, exchanged)
+                    }
+                }
             }
         };
         course.record.decided = Some(Instant::now());
@@ -255,11 +265,7 @@ impl Gateway {
         refuse_method_override(facts.target)?;
         let terms = Terms { rules: &self.proofs, nonce: policy.nonce, now };
         // Also of a token that is not read at all, since it is too large.
-        let used = match credential::scheme(facts.headers) {
-            Some(Scheme::Dpop) => Used::Dpop,
-            Some(Scheme::Bearer) => Used::Bearer,
-            None => Used::None,
-        };
+        let used = used(facts.headers);
         let denied = |rejection| Denied { used, ..Denied::from(rejection) };
         let presented = Presented::read(facts, &self.limits.credentials, &terms).map_err(denied)?;
         if used == Used::Dpop && !policy.binding.offers_dpop() {

@@ -162,6 +162,7 @@ fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
     let Gateway { tokens, replay, access_log, upstreams, routes, .. } = gateway;
     let issuers = || tokens.issuers();
     let (asked, failed, turned_away) = tokens.introspections();
+    let (exchanges, not_exchanged, exchanges_refused) = tokens.exchanges();
     let all: Vec<Numbers> = upstreams.numbers().collect();
     let of = |name, help, count: fn(&Numbers) -> u64| {
         let values = all.iter().map(|numbers| (Arc::clone(&numbers.upstream), count(numbers)));
@@ -194,6 +195,14 @@ fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
             "introspections_refused_total",
             "Those not asked: too many, or the issuer fails",
             turned_away,
+        ),
+        Kept::one("tokens_exchanged", "Exchanged tokens that are remembered", tokens.exchanged() as u64),
+        Kept::one("exchanges_total", "Questions to issuers for another token", exchanges),
+        Kept::one("exchange_failures_total", "Those without a token that can be sent on", not_exchanged),
+        Kept::one(
+            "exchanges_refused_total",
+            "Those not asked: too many, or the issuer fails",
+            exchanges_refused,
         ),
         Kept::one("key_fetches", "Fetches of issuers' keys", issuers().map(|issuer| issuer.fetches()).sum()),
         Kept::one("key_fetch_failures", "Those that failed", issuers().map(|issuer| issuer.failures()).sum()),

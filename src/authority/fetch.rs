@@ -91,7 +91,10 @@ pub(super) enum FetchError {
     /// No connection, or no TLS.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
-    /// Anything but 200, redirects above all.
+    /// The question could not be made: the system gives no randomness, or the key no signature.
+    #[error("cannot be asked: the question could not be signed")]
+    Unsigned,
+    /// Anything but what was asked for, redirects above all.
     #[error("answered {}{}", .0.as_u16(), if .0.is_redirection() { ", and redirects are not followed" } else { "" })]
     Status(StatusCode),
     /// More than this many bytes.

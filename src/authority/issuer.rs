@@ -330,6 +330,7 @@ mod tests {
             refresh: 10 * cooldown,
             keep_stale: 10 * cooldown,
             introspection: None,
+            exchange: None,
             encryption: None,
         })
         .unwrap();

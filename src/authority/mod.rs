@@ -11,29 +11,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Issuer, SealedTokens};
+use crate::config::{ExchangeTarget, Issuer, SealedTokens};
 use crate::verify::credential::RawToken;
 use crate::verify::jwe::{DecryptionKey, Opened, Sealed};
 use crate::verify::rejection::Rejection;
+use crate::verify::replay::Permit;
 use crate::verify::time::UnixTime;
 use crate::verify::token::{Form, Unverified, VerifiedToken};
 use cache::{Cached, Ground, TokenCache, TokenKey};
-use introspection::Introspector;
-use introspection::flight::{Boarding, Flights, Outcome};
+use client::flight::Flights;
+pub use exchange::Exchanged;
+use exchange::{ExchangeCache, ExchangeKey, Exchanger, Subject};
+use introspection::{Active, Introspector};
 pub use issuer::IssuerKeys;
 pub use source::Unusable;
 
 mod cache;
+mod client;
+mod exchange;
 mod fetch;
 mod introspection;
 mod issuer;
 mod source;
+
+/// How much memory exchanged tokens may take, which is thousands. It is taken as they come.
+const EXCHANGED_BYTES: u64 = 16 * 1024 * 1024;
 
 /// An issuer, the task that fetches its keys, and who asks it about tokens.
 #[derive(Clone, Debug)]
 struct Known {
     keys: Arc<IssuerKeys>,
     introspector: Option<Arc<Introspector>>,
+    exchanger: Option<Arc<Exchanger>>,
     task: Arc<FetchTask>,
 }
 
@@ -54,7 +63,8 @@ impl Known {
     fn new(issuer: &Issuer) -> Result<Self, Unusable> {
         let keys = Arc::new(IssuerKeys::new(issuer)?);
         let introspector = Introspector::new(issuer, &keys)?.map(Arc::new);
-        Ok(Self { keys, introspector, task: Arc::default() })
+        let exchanger = Exchanger::new(issuer)?.map(Arc::new);
+        Ok(Self { keys, introspector, exchanger, task: Arc::default() })
     }
 }
 
@@ -67,7 +77,9 @@ pub struct Tokens {
     /// The first that is asked about tokens, for routes that name none.
     asked: Option<usize>,
     cache: Arc<TokenCache>,
-    flights: Arc<Flights>,
+    flights: Arc<Flights<TokenKey, Active>>,
+    exchanged: Arc<ExchangeCache>,
+    exchanges: Arc<Flights<ExchangeKey, Exchanged>>,
 }
 
 impl Tokens {
@@ -101,7 +113,15 @@ impl Tokens {
             issuers.iter().enumerate().map(|(at, known)| (known.keys.name().to_owned(), at)).collect();
         let asked = issuers.iter().position(|known| known.introspector.is_some());
         let cache = Arc::new(TokenCache::new(cache_bytes));
-        Ok(Self { issuers, by_name, asked, cache, flights: Arc::default() })
+        Ok(Self {
+            issuers,
+            by_name,
+            asked,
+            cache,
+            flights: Arc::default(),
+            exchanged: Arc::new(ExchangeCache::new(EXCHANGED_BYTES)),
+            exchanges: Arc::default(),
+        })
     }
 
     /// Starts the task of each issuer that fetches its keys, at once and from then on, until `stop`, or until no [`Tokens`] has the
@@ -221,26 +241,62 @@ impl Tokens {
             let refused = || introspector.refused_lately(key.digest, now).map(Err);
             self.cache.get(key).and_then(|cached| cached.into_answer(now)).map(Ok).or_else(refused)
         };
-        let outcome: Outcome = match self.flights.board(key, known, || introspector.leave())? {
-            Boarding::Known(outcome) => outcome,
-            Boarding::Passenger(landing) => landing.wait().await,
-            Boarding::Pilot(leave, flight, landing) => {
-                let (introspector, cache) = (Arc::clone(introspector), Arc::clone(&self.cache));
-                let token: Box<str> = raw.text().into();
-                // It ends by itself, in the time that a question may take.
-                tokio::spawn(async move {
-                    let outcome = introspector.ask(leave, &token, key.digest, now).await;
-                    if let Ok(active) = &outcome {
-                        let ground = Ground::Word(active.until);
-                        cache.put(key, Cached { issuer, ground, token: active.token.clone() });
-                    }
-                    flight.land(outcome);
-                });
-                landing.wait().await
+        let ask = |leave| {
+            let (introspector, cache) = (Arc::clone(introspector), Arc::clone(&self.cache));
+            let token: Box<str> = raw.text().into();
+            async move {
+                let outcome = introspector.ask(leave, &token, key.digest, now).await;
+                if let Ok(active) = &outcome {
+                    let ground = Ground::Word(active.until);
+                    cache.put(key, Cached { issuer, ground, token: active.token.clone() });
+                }
+                outcome
             }
         };
+        let lost = Rejection::IntrospectionUnreachable;
+        let outcome = self.flights.answer(key, known, || introspector.leave(), ask, lost).await;
         // The answer was judged at the time of whoever asked first.
         outcome?.token.revalidate(now)
+    }
+
+    /// Exchanges the token of a permit at its issuer for one that is made for `target`, or repeats what the issuer has given for it lately. `raw` is the token as it was
+    /// presented, and `most_bytes` the longest that is taken in its place. One exchange of one token is asked for at a time.
+    ///
+    /// # Errors
+    /// The rejections of an exchange. The proof is spent, so the caller comes again with another.
+    pub async fn exchange(
+        &self,
+        permit: &Permit,
+        raw: RawToken<'_>,
+        target: &Arc<ExchangeTarget>,
+        most_bytes: usize,
+        now: UnixTime,
+    ) -> Result<Exchanged, Rejection> {
+        let token = permit.token();
+        // The configuration has made sure that every issuer of such a route exchanges tokens.
+        let issuer = self.by_name.get(token.issuer()).copied().ok_or(Rejection::TokenIssuer)?;
+        let exchanger = self.issuers[issuer].exchanger.as_ref().ok_or(Rejection::ExchangeRefused)?;
+        let key = ExchangeKey { digest: raw.digest(), issuer, target: Arc::clone(target) };
+        if let Some(exchanged) = self.exchanged.get(&key, now) {
+            return Ok(exchanged);
+        }
+        let known = || {
+            let refused = || exchanger.refused_lately(&key, now).map(Err);
+            self.exchanged.get(&key, now).map(Ok).or_else(refused)
+        };
+        let ask = |leave| {
+            let (exchanger, cache, key) = (Arc::clone(exchanger), Arc::clone(&self.exchanged), key.clone());
+            let subject = Subject { token: raw.text().into(), expires: token.expires(), most_bytes };
+            async move {
+                let outcome = exchanger.ask(leave, &subject, &key, now).await;
+                if let Ok(exchanged) = &outcome {
+                    cache.put(key, exchanged, now);
+                }
+                outcome
+            }
+        };
+        let lost = Rejection::ExchangeUnreachable;
+        self.exchanges.answer(key.clone(), known, || exchanger.leave(), ask, lost).await
     }
 
     /// Whether tokens can be verified: every issuer was asked for its keys once, and one has some.
@@ -263,9 +319,18 @@ impl Tokens {
     /// Questions to issuers about tokens that were asked, those without a usable answer, and those not asked, for metrics.
     pub fn introspections(&self) -> (u64, u64, u64) {
         let all = self.issuers.iter().filter_map(|known| known.introspector.as_ref());
-        all.fold((0, 0, 0), |(asked, failures, turned_away), one| {
-            (asked + one.asked(), failures + one.failures(), turned_away + one.turned_away())
-        })
+        all.map(|one| one.counts()).fold((0, 0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2))
+    }
+
+    /// The same of exchanges.
+    pub fn exchanges(&self) -> (u64, u64, u64) {
+        let all = self.issuers.iter().filter_map(|known| known.exchanger.as_ref());
+        all.map(|one| one.counts()).fold((0, 0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2))
+    }
+
+    /// How many exchanged tokens are remembered, for metrics.
+    pub fn exchanged(&self) -> usize {
+        self.exchanged.len()
     }
 
     /// How many verified tokens are remembered, for metrics. Some of them may be of keys or of a time that have passed.

@@ -44,16 +44,26 @@ pub(super) enum Member {
     Keys,
     /// `introspection_endpoint`
     Introspection,
+    /// `token_endpoint`
+    Token,
 }
 
 impl Member {
-    /// The member's name, and the sentence for metadata without a usable one.
-    const fn name(self) -> (&'static str, &'static str) {
+    /// Its name.
+    pub(super) const fn name(self) -> &'static str {
         match self {
-            Member::Keys => ("jwks_uri", "the metadata has no jwks_uri that is https"),
-            Member::Introspection => {
-                ("introspection_endpoint", "the metadata has no introspection_endpoint that is https")
-            }
+            Member::Keys => "jwks_uri",
+            Member::Introspection => "introspection_endpoint",
+            Member::Token => "token_endpoint",
+        }
+    }
+
+    /// The sentence for metadata without a usable one.
+    const fn missing(self) -> &'static str {
+        match self {
+            Member::Keys => "the metadata has no jwks_uri that is https",
+            Member::Introspection => "the metadata has no introspection_endpoint that is https",
+            Member::Token => "the metadata has no token_endpoint that is https",
         }
     }
 }
@@ -169,7 +179,7 @@ impl Issued {
         if jws::string(&metadata, "issuer") != Some(&self.name) {
             return Err(FetchError::Metadata("the metadata names another issuer"));
         }
-        let (name, missing) = member.name();
+        let (name, missing) = (member.name(), member.missing());
         jws::string(&metadata, name)
             .and_then(|uri| FetchUrl::new(uri.parse().ok()?))
             // Metadata that came over the network does not lead to services of this machine.

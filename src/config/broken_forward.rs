@@ -1,7 +1,7 @@
 //! What is wrong with what an upstream is told of callers: rows as in `broken.rs`.
 
 use super::broken::judge;
-use super::fixture::EXAMPLE;
+use super::fixture::{EXAMPLE, REFERENCE};
 
 /// What an upstream is told, and by which names.
 #[test]
@@ -84,6 +84,74 @@ fn names_that_the_operator_gives() {
                 "credentials: { dpop: true }",
                 "{ dpop: true }",
                 "a mapping where a word, or a list of headers, is expected",
+            ),
+        ],
+    );
+}
+
+/// Whose tokens are exchanged, and what for.
+#[test]
+fn tokens_that_are_exchanged() {
+    const TARGET: &str = "exchange:                           # required with `credentials: exchange`; one of resource and audience at least\n        resource: https://ledger.internal # the upstream's URL, as the issuer knows it (RFC 8707)\n        audience: ledger                  # its name at the issuer\n";
+    judge(
+        EXAMPLE,
+        &[
+            (
+                "credentials: strip ",
+                "credentials: exchange\n      exchange: { audience: ledger } #",
+                "exchange\n",
+                "the issuer on line ",
+            ),
+            (
+                "credentials: strip ",
+                "exchange: { audience: ledger }\n      credentials: strip ",
+                "{ audience: ledger }",
+                "nothing is exchanged here",
+            ),
+            (
+                "public: true ",
+                "public: true\n    forward: { credentials: exchange } ",
+                "exchange } ",
+                "a public route has no token that could be exchanged",
+            ),
+            (
+                "    leeway: 5s",
+                "    exchange: { client_id: gateway, client_secret: { file: secrets/introspection } }\n    leeway: 5s",
+                "{ client_id: gateway",
+                "no route exchanges tokens of this issuer",
+            ),
+        ],
+    );
+    judge(
+        REFERENCE,
+        &[
+            (TARGET, "exchange:\n", "scopes: [\"ledger:read\"]", "an exchanged token for nobody"),
+            (
+                "resource: https://ledger.internal",
+                "resource: ledger.internal",
+                "ledger.internal #",
+                "a resource is a URL",
+            ),
+            (
+                "resource: https://ledger.internal",
+                "resource: https://ledger.internal/#x",
+                "https://ledger.internal/#x",
+                "a resource is a URL",
+            ),
+            ("scopes: [\"ledger:read\"]", "scopes: []", "[]", "an empty list"),
+            ("audience: ledger ", "audience: \"\" ", "\"\"", "`` is empty"),
+            (
+                "      url: https://as.example.com/token",
+                "      url: http://as.example.com/token",
+                "http://as.example.com/token",
+                "`http://as.example.com/token` is neither https nor a loopback address",
+            ),
+            ("cache_refused: 5s", "cache_refused: 2m", "2m", "`2m` is out of range"),
+            (
+                "      client_key: { env: CLIENT_KEY }\n      client_key_id: gateway-1\n      client_key_algorithm",
+                "      client_key: { env: EMPTY }\n      client_key_id: gateway-1\n      client_key_algorithm",
+                "{ env: EMPTY }",
+                "no usable private key in this secret",
             ),
         ],
     );

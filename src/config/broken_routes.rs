@@ -344,6 +344,12 @@ fn what_callers_must_show() {
                 "9007",
                 "`9007199254740993` is not exact",
             ),
+            (
+                WRITTEN,
+                "claims: [{ claim: a, one_of: [1, -9007199254740993] }]",
+                "-9007",
+                "`-9007199254740993` is not exact",
+            ),
             (WRITTEN, "claims: [{ claim: /a/~, equals: 1 }]", "/a/~", "`/a/~` is no JSON pointer"),
             (WRITTEN, "claims: [{ claim: /, matches: '(' }]", "'('", "`(` is no pattern"),
             (WRITTEN, "claims: [{ claim: a, matches: 'a)|(?:b' }]", "'a)", "`a)|(?:b` is no pattern"),

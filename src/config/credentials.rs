@@ -1,15 +1,20 @@
 //! `forward.credentials` of a route: what of the caller's credentials goes on to the upstream, and what is wrong with that.
 
+use std::sync::Arc;
+
 use super::complaint::Complaints;
 use super::decode::{Decode, List, refuse_kind};
 use super::document::{Node, Value};
-use super::route_file;
+use super::exchange::{self, ExchangeTarget};
+use super::{issuer_file, route_file};
 
 /// What an upstream gets of credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
     /// `strip`, `keep` or a list: these of the caller's, and no others
     Kept(Vec<Credential>),
+    /// `exchange`: a token of its own, in place of the caller's
+    Exchanged(Arc<ExchangeTarget>),
 }
 
 /// A header that a caller shows who it is with.
@@ -30,6 +35,7 @@ impl Credentials {
     pub fn keeps(&self, credential: Credential) -> bool {
         match self {
             Credentials::Kept(kept) => kept.contains(&credential),
+            Credentials::Exchanged(_) => false,
         }
     }
 }
@@ -39,7 +45,15 @@ impl Credentials {
 pub(super) enum Written {
     Strip,
     Keep,
+    Exchange,
     These(List<Credential, 1>),
+}
+
+impl Written {
+    /// Whether the token is exchanged.
+    pub(super) const fn is_exchange(&self) -> bool {
+        matches!(self, Written::Exchange)
+    }
 }
 
 /// The ways to write it that are one word.
@@ -47,6 +61,7 @@ pub(super) enum Written {
 pub(super) enum Word {
     Strip,
     Keep,
+    Exchange,
 }
 
 impl Decode for Written {
@@ -55,6 +70,7 @@ impl Decode for Written {
             Value::Scalar(_) => Word::decode(node, complaints).map(|word| match word {
                 Word::Strip => Written::Strip,
                 Word::Keep => Written::Keep,
+                Word::Exchange => Written::Exchange,
             }),
             Value::Sequence(_) => List::decode(node, complaints).map(Written::These),
             Value::Nothing | Value::Refused | Value::Mapping(_) => {
@@ -65,10 +81,25 @@ impl Decode for Written {
 }
 
 /// What a route's upstream gets of credentials.
-pub(super) fn credentials(route: &route_file::Route, complaints: &mut Complaints) -> Credentials {
+pub(super) fn credentials(
+    route: &route_file::Route,
+    issuers: &List<issuer_file::Issuer>,
+    complaints: &mut Complaints,
+) -> Credentials {
+    if let Some(exchange) = &route.forward.exchange
+        && !route.forward.credentials.is_exchange()
+    {
+        let mend = "write `credentials: exchange`, or leave it out";
+        complaints.add_with(exchange.span, "nothing is exchanged here, so this has no effect", mend);
+    }
     match &route.forward.credentials.value {
         Written::Strip => Credentials::Kept(Vec::new()),
         Written::Keep => Credentials::Kept(Credential::ALL.to_vec()),
+        Written::Exchange => match exchange::target(route, issuers, complaints) {
+            Some(target) => Credentials::Exchanged(Arc::new(target)),
+            // It was complained of.
+            None => Credentials::Kept(Vec::new()),
+        },
         Written::These(list) => {
             for (position, item) in list.items.iter().enumerate() {
                 if list.items[..position].iter().any(|before| before.value == item.value) {

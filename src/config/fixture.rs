@@ -64,6 +64,7 @@ impl Fixture {
     pub(super) fn read(&self, text: &str, format: Format) -> Result<Config, Complaints> {
         let environment = |name: &str| match name {
             "NONCE_KEYS" => Some(URL_SAFE_NO_PAD.encode([3; 32])),
+            "CLIENT_KEY" => std::fs::read_to_string(self.base().join("secrets/client-key.pem")).ok(),
             "EMPTY" => Some("\n".to_owned()),
             "LEVEL" => Some("loud".to_owned()),
             "HOST" => Some("api.example.com".to_owned()),

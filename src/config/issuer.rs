@@ -1,19 +1,86 @@
 //! What is wrong with `issuers` beyond how they are written, and the issuers.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
 use http::Uri;
+use rustls::RootCertStore;
 
 use super::complaint::{Complaints, did_you_mean, quoted};
 use super::decode::{List, Setting, Wrong};
 use super::encryption::encryption;
+use super::exchange::exchange;
 use super::introspection::{AnswerForm, introspection};
 use super::issuer_file;
 use super::material::Surroundings;
 use super::route_file;
 use super::values::Text;
-use super::{Issuer, KeySource};
+use super::{Encryption, Exchange, Introspection};
 use crate::verify::algorithm::Algorithms;
 use crate::verify::htu::Authority;
 use crate::verify::token::TokenRules;
+
+/// One of `issuers`.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// How its tokens are judged.
+    pub rules: TokenRules,
+    /// `keys`
+    pub keys: KeySource,
+    /// `trust`: the CA for whatever is fetched from it; `None` is the system's roots
+    pub trust: Option<Arc<RootCertStore>>,
+    /// `refetch_cooldown`: at most one fetch in this time; default 30 s
+    pub refetch_cooldown: Duration,
+    /// `refresh`: how often keys are fetched without a reason; default 5 m
+    pub refresh: Duration,
+    /// `keep_stale`: how long keys are used after the last fetch that worked; default 1 h
+    pub keep_stale: Duration,
+    /// `introspection`; `None`: its tokens are JWTs
+    pub introspection: Option<Introspection>,
+    /// `exchange`; `None`: it exchanges no tokens
+    pub exchange: Option<Exchange>,
+    /// `encryption`; `None`: what is encrypted is refused
+    pub encryption: Option<Encryption>,
+}
+
+impl PartialEq for Issuer {
+    /// CAs by what they are: the same file may hold others after a while.
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            rules,
+            keys,
+            trust,
+            refetch_cooldown,
+            refresh,
+            keep_stale,
+            introspection,
+            exchange,
+            encryption,
+        } = self;
+        let roots = |trust: &Option<Arc<RootCertStore>>| trust.as_ref().map(|trust| trust.roots.clone());
+        *rules == other.rules
+            && *keys == other.keys
+            && roots(trust) == roots(&other.trust)
+            && *refetch_cooldown == other.refetch_cooldown
+            && *refresh == other.refresh
+            && *keep_stale == other.keep_stale
+            && *introspection == other.introspection
+            && *exchange == other.exchange
+            && *encryption == other.encryption
+    }
+}
+
+/// `keys` of an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// `jwks_file`: read again every `refresh`
+    File(PathBuf),
+    /// `jwks_url`: https, or http to a loopback address
+    Url(http::Uri),
+    /// `discovery: true`: RFC 8414, then OpenID Connect Discovery
+    Discovery,
+}
 
 /// The issuers that could be built; all of them, when nothing was complained of.
 pub(super) fn issuers(
@@ -58,7 +125,7 @@ fn build(
     let keys = written.keys.as_ref().and_then(|keys| key_source(keys, &algorithms, surroundings, complaints));
     let from_file = written.keys.as_ref().is_some_and(|keys| keys.jwks_file.is_some());
     let trust = match &written.trust {
-        Some(trust) if from_file && written.introspection.is_none() => {
+        Some(trust) if from_file && written.introspection.is_none() && written.exchange.is_none() => {
             complaints.add_with(
                 trust.span,
                 "nothing is fetched from this issuer: its keys are in a file",
@@ -83,6 +150,10 @@ fn build(
         Some(sealed) => Some(encryption(sealed, surroundings, complaints)?),
         None => None,
     };
+    let exchanged = match &written.exchange {
+        Some(exchanged) => Some(exchange(exchanged, surroundings, complaints)?),
+        None => None,
+    };
     let asked = match &written.introspection {
         Some(asked) => Some(introspection(asked, surroundings, complaints)?),
         None => None,
@@ -103,6 +174,7 @@ fn build(
         refresh: written.refresh.0,
         keep_stale: written.keep_stale.0,
         introspection: asked,
+        exchange: exchanged,
         encryption: sealed,
     })
 }

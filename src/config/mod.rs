@@ -5,6 +5,7 @@
 //! the files beside this one; the operator's reference is `deploy/gateway.reference.yaml`.
 
 mod assertions;
+mod client;
 mod client_key;
 mod complaint;
 mod condition;
@@ -15,6 +16,7 @@ mod document;
 mod either;
 mod encryption;
 mod environment;
+mod exchange;
 pub mod fields;
 mod file;
 mod files;
@@ -62,19 +64,17 @@ mod fixture;
 mod reference;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
-use rustls::RootCertStore;
 
 use crate::verify::algorithm::Algorithms;
 use crate::verify::credential::CredentialLimits;
 use crate::verify::htu::Origin;
-use crate::verify::token::TokenRules;
 
 pub use assertions::{AssertionKeys, Assertions};
+pub use client::{Audience, ClientAuthentication, ClientSecret, OauthClient};
 pub use client_key::ClientKey;
 pub use complaint::{Complaint, Complaints, Span};
 pub use credentials::{Credential, Credentials};
@@ -82,11 +82,13 @@ pub use decode::Described;
 pub use document::Format;
 pub use encryption::{Encryption, SealedTokens};
 pub use environment::Environment;
+pub use exchange::{Exchange, ExchangeTarget};
 pub use fields::GivenNames;
 pub use file::settings;
 pub use files::Files;
 pub use identity::{ASSERTION, Identity, IdentityHeaders};
-pub use introspection::{AnswerForm, Audience, ClientAuthentication, ClientSecret, Introspection};
+pub use introspection::{AnswerForm, Introspection};
+pub use issuer::{Issuer, KeySource};
 pub use listener::{
     ClientCertificateHeader, ClientCertificates, ClientTrust, ForwardedHeader, Listener, ListenerTls,
     ProxyProtocol, ServerCertificate, TlsSettings,
@@ -128,55 +130,6 @@ pub struct Config {
     pub shutdown_delay: Duration,
     /// `shutdown.grace`: how long requests in flight may take to end after that; default 30 s
     pub shutdown_grace: Duration,
-}
-
-/// One of `issuers`.
-#[derive(Clone, Debug)]
-pub struct Issuer {
-    /// How its tokens are judged.
-    pub rules: TokenRules,
-    /// `keys`
-    pub keys: KeySource,
-    /// `trust`: the CA for whatever is fetched from it; `None` is the system's roots
-    pub trust: Option<Arc<RootCertStore>>,
-    /// `refetch_cooldown`: at most one fetch in this time; default 30 s
-    pub refetch_cooldown: Duration,
-    /// `refresh`: how often keys are fetched without a reason; default 5 m
-    pub refresh: Duration,
-    /// `keep_stale`: how long keys are used after the last fetch that worked; default 1 h
-    pub keep_stale: Duration,
-    /// `introspection`; `None`: its tokens are JWTs
-    pub introspection: Option<Introspection>,
-    /// `encryption`; `None`: what is encrypted is refused
-    pub encryption: Option<Encryption>,
-}
-
-impl PartialEq for Issuer {
-    /// CAs by what they are: the same file may hold others after a while.
-    fn eq(&self, other: &Self) -> bool {
-        let Self { rules, keys, trust, refetch_cooldown, refresh, keep_stale, introspection, encryption } =
-            self;
-        let roots = |trust: &Option<Arc<RootCertStore>>| trust.as_ref().map(|trust| trust.roots.clone());
-        *rules == other.rules
-            && *keys == other.keys
-            && roots(trust) == roots(&other.trust)
-            && *refetch_cooldown == other.refetch_cooldown
-            && *refresh == other.refresh
-            && *keep_stale == other.keep_stale
-            && *introspection == other.introspection
-            && *encryption == other.encryption
-    }
-}
-
-/// `keys` of an issuer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// `jwks_file`: read again every `refresh`
-    File(PathBuf),
-    /// `jwks_url`: https, or http to a loopback address
-    Url(http::Uri),
-    /// `discovery: true`: RFC 8414, then OpenID Connect Discovery
-    Discovery,
 }
 
 /// `dpop`.

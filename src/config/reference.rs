@@ -164,8 +164,8 @@ fn the_example_loads_with_its_comments_turned_on() {
     let config = loaded(&text, Format::Yaml);
     assert!(config.issuers[0].trust.is_some());
     let asked = config.issuers[0].introspection.as_ref().expect("introspection");
-    let ClientAuthentication::Basic(secret) = &asked.authentication else { panic!("a secret") };
-    assert_eq!((secret.text(), asked.client_id.as_str(), asked.cache), ("hunter2", "gateway", 30));
+    let ClientAuthentication::Basic(secret) = &asked.client.authentication else { panic!("a secret") };
+    assert_eq!((secret.text(), asked.client.client_id.as_str(), asked.cache), ("hunter2", "gateway", 30));
     assert!(!format!("{asked:?}").contains("hunter2"));
     assert_eq!(config.dpop.nonce_keys.0, [[1; 32], [2; 32]]);
     assert_eq!(format!("{:?}", config.dpop.nonce_keys), "NonceKeys(2)");

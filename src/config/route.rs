@@ -8,6 +8,7 @@ use super::cors;
 use super::credentials;
 use super::decode::{List, Named, Setting, Wrong};
 use super::either;
+use super::exchange;
 use super::file;
 use super::identity;
 use super::issuer::issuer_of;
@@ -84,7 +85,7 @@ pub(super) fn routes(
             access: access(route, around.dpop, complaints),
             issuer: issuer_of(route, around.issuers, complaints),
             forward: Forward {
-                credentials: credentials::credentials(route, complaints),
+                credentials: credentials::credentials(route, around.issuers, complaints),
                 identity: identity::identity(&route.forward, around.assertions, complaints),
                 report: report(&route.forward.report, around, complaints),
                 interaction_id: route.forward.interaction_id.value,
@@ -99,6 +100,7 @@ pub(super) fn routes(
     }
     resource::judge_all(&claimed, &routes, &places, complaints);
     refuse_unused_upstreams(written, around, complaints);
+    exchange::refuse_unused(written, around.issuers, complaints);
     routes
 }
 

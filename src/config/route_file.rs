@@ -125,8 +125,10 @@ settings! {
 settings! {
     /// `forward` of a route.
     Forward {
-        /// what the upstream gets of the caller's credentials: `strip` (nothing), `keep` (token and proof), or a list of `authorization` and `dpop`
+        /// what the upstream gets of the caller's credentials: `strip` (nothing), `keep` (token and proof), a list of `authorization` and `dpop`, or `exchange`
         credentials: credentials::Written => default "strip";
+        /// with `credentials: exchange`: what the token is exchanged for (RFC 8693)
+        exchange: Exchange => optional;
         /// how it is told who is calling
         identity: Identity => default "none";
         /// other names for the headers it is told in; one that is left out keeps its own
@@ -151,6 +153,18 @@ settings! {
         body_bytes: Bytes<1, TIB> => optional;
         /// whether what is still streaming ends when the token does
         end_at_expiry: bool => default "false";
+    }
+}
+
+settings! {
+    /// `exchange` of a route.
+    Exchange {
+        /// the upstream's URL, as the issuer knows it
+        resource: Text => optional;
+        /// the upstream's name at the issuer
+        audience: Text => optional;
+        /// what the new token is to be good for; left out, as the issuer sees fit
+        scopes: List<Scope, 1> => optional;
     }
 }
 

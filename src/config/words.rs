@@ -1,8 +1,9 @@
 //! The words of each choice. None is `yes`, `no`, `on` or `off`: YAML 1.1 tools turn those into booleans.
 
+use super::client::Audience;
 use super::decode::Words;
 use super::encryption::SealedTokens;
-use super::introspection::{AnswerForm, Audience};
+use super::introspection::AnswerForm;
 use super::{
     AfterRestart, ClientCertificateHeader, Credential, ForwardedHeader, LimitBy, Protocol, ProxyProtocol,
     credentials,
@@ -35,7 +36,7 @@ pub(super) enum CertificateRequest {
     Required,
 }
 
-/// `introspection.authentication`
+/// `authentication` of a client
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Authentication {
     Basic,
@@ -109,7 +110,8 @@ words! {
         "mtls" => BindingRule::Mtls, "both" => BindingRule::Both
     }
     Enforcement { "enforce" => Enforcement::Enforce, "report-only" => Enforcement::ReportOnly }
-    credentials::Word { "strip" => credentials::Word::Strip, "keep" => credentials::Word::Keep }
+    credentials::Word { "strip" => credentials::Word::Strip, "keep" => credentials::Word::Keep,
+        "exchange" => credentials::Word::Exchange }
     Credential { "authorization" => Credential::Authorization, "dpop" => Credential::Dpop }
     Identity { "none" => Identity::None, "headers" => Identity::Headers, "assertion" => Identity::Assertion }
     tracing::Level {

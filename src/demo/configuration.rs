@@ -135,6 +135,7 @@ fn issuer(around: &Surroundings) -> Result<Issuer, DemoError> {
         refresh: Duration::from_secs(300),
         keep_stale: Duration::from_secs(3600),
         introspection: None,
+        exchange: None,
         encryption: None,
     })
 }

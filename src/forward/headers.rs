@@ -70,9 +70,12 @@ pub(super) fn for_upstream(
         _ => "1.1 holdfast",
     };
     headers.append(VIA, HeaderValue::from_static(via));
-    match (pass, &forward.identity) {
-        (Pass::Bound(permit), Identity::Headers(names)) => identity::set(headers, permit, names),
-        (Pass::Bound(_) | Pass::Public(_), _) => Ok(()),
+    if let Pass::Exchanged(_, exchanged) = pass {
+        headers.insert(AUTHORIZATION, exchanged.authorization().clone());
+    }
+    match (pass.permit(), &forward.identity) {
+        (Some(permit), Identity::Headers(names)) => identity::set(headers, permit, names),
+        (Some(_) | None, _) => Ok(()),
     }
 }
 
@@ -162,10 +165,10 @@ pub(super) fn for_caller(headers: &mut HeaderMap, pass: &Pass, forward: &Forward
     }
     say_length_once(headers);
     remove_hop_by_hop(headers);
-    match pass {
-        Pass::Public(_) => {}
-        Pass::Bound(permit) => {
-            // R-C-10: an upstream that never saw the credentials has nothing to say about them, and a second
+    match pass.permit() {
+        None => {}
+        Some(permit) => {
+            // R-C-10: an upstream that never saw the credentials has nothing to say about them, one with a token of its own neither, and a second
             // `DPoP-Nonce` would be one too many (RFC 9449 §8).
             if !forward.credentials.keeps(Credential::Authorization) {
                 headers.remove(WWW_AUTHENTICATE);

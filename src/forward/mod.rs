@@ -39,6 +39,7 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 
+use crate::authority::Exchanged;
 use crate::config::{self, GivenNames, Identity};
 use crate::route::{PublicRoute, Route};
 use crate::verify::replay::Permit;
@@ -61,8 +62,20 @@ use upstream::Upstream;
 pub enum Pass {
     /// A caller with a token whose proof is spent; or without a binding, where the route only reports that.
     Bound(Permit),
+    /// The same, and the token that the upstream gets in place of the caller's.
+    Exchanged(Permit, Exchanged),
     /// A public route.
     Public(PublicRoute),
+}
+
+impl Pass {
+    /// The permit, unless the route is public.
+    const fn permit(&self) -> Option<&Permit> {
+        match self {
+            Pass::Bound(permit) | Pass::Exchanged(permit, _) => Some(permit),
+            Pass::Public(_) => None,
+        }
+    }
 }
 
 /// What an upstream says to a request.
@@ -235,7 +248,7 @@ where
             report::set_prefix(headers, prefix)?;
         }
         parts.uri = uri::for_upstream(parts.uri, target, rewrite).ok_or(Fault::Unreachable)?;
-        if let (Pass::Bound(permit), Identity::Assertion(audience)) = (pass, &route.forward.identity) {
+        if let (Some(permit), Identity::Assertion(audience)) = (pass.permit(), &route.forward.identity) {
             let (method, uri) = (&parts.method, parts.uri.path_and_query().map_or("/", PathAndQuery::as_str));
             let &CallerOrigin { request_id, now, .. } = origin;
             let asserted = Asserted { audience, method, target, uri, request_id, now };

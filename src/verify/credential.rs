@@ -159,6 +159,14 @@ pub fn scheme(headers: &HeaderMap) -> Option<Scheme> {
     read_scheme(headers).ok().map(|(scheme, _)| scheme)
 }
 
+/// The token of the only `Authorization` line, again, of a request whose [`Presented`] is gone.
+///
+/// # Errors
+/// As [`Presented::read`].
+pub fn token<'r>(headers: &'r HeaderMap, limits: &CredentialLimits) -> Result<RawToken<'r>, Rejection> {
+    read_authorization(headers, limits).map(|(_, token)| token)
+}
+
 fn read_authorization<'r>(
     headers: &'r HeaderMap,
     limits: &CredentialLimits,
@@ -244,7 +252,7 @@ fn read_proof<'r>(headers: &'r HeaderMap, limits: &CredentialLimits) -> Result<R
 }
 
 /// RFC 9110 §11.2: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
-fn is_token68(text: &str) -> bool {
+pub fn is_token68(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     // Without an exit half-way the compiler compares many bytes at once; a token is a kilobyte, and nearly always fits to its end.
     let fits = |byte: u8| {

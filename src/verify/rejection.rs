@@ -289,6 +289,29 @@ rejections! {
     IntrospectionBusy: 503 None "introspection_busy" "Too many unknown access tokens are being checked; repeat the request later.";
     /// The issuer's endpoint has failed so often that it is left alone for a moment.
     IntrospectionPaused: 503 None "introspection_paused" "The issuer has failed to answer about access tokens; repeat the request later.";
+
+    // The exchange of the token for one of the upstream's (RFC 8693). The proof is spent by then.
+
+    /// The issuer refuses the token itself (`invalid_grant`): it was revoked, say.
+    ExchangeTokenRefused: 401 InvalidToken "exchange_token_refused" "The issuer does not take this access token any more; get a new one.";
+    /// The issuer gives no token for the upstream for this one (`invalid_request`, `invalid_target`, `invalid_scope`; RFC 8693 §2.2.2).
+    ExchangeDenied: 403 None "exchange_denied" "The issuer does not exchange this access token for one of the service behind this server; ask for access to it.";
+    /// The issuer's token endpoint cannot be reached.
+    ExchangeUnreachable: 503 None "exchange_unreachable" "The access token cannot be exchanged now; repeat the request later, with a new proof.";
+    /// The issuer takes too long to exchange the token.
+    ExchangeTooSlow: 503 None "exchange_too_slow" "The issuer takes too long to exchange the access token; repeat the request later, with a new proof.";
+    /// The issuer refuses the gateway (`invalid_client`), or answers with another status than 200 or 400.
+    ExchangeRefused: 503 None "exchange_refused" "The issuer does not exchange access tokens for this server; repeat the request later, with a new proof.";
+    /// The issuer's answer is larger than any is.
+    ExchangeTooLarge: 503 None "exchange_too_large" "The issuer's answer to the exchange is too large; repeat the request later, with a new proof.";
+    /// The issuer's answer is no JSON object with what RFC 8693 §2.2.1 wants in it.
+    ExchangeMalformed: 503 None "exchange_malformed" "The issuer's answer to the exchange cannot be read; repeat the request later, with a new proof.";
+    /// The issuer's new token is none that can be sent on: bound to a key, of another kind, expired, the caller's own, or too long.
+    ExchangeUnusable: 503 None "exchange_unusable" "The issuer's new token cannot be used; repeat the request later, with a new proof.";
+    /// More tokens have to be exchanged than the issuer may be asked for.
+    ExchangeBusy: 503 None "exchange_busy" "Too many access tokens are being exchanged; repeat the request later, with a new proof.";
+    /// The issuer's token endpoint has failed so often that it is left alone for a moment.
+    ExchangePaused: 503 None "exchange_paused" "The issuer has failed to exchange access tokens; repeat the request later, with a new proof.";
 }
 
 #[cfg(test)]

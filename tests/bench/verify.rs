@@ -164,6 +164,7 @@ async fn tokens(issuer_key: &DpopKey) -> Tokens {
         refresh: Duration::from_secs(3600),
         keep_stale: Duration::from_secs(3600),
         introspection: None,
+        exchange: None,
         encryption: None,
     };
     let tokens = Tokens::new(&[issuer], 1 << 20).expect("an issuer with a file");

@@ -8,6 +8,8 @@ import https from 'node:https';
 import { exportJWK, exportPKCS8, generateKeyPair } from 'jose';
 import Provider from 'oidc-provider';
 
+import { TOKEN_EXCHANGE, exchangeTokens, saysWhoseItIs } from './exchange.mjs';
+
 /** A resource that ends so gets opaque tokens, for the resource without it. */
 const OPAQUE = /\/opaque$/;
 const SCOPES = 'accounts:read accounts:write';
@@ -41,11 +43,15 @@ export async function startAuthority(server) {
   const issuer = `https://localhost:${tls.address().port}`;
   // One key pair signs the gateway's assertions and opens what is encrypted to it.
   const gateway = await generateKeyPair('ES256', { extractable: true });
-  tls.on('request', await provider(issuer, await exportJWK(gateway.publicKey)));
+  const exchanges = [];
+  tls.on('request', await provider(issuer, await exportJWK(gateway.publicKey), exchanges));
   return {
     issuer,
+    /** What was asked to be exchanged, oldest first: the form, and which client asked. */
+    exchanges,
     gatewayKey: await exportPKCS8(gateway.privateKey),
     async close() {
+      if (!tls.listening) return; // a test has ended it already
       tls.closeAllConnections();
       tls.close();
       await once(tls, 'close');
@@ -53,7 +59,7 @@ export async function startAuthority(server) {
   };
 }
 
-async function provider(issuer, gatewayKey) {
+async function provider(issuer, gatewayKey, exchanges) {
   const { privateKey } = await generateKeyPair('ES256', { extractable: true });
   const key = { ...(await exportJWK(privateKey)), alg: 'ES256', use: 'sig', kid: randomBytes(8).toString('hex') };
   const oidc = new Provider(issuer, {
@@ -73,7 +79,7 @@ async function provider(issuer, gatewayKey) {
     scopes: SCOPES.split(' '),
     enabledJWA: { introspectionEncryptionAlgValues: ['ECDH-ES'], dPoPSigningAlgValues: ['ES256', 'PS256', 'EdDSA', 'Ed25519'] },
     ttl: { ClientCredentials: 300 },
-    formats: { customizers: { jwt: bindToTheCertificateToo } },
+    formats: { customizers: { jwt: customize } },
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
@@ -102,6 +108,7 @@ async function provider(issuer, gatewayKey) {
       },
     },
   });
+  exchangeTokens(oidc, key, exchanges);
   // The provider answers 500 and tells only this event why; a test that fails for it should say so.
   oidc.on('server_error', (_ctx, error) => console.error('authorization server:', error));
   return oidc.callback();
@@ -109,7 +116,7 @@ async function provider(issuer, gatewayKey) {
 
 /** A client without a secret has the key: it signs assertions, and is encrypted to. */
 function asGateway(client, key) {
-  const registered = { grant_types: [], ...client };
+  const registered = { grant_types: [TOKEN_EXCHANGE], ...client };
   if (client.client_secret) return registered;
   const keys = [{ ...key, use: 'sig', kid: 'sig-1' }, { ...key, use: 'enc', kid: 'enc-1' }];
   return { ...registered, token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES256', jwks: { keys } };
@@ -118,6 +125,7 @@ function asGateway(client, key) {
 const certificateOf = (ctx) => ctx.socket.getPeerX509Certificate();
 
 /** oidc-provider binds a token to one thing only. An operator who wants both adds the certificate in this hook, as we do for one client. */
-function bindToTheCertificateToo(ctx, token, { payload }) {
+function customize(ctx, token, { payload }) {
+  saysWhoseItIs(ctx, payload);
   if (token.clientId === CLIENTS.both.client_id) payload.cnf['x5t#S256'] = hash('sha256', certificateOf(ctx).raw, 'base64url');
 }

@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 /// What is answered.
@@ -20,6 +21,8 @@ pub enum Said {
     Json(Value),
     /// Status, content type and body.
     Raw(u16, &'static str, String),
+    /// The same, to as many as there are permits for.
+    Held(Arc<Semaphore>, Value),
     /// Nothing, ever.
     Nothing,
 }
@@ -84,6 +87,11 @@ impl AskedIssuer {
         *self.said.lock().expect("no one panicked") = said;
     }
 
+    /// How much was asked since the last time that was heard.
+    pub fn heard_so_far(&self) -> usize {
+        self.heard.lock().expect("no one panicked").len()
+    }
+
     /// Everything that was asked since the last time this was.
     pub fn heard(&self) -> Vec<Heard> {
         std::mem::take(&mut *self.heard.lock().expect("no one panicked"))
@@ -128,6 +136,10 @@ async fn answer(
     match said {
         Said::Json(json) => response(200, "application/json", json.to_string()),
         Said::Raw(status, kind, body) => response(status, kind, body),
+        Said::Held(permits, json) => {
+            permits.acquire().await.expect("never closed").forget();
+            response(200, "application/json", json.to_string())
+        }
         Said::Nothing => std::future::pending().await,
     }
 }

@@ -18,6 +18,7 @@ mod cors;
 mod coverage;
 mod differential;
 mod drain;
+mod exchange;
 mod floods;
 mod forwarding;
 mod h2frames;

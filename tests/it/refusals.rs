@@ -8,6 +8,7 @@ use holdfast::caller::key::DpopKey;
 use holdfast::verify::rejection::Rejection::{self, *};
 use serde_json::json;
 
+use crate::exchange;
 use crate::house::{House, OTHER_HOST, Plan};
 use crate::introspection;
 use crate::reload::tls::{FROM_A_CA, LIFETIME, authority, connect_as};
@@ -184,6 +185,7 @@ async fn every_refusal_is_heard() {
 
     in_other_houses(&mut heard).await;
     introspection::every_refusal(&mut heard).await;
+    exchange::every_refusal(&mut heard).await;
     let silent: Vec<&Rejection> =
         Rejection::ALL.iter().filter(|rejection| !heard.contains(rejection)).collect();
     assert!(silent.is_empty(), "heard by no row: {silent:?}");

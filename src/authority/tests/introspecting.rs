@@ -7,24 +7,26 @@ use tokio::sync::Semaphore;
 
 use super::server::{Answer, KeyServer};
 use super::*;
-use crate::config::{AnswerForm, ClientAuthentication, ClientSecret, Introspection, Issuer};
+use crate::config::{AnswerForm, ClientAuthentication, ClientSecret, Introspection, Issuer, OauthClient};
 use crate::verify::jwks::signing::{ISSUER, key_set};
 
 const JWKS: &str = "/jwks";
 const ASK: &str = "/introspect";
 
-fn settings(server: &KeyServer) -> Introspection {
-    Introspection {
-        url: Some(server.url(ASK).parse().unwrap()),
+/// A client at that path of `server`.
+pub(super) fn client(server: &KeyServer, path: &str) -> OauthClient {
+    OauthClient {
+        url: Some(server.url(path).parse().unwrap()),
         client_id: "gateway".into(),
         authentication: ClientAuthentication::Basic(ClientSecret::new("secret".into())),
-        answer: AnswerForm::Json,
-        cache: 30,
-        cache_inactive: 5,
         timeout: Duration::from_secs(5),
         calls: 64,
         rate: 10_000,
     }
+}
+
+fn settings(server: &KeyServer) -> Introspection {
+    Introspection { client: client(server, ASK), answer: AnswerForm::Json, cache: 30, cache_inactive: 5 }
 }
 
 fn asking(server: &KeyServer, name: &str, settings: Introspection) -> Issuer {
@@ -129,17 +131,24 @@ async fn settings_that_change_leave_nothing_behind() {
     let keeps = |settings| running.tokens.issuers[0].keys.are_of(&asking(&server, ISSUER, settings));
     assert!(keeps(usual()));
     let secret = |text: &str| ClientSecret::new(text.into());
+    let of = |client| Introspection { client, ..usual() };
     for changed in [
-        Introspection { url: None, ..usual() },
-        Introspection { client_id: "other".into(), ..usual() },
-        Introspection { authentication: ClientAuthentication::Basic(secret("another")), ..usual() },
-        Introspection { authentication: ClientAuthentication::Post(secret("secret")), ..usual() },
+        of(OauthClient { url: None, ..client(&server, ASK) }),
+        of(OauthClient { client_id: "other".into(), ..client(&server, ASK) }),
+        of(OauthClient {
+            authentication: ClientAuthentication::Basic(secret("another")),
+            ..client(&server, ASK)
+        }),
+        of(OauthClient {
+            authentication: ClientAuthentication::Post(secret("secret")),
+            ..client(&server, ASK)
+        }),
         Introspection { answer: AnswerForm::Jwt, ..usual() },
         Introspection { cache: 29, ..usual() },
         Introspection { cache_inactive: 4, ..usual() },
-        Introspection { timeout: Duration::from_secs(4), ..usual() },
-        Introspection { calls: 63, ..usual() },
-        Introspection { rate: 9_999, ..usual() },
+        of(OauthClient { timeout: Duration::from_secs(4), ..client(&server, ASK) }),
+        of(OauthClient { calls: 63, ..client(&server, ASK) }),
+        of(OauthClient { rate: 9_999, ..client(&server, ASK) }),
     ] {
         assert!(!keeps(changed.clone()), "{changed:?}");
     }
@@ -205,7 +214,7 @@ async fn so_many_questions_and_no_more() {
     let server = KeyServer::https().await;
     server.publish(JWKS, key_set(&[key("k").public()]));
     server.set(ASK, Answer::Json(active().to_string()));
-    let few = Introspection { rate: 5, ..settings(&server) };
+    let few = Introspection { client: OauthClient { rate: 5, ..client(&server, ASK) }, ..settings(&server) };
     let running = Running::new(&[asking(&server, ISSUER, few)]);
     assert!(running.verify("good").await.is_ok());
     server.set(ASK, Answer::Json(json!({"active": false}).to_string()));
@@ -218,7 +227,7 @@ async fn so_many_questions_and_no_more() {
     assert_eq!(questions(&server), 101 - busy);
     assert!(running.verify("good").await.is_ok());
 
-    let one = Introspection { calls: 1, ..settings(&server) };
+    let one = Introspection { client: OauthClient { calls: 1, ..client(&server, ASK) }, ..settings(&server) };
     let running = Running::new(&[asking(&server, ISSUER, one)]);
     let permits = Arc::new(Semaphore::new(0));
     server.set(ASK, Answer::Held(Arc::clone(&permits), active().to_string()));
@@ -273,7 +282,8 @@ async fn where_the_metadata_says() {
     for path in [METADATA, "/.well-known/openid-configuration"] {
         server.publish(path, metadata("https://evil.example", server.url("/evil")));
     }
-    let found = Introspection { url: None, rate: 1000, ..settings(&server) };
+    let found = OauthClient { url: None, rate: 1000, ..client(&server, ASK) };
+    let found = Introspection { client: found, ..settings(&server) };
     let refreshing = Issuer { refresh: Duration::ZERO, ..asking(&server, &name, found) };
     let running = Running::new(&[refreshing]);
     assert_eq!(running.rejection("a").await, Rejection::IntrospectionMalformed);
@@ -348,7 +358,8 @@ async fn an_endpoint_that_moves_to_another_server() {
         server.set(ASK, Answer::Json(answer.to_string()));
     };
     is_at(&first);
-    let found = Introspection { url: None, ..settings(&first) };
+    let found = OauthClient { url: None, ..client(&first, ASK) };
+    let found = Introspection { client: found, ..settings(&first) };
     let running = Running::new(&[Issuer { refresh: Duration::ZERO, ..asking(&first, &name, found) }]);
     assert!(running.verify("a").await.is_ok());
     is_at(&second);
@@ -372,7 +383,8 @@ async fn metadata_that_cannot_be_had() {
         }
     };
     let timeout = Duration::from_millis(600);
-    let found = Introspection { url: None, timeout, ..settings(&server) };
+    let found = OauthClient { url: None, timeout, ..client(&server, ASK) };
+    let found = Introspection { client: found, ..settings(&server) };
     let refreshing = Issuer { refresh: Duration::ZERO, ..asking(&server, &name, found) };
     everywhere(Answer::Status(400, String::new()));
     let running = Running::new(std::slice::from_ref(&refreshing));

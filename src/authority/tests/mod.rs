@@ -45,6 +45,7 @@ fn issuer(name: &str, keys: KeySource, trust: Option<Arc<RootCertStore>>) -> Iss
         refresh: HOUR,
         keep_stale: HOUR,
         introspection: None,
+        exchange: None,
         encryption: None,
     }
 }

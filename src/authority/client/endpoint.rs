@@ -1,4 +1,4 @@
-//! Where an issuer is asked about tokens, and the connections to it.
+//! Where an issuer is asked, and the connections to it.
 //!
 //! The address is the operator's, or what the issuer's metadata says; that is looked up with the first question, and again every `refresh`. When a
 //! later look fails, what was known before holds: metadata that is broken, or names another issuer, moves nothing.
@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::authority::fetch::{self, FetchError, FetchUrl, Fetcher, Roots, causes};
 use crate::authority::source::{Issued, Member, Unusable};
-use crate::config::{ClientAuthentication, Introspection, Issuer};
+use crate::config::{ClientAuthentication, Issuer, OauthClient};
 
 /// The largest answer that is read. Real ones have less than a KiB.
 pub(super) const MOST_BYTES: usize = 64 * 1024;
@@ -46,6 +46,7 @@ struct Discovery {
     issued: Issued,
     refresh: Duration,
     patience: Duration,
+    member: Member,
     lookup: ArcSwap<Lookup>,
 }
 
@@ -63,20 +64,22 @@ struct Kept {
     sender: SendRequest<Full<Bytes>>,
 }
 
-/// A 200.
-pub(super) struct Answer {
+/// An answer with a status that was asked for.
+pub(in crate::authority) struct Answer {
+    /// The status.
+    pub(in crate::authority) status: StatusCode,
     /// `Content-Type`; `None` where there is none, or several.
-    pub(super) content_type: Option<HeaderValue>,
+    pub(in crate::authority) content_type: Option<HeaderValue>,
     /// All of it.
-    pub(super) body: Bytes,
+    pub(in crate::authority) body: Bytes,
 }
 
 impl Endpoint {
-    /// The endpoint that `settings` are for.
+    /// The endpoint that `settings` are for, and metadata calls `member`.
     ///
     /// # Errors
     /// [`Unusable`].
-    pub(super) fn new(issuer: &Issuer, settings: &Introspection) -> Result<Self, Unusable> {
+    pub(super) fn new(issuer: &Issuer, settings: &OauthClient, member: Member) -> Result<Self, Unusable> {
         let name = &issuer.rules.issuer;
         let address = || Unusable::Address(name.clone());
         let (place, is_https) = match &settings.url {
@@ -91,7 +94,10 @@ impl Endpoint {
                 let lookup = ArcSwap::from_pointee(Lookup::after(None));
                 // Half of what a question may take, so that what was known before can still be asked.
                 let (refresh, patience) = (issuer.refresh, settings.timeout / 2);
-                (Place::Discovered(Box::new(Discovery { issued, refresh, patience, lookup })), is_https)
+                (
+                    Place::Discovered(Box::new(Discovery { issued, refresh, patience, member, lookup })),
+                    is_https,
+                )
             }
         };
         let roots = match &issuer.trust {
@@ -120,23 +126,24 @@ impl Endpoint {
         }
     }
 
-    /// Asks, and reads a 200. `question` is made anew where it is sent a second time, which is when a connection that was kept turns out to be
-    /// closed: to ask twice changes nothing at the issuer.
+    /// Asks, and reads an answer of one of `statuses`. `question` is made anew where it is sent a second time, which is when a connection that was kept turns
+    /// out to be closed: an issuer that is asked twice has answered twice, and nothing else has changed.
     pub(super) async fn ask(
         &self,
         url: &FetchUrl,
         question: impl Fn() -> Request<Full<Bytes>>,
+        statuses: &[StatusCode],
     ) -> Result<Answer, FetchError> {
         if let Some(mut sender) = self.kept_for(url)
             && sender.ready().await.is_ok()
             && let Ok(response) = sender.send_request(question()).await
         {
-            return self.read(url, sender, response).await;
+            return self.read(url, sender, response, statuses).await;
         }
         let mut sender = self.fetcher.connect(url).await?;
         let response = sender.send_request(question()).await;
         let response = response.map_err(|error| FetchError::Broken(causes(&error)))?;
-        self.read(url, sender, response).await
+        self.read(url, sender, response, statuses).await
     }
 
     async fn read(
@@ -144,16 +151,18 @@ impl Endpoint {
         url: &FetchUrl,
         sender: SendRequest<Full<Bytes>>,
         response: Response<Incoming>,
+        statuses: &[StatusCode],
     ) -> Result<Answer, FetchError> {
-        // R-I-02: 200 and nothing else. A redirect would take our credentials to wherever it says.
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status()));
+        // R-I-02: these and nothing else. A redirect would take our credentials to wherever it says.
+        let status = response.status();
+        if !statuses.contains(&status) {
+            return Err(FetchError::Status(status));
         }
         let mut types = response.headers().get_all(CONTENT_TYPE).iter();
         let content_type = types.next().filter(|_| types.next().is_none()).cloned();
         let body = fetch::read(response.into_body(), MOST_BYTES).await?;
         self.keep(url, sender);
-        Ok(Answer { content_type, body })
+        Ok(Answer { status, content_type, body })
     }
 
     fn kept_for(&self, url: &FetchUrl) -> Option<SendRequest<Full<Bytes>>> {
@@ -174,18 +183,19 @@ impl Endpoint {
 
 impl Discovery {
     async fn url(&self, fetcher: &Fetcher) -> Result<FetchUrl, FetchError> {
-        let Self { issued, refresh, patience, lookup } = self;
+        let Self { issued, refresh, patience, member, lookup } = self;
         let mut latest = lookup.load_full();
         if let Some(before) = latest.found.get().filter(|_| latest.begun.elapsed() > *refresh) {
             lookup.store(Arc::new(Lookup::after(Some(before.clone()))));
             latest = lookup.load_full();
         }
         let look = async || {
-            let looked = timeout(*patience, issued.discover(Member::Introspection, fetcher)).await;
+            let looked = timeout(*patience, issued.discover(*member, fetcher)).await;
             let found = looked.unwrap_or(Err(FetchError::TooSlow(*patience)));
             match (found, &latest.before) {
                 (Err(error), Some(before)) => {
-                    tracing::warn!(reason = %error, "the introspection endpoint could not be looked up again; it stays what it was");
+                    let member = member.name();
+                    tracing::warn!(reason = %error, member, "an endpoint could not be looked up again; it stays what it was");
                     Ok(before.clone())
                 }
                 (found, _) => found,

@@ -1,25 +1,20 @@
 //! What an issuer says of a token that only it can read (RFC 7662).
 //!
-//! [`Introspector::ask`] is one question and its answer. Whether it is asked is `admission`'s to say and comes first; that a token is asked about once and not
-//! by everybody at a time is `flight`'s. An answer that cannot be had or not be used refuses the request and not the token: 503, since a client would
+//! [`Introspector::ask`] is one question and its answer. Whether it is asked, and once and not by everybody at a time, is `client`'s. An answer that cannot be had or not be used refuses the request and not the token: 503, since a client would
 //! throw a good token away for a 401 (R-I-05). What the answer says is judged by `verify::token`.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use quick_cache::sync::Cache;
 use thiserror::Error;
-use tokio::time::timeout;
-use tracing::warn;
 
+use super::client::{self, Client, Form, JSON, Leave, TurnedAway, Unanswered, is_type};
 use super::fetch::FetchError;
 use super::issuer::IssuerKeys;
-use super::source::Unusable;
+use super::source::{Member, Unusable};
 use crate::config::{AnswerForm, Introspection, Issuer};
-use crate::seldom::Seldom;
 use crate::verify::digest::{AccessToken, Digest};
 use crate::verify::json::Object;
 use crate::verify::jwe::Sealed;
@@ -27,19 +22,9 @@ use crate::verify::rejection::{Code, Rejection};
 use crate::verify::time::UnixTime;
 use crate::verify::token::answer::{self, AnswerFault, AnswerRules};
 use crate::verify::token::{TokenRules, VerifiedToken};
-use admission::{Admission, Admitted};
-use endpoint::Endpoint;
-use question::Asker;
-
-mod admission;
-mod endpoint;
-pub(super) mod flight;
-mod question;
 
 /// How many refused tokens are remembered: about a megabyte. They have a cache of their own, or invented tokens would push good ones out.
 const REFUSED_TOKENS: usize = 8192;
-/// The type of a plain answer.
-const JSON: &str = "application/json";
 /// The type of a signed one (RFC 9701 §4).
 const JWT: &str = "application/token-introspection+jwt";
 
@@ -48,14 +33,8 @@ pub(super) struct Introspector {
     rules: TokenRules,
     settings: Introspection,
     keys: Arc<IssuerKeys>,
-    asker: Asker,
-    endpoint: Endpoint,
-    admission: Arc<Admission>,
+    client: Client,
     refused: Cache<Digest<AccessToken>, (Rejection, UnixTime)>,
-    failed: Seldom,
-    asked: AtomicU64,
-    failures: AtomicU64,
-    turned_away: AtomicU64,
 }
 
 /// A token that its issuer calls active, and how long that holds.
@@ -67,16 +46,11 @@ pub(super) struct Active {
     pub(super) until: UnixTime,
 }
 
-/// Leave to ask about one token.
-pub(super) struct Leave(Admitted);
-
 /// Why there is no answer. The sentence is for the operator's log and holds nothing a caller sent.
 #[derive(Debug, Error)]
 enum NoAnswer {
-    #[error("the endpoint {0}")]
-    Fetch(#[from] FetchError),
-    #[error("the endpoint could not be looked up: {0}")]
-    Lookup(FetchError),
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     #[error("the answer is not {0}")]
     Type(&'static str),
     #[error("the answer is not encrypted to a key of this gateway's, in a way it takes")]
@@ -85,18 +59,17 @@ enum NoAnswer {
     Signed(#[from] AnswerFault),
     #[error("the answer is no JSON object, each member once")]
     Json,
-    #[error("the question could not be signed")]
-    Unsigned,
 }
 
 impl NoAnswer {
     /// What the caller hears.
     const fn rejection(&self) -> Rejection {
         match self {
-            NoAnswer::Fetch(error) | NoAnswer::Lookup(error) => match error {
-                FetchError::Unreachable(_) | FetchError::Broken(_) | FetchError::File(_) => {
-                    Rejection::IntrospectionUnreachable
-                }
+            NoAnswer::Unanswered(unanswered) => match unanswered.cause() {
+                FetchError::Unreachable(_)
+                | FetchError::Unsigned
+                | FetchError::Broken(_)
+                | FetchError::File(_) => Rejection::IntrospectionUnreachable,
                 FetchError::Status(_) => Rejection::IntrospectionRefused,
                 FetchError::TooLarge(_) => Rejection::IntrospectionTooLarge,
                 FetchError::TooSlow(_) => Rejection::IntrospectionTooSlow,
@@ -106,16 +79,15 @@ impl NoAnswer {
                 Rejection::IntrospectionMalformed
             }
             NoAnswer::Sealed | NoAnswer::Signed(_) => Rejection::IntrospectionUntrusted,
-            NoAnswer::Unsigned => Rejection::IntrospectionUnreachable,
         }
     }
+}
 
-    /// Whether it may be for the token that there is none: then it is no sign that the endpoint is unwell, or whoever invents the right tokens could
-    /// have it left alone for everyone.
-    fn is_about_the_token(&self) -> bool {
-        let statuses =
-            [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
-        matches!(self, NoAnswer::Fetch(FetchError::Status(status)) if statuses.contains(status))
+impl client::NoAnswer for NoAnswer {
+    const UNDONE: &'static str = "a token could not be introspected";
+
+    fn is_about_the_question(&self) -> bool {
+        matches!(self, NoAnswer::Unanswered(unanswered) if unanswered.is_about_the_question())
     }
 }
 
@@ -127,14 +99,8 @@ impl Introspector {
     pub(super) fn new(issuer: &Issuer, keys: &Arc<IssuerKeys>) -> Result<Option<Self>, Unusable> {
         let Some(settings) = &issuer.introspection else { return Ok(None) };
         Ok(Some(Self {
-            asker: Asker::new(&issuer.rules.issuer, settings),
-            endpoint: Endpoint::new(issuer, settings)?,
-            admission: Arc::new(Admission::new(settings.calls, settings.rate)),
+            client: Client::new(issuer, &settings.client, Member::Introspection)?,
             refused: Cache::new(REFUSED_TOKENS),
-            failed: Seldom::new(),
-            asked: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            turned_away: AtomicU64::new(0),
             rules: issuer.rules.clone(),
             settings: settings.clone(),
             keys: Arc::clone(keys),
@@ -151,8 +117,9 @@ impl Introspector {
     /// # Errors
     /// [`Rejection::IntrospectionBusy`] or [`Rejection::IntrospectionPaused`].
     pub(super) fn leave(&self) -> Result<Leave, Rejection> {
-        self.admission.admit(tokio::time::Instant::now()).map(Leave).inspect_err(|_| {
-            self.turned_away.fetch_add(1, Ordering::Relaxed);
+        self.client.leave().map_err(|turned_away| match turned_away {
+            TurnedAway::Busy => Rejection::IntrospectionBusy,
+            TurnedAway::Paused => Rejection::IntrospectionPaused,
         })
     }
 
@@ -162,28 +129,13 @@ impl Introspector {
     /// The token's rejection, which is remembered for a moment; or why there is no answer.
     pub(super) async fn ask(
         &self,
-        Leave(admitted): Leave,
+        leave: Leave,
         token: &str,
         digest: Digest<AccessToken>,
         now: UnixTime,
     ) -> Result<Active, Rejection> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let limit = self.settings.timeout;
-        let answer = timeout(limit, self.answer(token, now)).await;
-        let judged = match answer.unwrap_or(Err(FetchError::TooSlow(limit).into())) {
-            Ok(judged) => {
-                admitted.went_well();
-                judged
-            }
-            Err(error) => {
-                if error.is_about_the_token() {
-                    admitted.went_well();
-                }
-                self.tell(&error);
-                return Err(error.rejection());
-            }
-        };
-        match judged {
+        let judged = self.client.ask(leave, self.answer(token, now)).await;
+        match judged.map_err(|error| error.rejection())? {
             Ok(token) => {
                 // R-I-04: never past `exp`, leeway or not: from there on it is the issuer's to say whether it is active still.
                 let until = now.plus(self.settings.cache).min(token.expires());
@@ -198,15 +150,17 @@ impl Introspector {
 
     /// The issuer's answer, judged.
     async fn answer(&self, token: &str, now: UnixTime) -> Result<Result<VerifiedToken, Rejection>, NoAnswer> {
-        let url = self.endpoint.url().await.map_err(NoAnswer::Lookup)?;
-        let question = self.asker.question(token, &url, now).ok_or(NoAnswer::Unsigned)?;
+        // RFC 7662 §2.1
+        let mut question = Form::default();
+        question.add("token", token);
+        question.add("token_type_hint", "access_token");
         // R-I-07: the one form that is set. Who asked for a signature and takes an answer without one has asked for nothing.
         let form = match self.settings.answer {
             AnswerForm::Json => JSON,
             AnswerForm::Jwt | AnswerForm::EncryptedJwt => JWT,
         };
-        let answer = self.endpoint.ask(&url, || question.request(&url, form)).await?;
-        if !answer.content_type.as_ref().is_some_and(|found| is_type(found, form)) {
+        let answer = self.client.send(question, form, &[StatusCode::OK], now).await?;
+        if !is_type(answer.content_type.as_ref(), form) {
             return Err(NoAnswer::Type(form));
         }
         match self.settings.answer {
@@ -229,7 +183,7 @@ impl Introspector {
     async fn open(&self, answer: &str, now: UnixTime) -> Result<Result<VerifiedToken, Rejection>, NoAnswer> {
         let rules = AnswerRules {
             issuer: &self.rules.issuer,
-            client_id: &self.settings.client_id,
+            client_id: &self.settings.client.client_id,
             audiences: &self.rules.audiences,
             algorithms: &self.rules.algorithms,
             leeway: self.rules.leeway,
@@ -244,27 +198,9 @@ impl Introspector {
         }
     }
 
-    /// Tells the operator, once a second at most.
-    fn tell(&self, error: &NoAnswer) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-        if let Some(unsaid) = self.failed.due(Instant::now()) {
-            warn!(issuer = self.rules.issuer, reason = %error, unsaid, "a token could not be introspected");
-        }
-    }
-
-    /// Questions asked.
-    pub(super) fn asked(&self) -> u64 {
-        self.asked.load(Ordering::Relaxed)
-    }
-
-    /// Of them, those without a usable answer.
-    pub(super) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
-    }
-
-    /// Questions not asked, since there were too many or the endpoint was left alone.
-    pub(super) fn turned_away(&self) -> u64 {
-        self.turned_away.load(Ordering::Relaxed)
+    /// What was asked, without a usable answer, and not asked: see [`Client::counts`].
+    pub(super) fn counts(&self) -> (u64, u64, u64) {
+        self.client.counts()
     }
 }
 
@@ -277,11 +213,4 @@ impl fmt::Debug for Introspector {
 /// A JWT as text, without the line that some servers end it with.
 fn text(body: &[u8]) -> Result<&str, NoAnswer> {
     std::str::from_utf8(body).map(str::trim_ascii_end).map_err(|_| AnswerFault::Malformed.into())
-}
-
-/// Whether a `Content-Type` is `wanted`, whatever parameters it has (RFC 9110 §8.3.1).
-fn is_type(found: &HeaderValue, wanted: &str) -> bool {
-    let found = found.to_str().unwrap_or_default();
-    let essence = found.split_once(';').map_or(found, |(essence, _)| essence);
-    essence.trim().eq_ignore_ascii_case(wanted)
 }

@@ -1,6 +1,6 @@
-//! The request to an introspection endpoint (RFC 7662 §2.1): the token, and who asks.
+//! A question to an issuer: the form of its asker, and who asks (RFC 6749 §2.3).
 //!
-//! The proof never goes along, nor the caller's certificate: whether the caller may present the token is checked here (RFC 9449 §6.2, R-B-07).
+//! The caller's proof never goes along, nor its certificate: whether it may present the token is checked here (RFC 9449 §6.2, R-B-07).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use http::{HeaderValue, Request};
 use http_body_util::Full;
 
 use crate::authority::fetch::{AGENT, FetchUrl};
-use crate::config::{Audience, ClientAuthentication, ClientKey, Introspection};
+use crate::config::{Audience, ClientAuthentication, ClientKey, OauthClient};
 use crate::verify::jws::to_base64url;
 use crate::verify::time::UnixTime;
 
@@ -34,7 +34,7 @@ pub(super) struct Question {
 
 impl Asker {
     /// The client that `settings` say, of `issuer`.
-    pub(super) fn new(issuer: &str, settings: &Introspection) -> Self {
+    pub(super) fn new(issuer: &str, settings: &OauthClient) -> Self {
         Self {
             issuer: issuer.to_owned(),
             client_id: settings.client_id.clone(),
@@ -42,11 +42,8 @@ impl Asker {
         }
     }
 
-    /// The question about `token`, for `url`. `None` when the system gives no randomness, or the key no signature.
-    pub(super) fn question(&self, token: &str, url: &FetchUrl, now: UnixTime) -> Option<Question> {
-        let mut form = Form::default();
-        form.add("token", token);
-        form.add("token_type_hint", "access_token");
+    /// The question of `form`, for `url`. `None` when the system gives no randomness, or the key no signature.
+    pub(super) fn question(&self, mut form: Form, url: &FetchUrl, now: UnixTime) -> Option<Question> {
         let mut authorization = None;
         match &self.authentication {
             ClientAuthentication::Basic(secret) => {
@@ -123,12 +120,13 @@ fn assertion(client_id: &str, audience: &str, key: &ClientKey, now: UnixTime) ->
     Some(format!("{input}.{}", to_base64url(&signature)))
 }
 
-/// `application/x-www-form-urlencoded` (RFC 6749 Appendix B).
+/// `application/x-www-form-urlencoded` (RFC 6749 Appendix B). It holds a token, and is never printed.
 #[derive(Default)]
-struct Form(String);
+pub(in crate::authority) struct Form(String);
 
 impl Form {
-    fn add(&mut self, name: &str, value: &str) {
+    /// Adds a pair.
+    pub(in crate::authority) fn add(&mut self, name: &str, value: &str) {
         if !self.0.is_empty() {
             self.0.push('&');
         }

@@ -1,6 +1,6 @@
 //! Whether an issuer may be asked one more question now.
 //!
-//! Anyone can invent tokens, and each that nobody knows is a request of ours to the issuer. So there is a limit of questions at a time, and one of
+//! Anyone can invent tokens, and each that nobody knows is a request of ours to the issuer; so is each good one that has to be exchanged. So there is a limit of questions at a time, and one of
 //! questions in a second; and an endpoint that fails again and again is left alone for a moment, so that a sick server gets well and callers get their
 //! 503 at once. Nothing here waits. What is refused is the question, never the token: it is answered 503.
 
@@ -10,12 +10,19 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::verify::rejection::Rejection;
-
 /// Failures in a row after which the endpoint is left alone.
 const FAILURES: u32 = 5;
 /// How long it is left alone. Then one question is asked, and its outcome decides for the others.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// Why a question is not asked now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::authority) enum TurnedAway {
+    /// There are too many at a time, or were too many in this second.
+    Busy,
+    /// The endpoint is left alone, since it has failed again and again.
+    Paused,
+}
 
 /// The gate to one issuer's endpoint.
 #[derive(Debug)]
@@ -71,16 +78,16 @@ impl Admission {
     /// Leave to ask one question.
     ///
     /// # Errors
-    /// [`Rejection::IntrospectionPaused`] or [`Rejection::IntrospectionBusy`].
-    pub(super) fn admit(self: &Arc<Self>, now: Instant) -> Result<Admitted, Rejection> {
+    /// [`TurnedAway`]
+    pub(super) fn admit(self: &Arc<Self>, now: Instant) -> Result<Admitted, TurnedAway> {
         // A few numbers cannot be left half-written by a panic.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.breaker.refuses(now) {
-            return Err(Rejection::IntrospectionPaused);
+            return Err(TurnedAway::Paused);
         }
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Rejection::IntrospectionBusy)?;
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| TurnedAway::Busy)?;
         if !state.budget.spend(now) {
-            return Err(Rejection::IntrospectionBusy);
+            return Err(TurnedAway::Busy);
         }
         // Last, since it may be the one question that is asked: a refusal after it would leave everyone waiting for its outcome.
         state.breaker.enter();
@@ -160,7 +167,7 @@ mod tests {
         let gate = gate(2, 100);
         let now = Instant::now();
         let (one, _two) = (gate.admit(now).unwrap(), gate.admit(now).unwrap());
-        assert_eq!(gate.admit(now).map(drop), Err(Rejection::IntrospectionBusy));
+        assert_eq!(gate.admit(now).map(drop), Err(TurnedAway::Busy));
         one.went_well();
         assert!(gate.admit(now).is_ok());
     }
@@ -191,7 +198,7 @@ mod tests {
             drop(gate.admit(now()).unwrap());
         }
         let paused = |gate: &Arc<Admission>| {
-            assert_eq!(gate.admit(Instant::now()).map(drop), Err(Rejection::IntrospectionPaused));
+            assert_eq!(gate.admit(Instant::now()).map(drop), Err(TurnedAway::Paused));
         };
         paused(&gate);
         tokio::time::advance(PAUSE - Duration::from_millis(1)).await;
@@ -215,7 +222,7 @@ mod tests {
         }
         let later = Instant::now() + PAUSE;
         let held = Arc::clone(&gate.slots).try_acquire_owned().unwrap();
-        assert_eq!(gate.admit(later).map(drop), Err(Rejection::IntrospectionBusy));
+        assert_eq!(gate.admit(later).map(drop), Err(TurnedAway::Busy));
         drop(held);
         gate.admit(later).unwrap().went_well();
         assert!(gate.admit(later).is_ok());
