@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::{Request, Response};
 
-use crate::accept::body::{BodyFault, CallerBody};
+use crate::accept::body::CallerBody;
 use crate::accept::connection::Session;
 use crate::accept::door::TurnedAway;
 use crate::accept::peer::Peer;
@@ -17,8 +17,8 @@ use crate::accept::{Reply, head, peer, target};
 use crate::authority::Tokens;
 use crate::clock::{Clock, Deadline};
 use crate::config::{Credentials, LimitBy, Limits};
-use crate::cors::{Allowed, Preflight};
-use crate::forward::{Answer, CallerOrigin, Fault, Pass, Upstreams};
+use crate::cors::Preflight;
+use crate::forward::{Answer, CallerOrigin, INTERACTION_ID, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
 use crate::quarantine::Quarantine;
@@ -28,7 +28,6 @@ use crate::route::resource::Metadata;
 use crate::route::{Demand, Route, Routes};
 use crate::verify::credential::Presented;
 use crate::verify::dpop::{DpopRules, Terms};
-use crate::verify::nonce::SealedNonce;
 use crate::verify::policy::{NonceRule, Policy};
 use crate::verify::proof;
 use crate::verify::rejection::{Code, Rejection};
@@ -38,6 +37,7 @@ use crate::verify::time::UnixTime;
 
 mod course;
 mod current;
+mod ending;
 mod exchange;
 mod journey;
 mod record;
@@ -47,6 +47,7 @@ mod warnings;
 use course::Course;
 pub use course::RequestIds;
 pub use current::Current;
+use ending::{Denied, Ending};
 use exchange::used;
 pub use journey::{Cut, Journey};
 use record::{At, Holder};
@@ -84,47 +85,6 @@ pub struct Gateway {
     pub request_ids: Arc<RequestIds>,
 }
 
-/// Why a request got no permit, and what goes into the refusal beside the reason.
-struct Denied {
-    rejection: Rejection,
-    used: Used,
-    nonce: Option<SealedNonce>,
-}
-
-impl From<Rejection> for Denied {
-    fn from(rejection: Rejection) -> Self {
-        Self { rejection, used: Used::None, nonce: None }
-    }
-}
-
-/// How a request ends that the upstream did not answer.
-enum Ending<'g> {
-    Refused(Denied),
-    Preflight(Allowed<'g>),
-    /// The request is for what the gateway says of a resource (RFC 9728).
-    Metadata(&'g Metadata),
-    Failed(Fault),
-    /// The token expired while the upstream was still being asked, on a route where nothing outlives its token.
-    Expired,
-}
-
-impl From<Rejection> for Ending<'_> {
-    fn from(rejection: Rejection) -> Self {
-        Ending::Refused(rejection.into())
-    }
-}
-
-impl From<BodyFault> for Fault {
-    fn from(fault: BodyFault) -> Self {
-        match fault {
-            BodyFault::TooLarge => Fault::BodyTooLarge,
-            BodyFault::Stalled => Fault::BodyStalled,
-            // Nobody is told: the answer is over, or it is that the token has expired.
-            BodyFault::Broken | BodyFault::Overdue => Fault::BodyBroken,
-        }
-    }
-}
-
 impl Gateway {
     fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {
         if why != TurnedAway::Silent {
@@ -141,6 +101,7 @@ impl Gateway {
         let mut course = Course::new(&self, &request, &session);
         let outcome = self.pass_on(request, &session, &mut course).await;
         let (readers, tally) = (course.readers.take(), std::mem::take(&mut course.tally));
+        let interaction_id = course.record.interaction_id.clone();
         let mut reply = match outcome {
             Ok(answer) => course.goes_on_with(answer),
             Err(Ending::Refused(denied)) => {
@@ -167,6 +128,9 @@ impl Gateway {
         };
         // The one place for all of them: a page that cannot read its refusal cannot mend it.
         tally.write(reply.headers_mut());
+        if let Some(id) = interaction_id {
+            reply.headers_mut().insert(INTERACTION_ID, id);
+        }
         if let Some(readers) = readers {
             readers.label(reply.headers_mut());
         }
@@ -219,6 +183,10 @@ impl Gateway {
         let route = self.routes.find(target, request.method())?;
         course.record.at = Some(At::of(route));
         course.route = Some(route);
+        if route.forward.interaction_id {
+            let id = course::interaction_id(request.headers()).cloned();
+            course.record.interaction_id = Some(id.unwrap_or_else(|| self.request_ids.next_uuid()));
+        }
         course.readers = route.cross_origin().map(|cross_origin| cross_origin.readers(request.headers()));
         request.body_mut().bound(route.streams.body_bytes.unwrap_or(self.limits.body_bytes));
         request.body().declared()?;
@@ -231,6 +199,8 @@ impl Gateway {
         let pass = match route.demand() {
             Demand::Nothing(public) => Pass::Public(public),
             Demand::Bound(policy) => {
+                // Whoever is right: a page that may not call here must not find out whether it could.
+                policy.pages.judge(request.headers())?;
                 let facts = RequestFacts {
                     method: request.method(),
                     target,
@@ -267,6 +237,7 @@ impl Gateway {
             address: caller.address,
             certificate: caller.certificate.as_ref().and_then(|certificate| certificate.der.as_deref()),
             request_id: &course.record.request_id,
+            interaction_id: course.record.interaction_id.as_ref(),
             now,
         };
         // Pinned where it is made: an `await` of the value itself would keep room for it twice, and what a request waits for is large.
@@ -295,7 +266,7 @@ impl Gateway {
         let terms = Terms { rules: &self.proofs, nonce: policy.nonce, now };
         // Also of a token that is not read at all, since it is too large.
         let used = used(facts.headers);
-        let denied = |rejection| Denied { rejection, used, nonce: None };
+        let denied = |rejection| Denied { used, ..Denied::from(rejection) };
         let presented = Presented::read(facts, &self.limits.credentials, &terms).map_err(denied)?;
         if used == Used::Dpop && !policy.binding.offers_dpop() {
             // No proof can succeed here, so none is looked at.
@@ -333,6 +304,17 @@ impl Gateway {
         decided.await.map_err(|rejection| Denied {
             rejection,
             used,
+            scopes: match rejection.code() {
+                Code::InsufficientScope => policy.scopes_of_call(facts.headers).to_vec(),
+                Code::None
+                | Code::Bare
+                | Code::InvalidRequest
+                | Code::InvalidToken
+                | Code::InvalidDpopProof
+                | Code::UseDpopNonce
+                | Code::InsufficientAuthorizationDetails
+                | Code::InsufficientUserAuthentication => Vec::new(),
+            },
             // Only for the key of a verified token, and only where that key could do better with it (T-NON-15, T-NON-16).
             nonce: key
                 .filter(|_| policy.nonce == NonceRule::Required)
@@ -365,6 +347,7 @@ impl Gateway {
             algorithms: &self.proofs.algorithms,
             used: denied.used,
             nonce: denied.nonce,
+            scopes_of_call: &denied.scopes,
             allow: allow.unwrap_or_default(),
             resource_metadata: target
                 .zip(course.route.filter(|_| policy.is_some()))

@@ -200,5 +200,11 @@ mod tests {
         assert_eq!(quarantine.shut(&right, NOW.plus(1), NOW), Ok(()));
         assert_eq!(quarantine.list(NOW), [(right.clone(), NOW.plus(1))]);
         assert!(quarantine.lift(&right, NOW) && quarantine.is_empty());
+        // As a certificate's it is let back in too, and forgotten when it is past.
+        assert_eq!(quarantine.entries.load().certificates.len(), 0);
+        assert_eq!(quarantine.shut(&right, NOW.plus(1), NOW), Ok(()));
+        assert_eq!(quarantine.shut(&Outcast::Client("app".into()), NOW.plus(9), NOW.plus(1)), Ok(()));
+        let entries = quarantine.entries.load();
+        assert_eq!((entries.keys.len(), entries.certificates.len(), entries.clients.len()), (0, 0, 1));
     }
 }

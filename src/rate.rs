@@ -80,7 +80,7 @@ impl<C: Clock + Clone> Limiter<C> {
     /// # Errors
     /// The allowance, where nothing is left of it: the request must be refused. It is not counted then.
     pub fn count(&self, who: impl Hash) -> Result<Allowance, Allowance> {
-        let place = self.hasher.hash_one(who) % PLACES;
+        let place = self.place(who);
         let allowance =
             |left, reset| Allowance { by: self.rate.by.name(), policy: self.policy.clone(), left, reset };
         match self.limiter.check_key(&place) {
@@ -91,6 +91,10 @@ impl<C: Clock + Clone> Limiter<C> {
             }
             Err(until) => Err(allowance(0, seconds(until.wait_time_from(self.clock.now())).max(1))),
         }
+    }
+
+    fn place(&self, who: impl Hash) -> u64 {
+        self.hasher.hash_one(who) % PLACES
     }
 
     /// Forgets everyone whose allowance is whole again. It locks a part of them at a time, for a moment.
@@ -186,6 +190,7 @@ mod tests {
         for who in 0..5000_u32 {
             assert!(limiter.count(who).is_ok());
         }
+        assert!((0..5000_u32).all(|who| limiter.place(who) < PLACES));
         // A few share a place.
         assert!((4900..=5000).contains(&limiter.remembered()), "{}", limiter.remembered());
         limiter.forget();

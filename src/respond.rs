@@ -49,6 +49,8 @@ pub struct Refusal<'r> {
     pub algorithms: &'r Algorithms,
     /// The scheme the caller used.
     pub used: Used,
+    /// The scopes that this request needs besides those of the policy.
+    pub scopes_of_call: &'r [String],
     /// A nonce for the key of the caller's verified token.
     pub nonce: Option<SealedNonce>,
     /// For a 405: the methods the path takes, comma-separated.
@@ -211,7 +213,7 @@ fn push_resource(line: &mut String, separator: &str, refusal: &Refusal<'_>) {
     if refusal.rejection.code() == Code::Bare
         && let Some(policy) = refusal.policy
     {
-        push_scope(line, policy);
+        push_scope(line, policy, &[]);
     }
 }
 
@@ -229,7 +231,7 @@ fn push_error(line: &mut String, refusal: &Refusal<'_>) {
     );
     let Some(policy) = refusal.policy else { return };
     match code {
-        Code::InsufficientScope => push_scope(line, policy),
+        Code::InsufficientScope => push_scope(line, policy, refusal.scopes_of_call),
         // RFC 9470 §3: both, whichever of the two it was, or the client's next token would be refused for the other.
         Code::InsufficientUserAuthentication => {
             let Authentication { acr, max_age } = &policy.authentication;
@@ -251,8 +253,8 @@ fn push_error(line: &mut String, refusal: &Refusal<'_>) {
 }
 
 /// `scope` (RFC 6750 §3): what to ask for, where that is anything.
-fn push_scope(line: &mut String, policy: &Policy) {
-    let mut scopes = policy.named_scopes();
+fn push_scope(line: &mut String, policy: &Policy, of_call: &[String]) {
+    let mut scopes = policy.named_scopes().chain(of_call.iter().map(String::as_str));
     if let Some(first) = scopes.next() {
         let _ = write!(line, ", scope=\"{first}");
         scopes.for_each(|scope| {

@@ -347,8 +347,12 @@ mod tests {
             allow_encoded_slash: name == "lax",
         };
         let report = Report { x_forwarded: true, forwarded: false, client_cert: false, request_id: true };
-        let forward =
-            Forward { credentials: Credentials::Kept(Vec::new()), identity: Identity::None, report };
+        let forward = Forward {
+            credentials: Credentials::Kept(Vec::new()),
+            identity: Identity::None,
+            report,
+            interaction_id: false,
+        };
         Route {
             name: name.into(),
             matches,

@@ -320,6 +320,7 @@ mod tests {
             token_type: TokenType::AtJwt,
             required_claims: Vec::new(),
             leeway: 5,
+            max_lifetime: None,
         };
         let issuer = IssuerKeys::new(&Issuer {
             rules,

@@ -344,6 +344,12 @@ fn what_callers_must_show() {
                 "9007",
                 "`9007199254740993` is not exact",
             ),
+            (
+                WRITTEN,
+                "claims: [{ claim: a, one_of: [1, -9007199254740993] }]",
+                "-9007",
+                "`-9007199254740993` is not exact",
+            ),
             (WRITTEN, "claims: [{ claim: /a/~, equals: 1 }]", "/a/~", "`/a/~` is no JSON pointer"),
             (WRITTEN, "claims: [{ claim: /, matches: '(' }]", "'('", "`(` is no pattern"),
             (WRITTEN, "claims: [{ claim: a, matches: 'a)|(?:b' }]", "'a)", "`a)|(?:b` is no pattern"),
@@ -375,6 +381,72 @@ fn how_often_callers_may_come() {
                 "client }",
                 "a public route knows no client",
             ),
+        ],
+    );
+}
+
+#[test]
+fn pages_and_mcp() {
+    const WRITTEN: &str = "# audiences: [https://api.example.com/accounts]   # narrows";
+    const POSTS: &str = "path_prefix: /accounts, methods: [GET, POST] }   # whole segments: not /accountsx
+    upstream: accounts
+    require:
+      binding: any                        # any (as the token's cnf says) | dpop | mtls | both";
+    let with = |mcp: &str| {
+        format!(
+            "path_prefix: /accounts, methods: [POST] }}\n    upstream: accounts\n    require:\n      mcp: {mcp} #"
+        )
+    };
+    let rows: Vec<(String, &str, &str)> = [
+        ("{ versions: ['2026-07-28'] }", "{ versions", "`allow` is missing"),
+        ("{ allow: [] }", "[] }", "an empty list"),
+        ("{ allow: [{ names: [a] }] }", "{ names", "`methods` is missing"),
+        ("{ allow: [{ methods: [] }] }", "[] }", "an empty list"),
+        ("{ allow: [{ methods: [tools/call], names: [] }] }", "[] }", "an empty list"),
+        ("{ allow: [{ methods: [tools/call], scopes: ['a b'] }] }", "'a b'", "`a b` is more than one scope"),
+        (
+            "{ allow: [{ methods: [tools/call, tools/list], names: [a] }] }",
+            "[a] }",
+            "`tools/list` has no name",
+        ),
+        ("{ versions: [], allow: [{ methods: [a] }] }", "[], ", "an empty list"),
+        (
+            "{ versions: ['2025-11-25'], allow: [{ methods: [a] }] }",
+            "'2025",
+            "`2025-11-25` is a revision in which",
+        ),
+        ("{ versions: [DRAFT-2026], allow: [{ methods: [a] }] }", "DRAFT", "`DRAFT-2026` is no revision"),
+    ]
+    .into_iter()
+    .map(|(mcp, needle, message)| (with(mcp), needle, message))
+    .collect();
+    let rows: Vec<_> =
+        rows.iter().map(|(to, needle, message)| (POSTS, to.as_str(), *needle, *message)).collect();
+    judge(EXAMPLE, &rows);
+    judge(
+        EXAMPLE,
+        &[
+            (WRITTEN, "mcp: { allow: [{ methods: [a] }] } #", "{ allow", "only the headers of a POST"),
+            (WRITTEN, "origins: ['*'] #", "'*'", "`*` is not an origin"),
+            (
+                WRITTEN,
+                "origins: [https://a.example/x] #",
+                "https://a.example/x",
+                "`https://a.example/x` has a path",
+            ),
+            (
+                WRITTEN,
+                "origins: []\n    cors: { origins: [https://a.example] } #",
+                "https://a.example",
+                "pages that `require.origins` does not list",
+            ),
+            (
+                WRITTEN,
+                "origins: [https://a.example]\n    cors: { origins: ['*'] } #",
+                "'*'",
+                "pages that `require.origins` does not list",
+            ),
+            ("    leeway: 5s", "    leeway: 5s\n    max_lifetime: 0s", "0s", "`0s` is out of range"),
         ],
     );
 }

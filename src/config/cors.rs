@@ -39,6 +39,23 @@ impl FromText for HeaderName {
     }
 }
 
+/// A page that may read answers and whose requests are refused can do nothing; and whoever lets every page read must not think that some are kept out.
+pub(super) fn judge_pages(route: &route_file::Route, complaints: &mut Complaints) {
+    let (Some(cors), Some(listed)) = (&route.cors, &route.require.origins) else { return };
+    let pages = cors.origins.iter().flat_map(|origins| &origins.items);
+    let kept_out = |page: &&Setting<PageOrigin>| match &page.value {
+        PageOrigin::Any => true,
+        PageOrigin::This(origin) => !listed.items.iter().any(|one| one.value == *origin),
+    };
+    for page in pages.filter(kept_out).filter(|_| listed.whole) {
+        complaints.add_with(
+            page.span,
+            "pages that `require.origins` does not list can send nothing here",
+            "list the same origins in both",
+        );
+    }
+}
+
 /// The rules as written, judged. `None` after a complaint.
 pub(super) fn cors(written: &Setting<route_file::Cors>, complaints: &mut Complaints) -> Option<Cors> {
     let route_file::Cors { origins, headers, expose, credentials, max_age } = &written.value;

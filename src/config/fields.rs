@@ -57,7 +57,7 @@ const REFUSED_PREFIXES: [&str; 7] = [
 ];
 
 /// Names that are removed or set by their one spelling; only their twins are refused with the others.
-const HANDLED: [&str; 9] = [
+const HANDLED: [&str; 13] = [
     "authorization",
     "dpop",
     "host",
@@ -67,6 +67,11 @@ const HANDLED: [&str; 9] = [
     "proxy-authorization",
     "x-request-id",
     "via",
+    // What a policy was judged by; a twin that a server joins with it would say something else.
+    "mcp-protocol-version",
+    "mcp-method",
+    "mcp-name",
+    "x-fapi-interaction-id",
 ];
 
 /// Names by which callers and upstreams talk to each other, or with the hop between them. To give one away would take it from every caller on every route.
@@ -273,6 +278,9 @@ mod tests {
             "transfer_encoding",
             "content_length",
             "x_request_id",
+            "mcp_name",
+            "mcp.method",
+            "mcp-protocol_version",
             "x.auth.subject",
             "x~auth-subject",
             "client.cert",

@@ -166,6 +166,7 @@ fn build(
             token_type: written.token_type.value,
             required_claims: texts(&written.required_claims),
             leeway: written.leeway.0,
+            max_lifetime: written.max_lifetime.as_ref().map(|most| most.0),
         },
         keys: keys?,
         trust,

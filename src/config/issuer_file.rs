@@ -41,6 +41,8 @@ settings! {
         required_claims: List<Text> => default "[sub, client_id, iat, jti]";
         /// how far its clock may differ, for exp, nbf and iat
         leeway: Seconds<0, 300> => default "5s";
+        /// how long a token may be good, from iat to exp; left out, any time
+        max_lifetime: Seconds<1, 31_536_000> => optional;
         /// for tokens that are not JWTs; left out, they are refused
         introspection: Whole<Introspection> => optional;
         /// for routes with `credentials: exchange`: its tokens are exchanged for ones of the upstream (RFC 8693)

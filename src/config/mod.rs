@@ -27,6 +27,7 @@ mod issuer_file;
 mod listener;
 mod load;
 mod material;
+mod mcp;
 mod onward;
 mod pattern;
 mod places;
@@ -244,6 +245,8 @@ pub struct Forward {
     pub identity: Identity,
     /// `report`
     pub report: Report,
+    /// `interaction_id`: `x-fapi-interaction-id` in both directions and in the log
+    pub interaction_id: bool,
 }
 
 /// `forward.report` of a route: what the upstream is told of the caller and the request. All of these headers are removed

@@ -5,10 +5,10 @@ use super::condition::condition;
 use super::decode::{Decode, List, Setting, refuse_kind};
 use super::document::{Node, Value};
 use super::values::Text;
-use super::{file, route_file};
+use super::{file, mcp, route_file};
 use crate::verify::claim_value::{ClaimPath, EXACT};
 use crate::verify::enforcement::Enforcement;
-use crate::verify::policy::{Authentication, ClaimRule, ClaimTest, Listed, Literal, Pattern, Policy};
+use crate::verify::policy::{Authentication, ClaimRule, ClaimTest, Listed, Literal, Pages, Pattern, Policy};
 
 /// Claims that mean something to the gateway, and the setting that asks for them.
 const OWN_SETTINGS: [(&str, &str); 10] = [
@@ -96,6 +96,8 @@ pub(super) fn policy(route: &route_file::Route, dpop: &file::Dpop, complaints: &
         authorization_details,
         acr,
         max_age,
+        origins,
+        mcp,
         cel,
         // It is judged with the token, before there is a policy to ask.
         issuer: _,
@@ -117,6 +119,10 @@ pub(super) fn policy(route: &route_file::Route, dpop: &file::Dpop, complaints: &
             acr: acr.iter().flat_map(|list| &list.items).map(|acr| acr.0.clone()).collect(),
             max_age: max_age.as_ref().map(|max_age| max_age.0),
         },
+        pages: origins.as_ref().map_or(Pages::Any, |origins| {
+            Pages::Of(origins.items.iter().map(|origin| origin.to_string()).collect())
+        }),
+        mcp: mcp.as_ref().map(|mcp| Box::new(mcp::mcp(mcp, complaints))),
         condition: cel.as_ref().and_then(|written| condition(written, complaints)),
         ..Policy::new(binding.value, nonce.as_ref().map_or(dpop.nonce.value, |nonce| nonce.value))
     }

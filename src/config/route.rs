@@ -13,6 +13,7 @@ use super::file;
 use super::identity;
 use super::issuer::issuer_of;
 use super::issuer_file::Issuer;
+use super::mcp;
 use super::onward;
 use super::pattern::{self, Allowed};
 use super::rate;
@@ -67,6 +68,8 @@ pub(super) fn routes(
         judge_access(route, around, complaints);
         let streams = streams::streams(route, around, complaints);
         let upstream = upstream_of(route, around, complaints);
+        cors::judge_pages(route, complaints);
+        mcp::judge(route, complaints);
         let cors = route.cors.as_ref().map(|written| cors::cors(written, complaints));
         let rate = rate::rate(route, complaints);
         let Some(written_match) = &route.matches else { continue };
@@ -85,6 +88,7 @@ pub(super) fn routes(
                 credentials: credentials::credentials(route, around.issuers, complaints),
                 identity: identity::identity(&route.forward, around.assertions, complaints),
                 report: report(&route.forward.report, around, complaints),
+                interaction_id: route.forward.interaction_id.value,
             },
             onward,
             streams,

@@ -8,10 +8,13 @@ use super::decode::{List, Named, Setting};
 use super::fields::FieldName;
 use super::require::WrittenLiteral;
 use super::table::settings;
-use super::values::{AcrValue, Bytes, Count, Millis, Name, PerTime, Scope, Seconds, Text, UpgradeToken};
+use super::values::{
+    AcrValue, Bytes, Count, McpVersion, Millis, Name, PerTime, Scope, Seconds, Text, UpgradeToken,
+};
 use super::words::{Identity, Reported};
 use super::{Host, LimitBy};
 use crate::verify::enforcement::Enforcement;
+use crate::verify::htu::Origin;
 use crate::verify::policy::{BindingRule, NonceRule};
 
 const DAY: u64 = 24 * 60 * 60_000;
@@ -88,8 +91,34 @@ settings! {
         acr: List<AcrValue, 1> => optional;
         /// how long ago the user may have authenticated (RFC 9470)
         max_age: Seconds<1, 31_536_000> => optional;
+        /// the origins whose pages may send requests; left out, `Origin` is not looked at
+        origins: List<Origin> => optional;
+        /// what of MCP is let through, by its headers; left out, these are not looked at
+        mcp: Mcp => optional;
         /// a condition on token and request, in the Common Expression Language; in builds with the feature `cel`
         cel: Text => optional;
+    }
+}
+
+settings! {
+    /// `mcp` of a route.
+    Mcp {
+        /// the revisions that may be spoken: those in which servers compare the headers with the body
+        versions: List<McpVersion, 1> => default "['2026-07-28']";
+        /// what is allowed; the first entry that fits decides
+        allow: List<McpAllowed, 1> => required;
+    }
+}
+
+settings! {
+    /// One of `allow`.
+    McpAllowed {
+        /// `Mcp-Method` is one of them
+        methods: List<Text, 1> => required;
+        /// `Mcp-Name` is one of them: tools, prompts, or URIs of resources; left out, any
+        names: List<Text, 1> => optional;
+        /// the token must have all of them, besides those of the route
+        scopes: List<Scope> => default "[]";
     }
 }
 
@@ -114,6 +143,8 @@ settings! {
         rewrite: Rewrite => optional;
         /// what it is told of the caller and the request, in headers
         report: List<Reported> => default "[x-forwarded, x-request-id]";
+        /// whether `x-fapi-interaction-id` goes along: in the answer, to the upstream and in the log, the caller's UUID or a new one
+        interaction_id: bool => default "false";
         /// the protocols that a connection may switch to, such as `websocket`
         upgrade: List<UpgradeToken> => default "[]";
         /// how long a body, or both sides of an upgraded connection, may be silent; left out, `limits.idle_timeout`

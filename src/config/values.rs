@@ -9,6 +9,7 @@ use super::complaint::{did_you_mean, one_of, quoted};
 use super::decode::{FromText, Wrong};
 use crate::verify::algorithm::Algorithm;
 use crate::verify::htu::Origin;
+use crate::verify::policy::mcp::FIRST_BINDING_VERSION;
 
 /// A duration of `LEAST` to `MOST` milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -342,6 +343,32 @@ impl FromText for AcrValue {
         let fits = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         if text.is_empty() || !text.bytes().all(fits) {
             return Err(Wrong::new("is no acr", "printable ASCII without space, `\"` and `\\`"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A revision of MCP in which servers compare headers with the body: a date, from the first such on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct McpVersion(pub(super) String);
+
+impl FromText for McpVersion {
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let is_date = text.len() == 10
+            && text.bytes().enumerate().all(|(at, byte)| match at {
+                4 | 7 => byte == b'-',
+                _ => byte.is_ascii_digit(),
+            });
+        if !is_date {
+            return Err(Wrong::new("is no revision of MCP", "a date: `2026-07-28`"));
+        }
+        if text < FIRST_BINDING_VERSION {
+            return Err(Wrong::new(
+                "is a revision in which nobody compares the headers with the body",
+                format!(
+                    "`{FIRST_BINDING_VERSION}` or later; a caller could write what it likes into the headers"
+                ),
+            ));
         }
         Ok(Self(text.to_owned()))
     }

@@ -49,7 +49,7 @@ use assertion::{ASSERTION, Asserted, Signer};
 pub use download::Download;
 pub use fault::Fault;
 pub use names::Resolver;
-pub use report::Origin as CallerOrigin;
+pub use report::{INTERACTION_ID, Origin as CallerOrigin};
 use upgrade::Asked;
 pub use upgrade::Switched;
 use upload::{Progress, Upload};

@@ -22,6 +22,8 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What FAPI names a request by, in both directions.
+pub const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
 
 /// What is known of a request besides what it says.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,8 @@ pub struct Origin<'r> {
     pub certificate: Option<&'r [u8]>,
     /// Its name, in the log and for the upstream.
     pub request_id: &'r HeaderValue,
+    /// What FAPI names it by, where the route wants that.
+    pub interaction_id: Option<&'r HeaderValue>,
     /// When it was judged.
     pub now: UnixTime,
 }
@@ -64,6 +68,9 @@ pub(super) fn set(
         headers.insert(REQUEST_ID, origin.request_id.clone());
     } else {
         headers.remove(REQUEST_ID);
+    }
+    if let Some(id) = origin.interaction_id {
+        headers.insert(INTERACTION_ID, id.clone());
     }
     Ok(())
 }
@@ -107,7 +114,9 @@ mod tests {
         };
         let request_id = &HeaderValue::from_static("ours");
         let now = UnixTime::from_seconds(0);
-        let origin = Origin { address: address.parse().expect("an address"), certificate, request_id, now };
+        let interaction_id = None;
+        let address = address.parse().expect("an address");
+        let origin = Origin { address, certificate, request_id, interaction_id, now };
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, HeaderValue::from_static("the caller's"));
         set(&mut headers, report, &target, &origin).expect("values");

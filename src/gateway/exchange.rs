@@ -27,7 +27,7 @@ impl Gateway {
             let raw = credential::token(headers, limits)?;
             self.tokens.exchange(permit, raw, target, limits.token_bytes, now).await
         };
-        exchanged.await.map_err(|rejection| Denied { rejection, used: used(headers), nonce: None })
+        exchanged.await.map_err(|rejection| Denied { used: used(headers), ..Denied::from(rejection) })
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Record {
     answered: Option<Answered>,
     /// Its name.
     pub(super) request_id: HeaderValue,
+    /// What FAPI names it by, where its route wants that.
+    pub(super) interaction_id: Option<HeaderValue>,
     /// When the verdict was in: from then on the time is the upstream's.
     pub(super) decided: Option<Instant>,
     /// Where it goes, once that is known.
@@ -117,6 +119,7 @@ impl Record {
             metrics: Arc::clone(&gateway.metrics),
             session: Arc::clone(session),
             request_id: gateway.request_ids.next(),
+            interaction_id: None,
             time: SystemTime::now(),
             arrived: Instant::now(),
             decided: None,
@@ -187,6 +190,7 @@ impl Record {
         gateway.access_log.write(&Entry {
             time: SystemTime::now(),
             request_id: "",
+            interaction_id: None,
             decision: Decision::Refused,
             reason: Some(refusal.label()),
             status: refusal.status().as_u16(),
@@ -228,6 +232,7 @@ impl Drop for Record {
         self.access_log.write(&Entry {
             time: self.time,
             request_id: self.request_id.to_str().unwrap_or_default(),
+            interaction_id: self.interaction_id.as_ref().and_then(|id| id.to_str().ok()),
             decision,
             reason,
             status,

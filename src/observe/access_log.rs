@@ -24,6 +24,9 @@ pub struct Entry<'e> {
     pub time: SystemTime,
     /// Its id, as in `X-Request-Id`; empty, like the method and the path, for what was refused before it was a request.
     pub request_id: &'e str,
+    /// `x-fapi-interaction-id`, on routes that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interaction_id: Option<&'e str>,
     /// `forwarded`, `refused`, `answered` when the gateway itself had the answer, `failed` when the upstream could not answer, or `abandoned` when the caller went away.
     pub decision: Decision,
     /// The label of the rejection or fault. With `forwarded`, why the answer broke off before its end: a fault, `caller_left`, `token_expired`;
@@ -197,6 +200,7 @@ mod tests {
         let entry = Entry {
             time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_562_262_618_007),
             request_id: "r1",
+            interaction_id: None,
             decision: Decision::Refused,
             reason: Some("host_unknown"),
             status: 421,

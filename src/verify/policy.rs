@@ -1,5 +1,7 @@
 //! Step 5: what a caller may do on this route.
 
+use http::HeaderMap;
+
 use super::enforcement::Enforcement;
 use super::proof::{Binding, Proven};
 use super::rejection::Rejection;
@@ -9,10 +11,14 @@ use super::token::VerifiedToken;
 pub use authentication::Authentication;
 pub use claims::{ClaimRule, ClaimTest, Literal, Pattern};
 pub use condition::Condition;
+use mcp::Mcp;
+pub use pages::Pages;
 
 mod authentication;
 mod claims;
 mod condition;
+pub mod mcp;
+mod pages;
 
 /// How a route wants its tokens bound (`require.binding`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +93,10 @@ pub struct Policy {
     pub authorization_details: Vec<String>,
     /// `require.acr` and `require.max_age`
     pub authentication: Authentication,
+    /// `require.origins`
+    pub pages: Pages,
+    /// `require.mcp`; `None`: what MCP says in headers is not looked at
+    pub mcp: Option<Box<Mcp>>,
     /// `require.cel`
     pub condition: Option<Condition>,
 }
@@ -147,6 +157,8 @@ impl Policy {
             claims: Vec::new(),
             authorization_details: Vec::new(),
             authentication: Authentication { acr: Vec::new(), max_age: None },
+            pages: Pages::Any,
+            mcp: None,
             condition: None,
         }
     }
@@ -165,10 +177,10 @@ impl Policy {
         self.scopes.iter().chain(&self.any_scopes).map(String::as_str)
     }
 
-    /// Judges what was proven.
+    /// Judges what was proven, by a request with these headers.
     ///
     /// # Errors
-    /// [`Rejection::BindingInsufficient`], and those of [`Policy::judge`].
+    /// [`Rejection::BindingInsufficient`], and those of [`Policy::judge`] and [`Policy::judge_call`].
     pub fn grant(
         &self,
         proven: Proven,
@@ -193,7 +205,27 @@ impl Policy {
             return Err(Rejection::BindingInsufficient);
         }
         self.judge(proven.token(), facts, now)?;
+        self.judge_call(proven.token(), facts.headers)?;
         Ok(Granted { proven })
+    }
+
+    /// Judges what a request wants of MCP, and whether its token has the scopes for that.
+    ///
+    /// # Errors
+    /// Those of [`Mcp::find`], and [`Rejection::ScopeInsufficient`].
+    pub fn judge_call(&self, token: &VerifiedToken, headers: &HeaderMap) -> Result<(), Rejection> {
+        let Some(mcp) = &self.mcp else { return Ok(()) };
+        let allowed = mcp.find(headers)?;
+        if !allowed.scopes.iter().all(|scope| token.has_scope(scope)) {
+            return Err(Rejection::ScopeInsufficient);
+        }
+        Ok(())
+    }
+
+    /// The scopes that a request needs besides [`Policy::named_scopes`], for a challenge: those of the call that its headers name.
+    pub fn scopes_of_call(&self, headers: &HeaderMap) -> &[String] {
+        let allowed = self.mcp.as_ref().and_then(|mcp| mcp.find(headers).ok());
+        allowed.map_or(&[], |allowed| &allowed.scopes)
     }
 
     /// Judges what a token says, whoever holds it, and of the request what a condition asks. First who it is for, which no other token of this holder will change; then

@@ -101,6 +101,8 @@ rejections! {
     MethodUnknown: 405 None "method_unknown" "This path does not take this method.";
     /// A preflight of a page whose origin the route's `cors` does not name (Fetch §3.2.2).
     OriginRefused: 403 None "origin_refused" "Pages of this origin may not call this route; its cors.origins does not list it.";
+    /// A request of a page, and the route's `require.origins` does not list its origin (MCP, Streamable HTTP: DNS rebinding).
+    OriginUnlisted: 403 None "origin_unlisted" "Requests of pages of this origin are not taken here; its require.origins does not list it.";
     /// `Client-Cert` from a trusted proxy is not what RFC 9440 §2.2 says, or `X-Forwarded-Client-Cert` not one element of one certificate.
     ClientCertInvalid: 400 None "client_cert_invalid" "The proxy in front sent a client certificate that cannot be read: one RFC 9440 byte sequence, or one XFCC element, as configured.";
     /// What a trusted proxy says of address, host or scheme is malformed or repeated.
@@ -196,6 +198,8 @@ rejections! {
     TokenAudience: 401 InvalidToken "token_audience" "The access token is for another audience.";
     /// `exp` has passed.
     TokenExpired: 401 InvalidToken "token_expired" "The access token has expired.";
+    /// More time lies between `iat` and `exp` than the issuer's `max_lifetime`.
+    TokenLifetime: 401 InvalidToken "token_lifetime" "The access token is good for longer than is accepted from its issuer; ask for one that lives shorter.";
     /// `nbf` has not come, or `iat` lies far ahead.
     TokenNotYetValid: 401 InvalidToken "token_not_yet_valid" "The access token is not valid yet.";
     /// Its issuer says that it is not active (RFC 7662 §2.2).
@@ -244,6 +248,15 @@ rejections! {
     AcrInsufficient: 401 InsufficientUserAuthentication "acr_insufficient" "The user must authenticate in one of the ways that acr_values lists; ask for a token with them.";
     /// `auth_time` lies too far back, or is missing (RFC 9470 §3).
     AuthenticationTooOld: 401 InsufficientUserAuthentication "authentication_too_old" "The user must authenticate again; ask for a token with max_age.";
+
+    // What MCP says of a request in its headers (MCP 2026-07-28, Streamable HTTP, Request Metadata).
+
+    /// `MCP-Protocol-Version` is missing, repeated, or a revision in which nobody compares the other headers with the body.
+    McpVersion: 400 None "mcp_version" "This resource takes MCP of revisions that bind the headers to the body: send MCP-Protocol-Version once, with one it accepts.";
+    /// `Mcp-Method`, or `Mcp-Name` where the method has one, is missing, repeated, malformed, or named in `Connection`.
+    McpHeaders: 400 None "mcp_headers" "Send Mcp-Method once, and Mcp-Name once for tools/call, resources/read and prompts/get, as the body has them.";
+    /// No entry of the route's `require.mcp` allows this method, or this name with it.
+    McpRefused: 403 None "mcp_refused" "This MCP method, or the tool, resource or prompt it names, is not allowed here.";
 
     // What the operator has set, whoever is right.
 

@@ -63,6 +63,8 @@ pub struct TokenRules {
     pub required_claims: Vec<String>,
     /// Seconds that the issuer's clock may differ from ours, for `exp`, `nbf` and `iat`.
     pub leeway: i64,
+    /// `max_lifetime`: seconds that may lie between `iat` and `exp`; `None`: any number.
+    pub max_lifetime: Option<i64>,
 }
 
 /// What a token is by its looks, which decides how it is judged, and once and for all: a token that fails the one way is never tried the other.

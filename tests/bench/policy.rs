@@ -63,6 +63,7 @@ fn token() -> VerifiedToken {
         token_type: TokenType::AtJwt,
         required_claims: Vec::new(),
         leeway: 5,
+        max_lifetime: None,
     };
     let line = HeaderValue::from_str(&format!("Bearer {compact}")).expect("a header value");
     let headers = HeaderMap::from_iter([(AUTHORIZATION, line)]);

@@ -156,6 +156,7 @@ async fn tokens(issuer_key: &DpopKey) -> Tokens {
             token_type: TokenType::AtJwt,
             required_claims: Vec::new(),
             leeway: 5,
+            max_lifetime: None,
         },
         keys: KeySource::File(file),
         trust: None,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::house::{ASKS_FOR_CERTIFICATES, HOST, House, ISSUER, OTHER_HOST, Plan};
 use crate::scene::Scene;
-use crate::wire::Answer;
+use crate::wire::{Answer, Client};
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
@@ -270,4 +270,65 @@ async fn a_reload_writes_the_documents_anew() {
     house.reload_with(&text).await;
     let found = document(&ask(&house, "GET", HOST, &path).await);
     assert_eq!(found["scopes_supported"], json!(["mcp:use", "mcp:root"]));
+}
+
+/// Two issuers, and routes that take the tokens of one of them: the document of a resource names those that its own routes take.
+#[tokio::test(flavor = "multi_thread")]
+async fn authorization_servers_are_those_whose_tokens_are_taken() {
+    const RULES: &str = "  - { issuer: https://other.example.com, audiences: [https://api.example.com], algorithms: [ES256], keys: { jwks_file: issuer.jwks.json } }
+replay: { memory: { capacity: 1000, per_key: 500, after_restart: accept } }
+";
+    const ONE_EACH: &str = "  - name: theirs
+    match: { path_prefix: /theirs }
+    upstream: echo
+    require: { issuer: https://other.example.com, authorization_details: [pay, read] }
+    resource: { path: /theirs }
+  - { name: theirs-too, match: { path_prefix: /theirs/too }, upstream: echo, require: { issuer: https://other.example.com, authorization_details: [pay] } }
+  - { name: theirs-open, match: { path_prefix: /theirs/open }, upstream: echo, public: true }
+  - { name: both, match: { path_prefix: /both }, upstream: echo, require: { issuer: https://other.example.com }, resource: { path: /both } }
+  - { name: both-too, match: { path_prefix: /both/too }, upstream: echo, require: { issuer: https://as.example.com } }
+  - { name: either, match: { path_prefix: /either }, upstream: echo, resource: { path: /either } }
+  - { name: twin, match: { host: api.example.com, path_prefix: /twin }, upstream: echo, require: { scopes: [a] }, resource: { path: /twin } }
+  - { name: twin-too, match: { host: api2.example.com, path_prefix: /twin }, upstream: echo, require: { scopes: [b] }, resource: { path: /twin } }
+";
+    let house = House::built(Plan { rules: RULES, routes: ONE_EACH, ..Plan::default() }).await;
+    let other = "https://other.example.com";
+    for (path, servers, details) in [
+        ("/theirs", json!([other]), json!(["pay", "read"])),
+        ("/both", json!([ISSUER, other]), Value::Null),
+        ("/either", json!([ISSUER, other]), Value::Null),
+    ] {
+        let found = document(&ask(&house, "GET", HOST, &format!("{WELL_KNOWN}{path}")).await);
+        assert_eq!(found["authorization_servers"], servers, "{path}");
+        assert_eq!(found["authorization_details_types_supported"], details, "{path}");
+    }
+    for (host, scope) in [(HOST, "a"), (OTHER_HOST, "b")] {
+        let found = document(&ask(&house, "GET", host, &format!("{WELL_KNOWN}/twin")).await);
+        assert_eq!(found["scopes_supported"], json!([scope]));
+    }
+}
+
+/// One public URL on two listeners, of which one sees certificates: each has its own document.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_listener_has_its_own_document() {
+    let listener = "    tls:
+      certificates: [{ chain: server.pem, key: server.key }]
+  - name: asking
+    address: 127.0.0.1:0
+    public_urls: [https://api.example.com]
+    tls:
+      certificates: [{ chain: server.pem, key: server.key }]
+      client_certificates: { request: optional, trust: any }
+";
+    let routes =
+        "  - { name: mcp, match: { path_prefix: /mcp }, upstream: echo, resource: { path: /mcp } }\n";
+    let house = House::built(Plan { listener, routes, ..Plan::default() }).await;
+    let path = format!("{WELL_KNOWN}/mcp");
+    for (address, certificates) in house.gateway.addresses().iter().zip([false, true]) {
+        let mut client = Client::connect(*address, HOST, None).await.expect("the handshake");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+        let found = document(&client.exchange(request.as_bytes()).await.expect("an answer"));
+        assert_eq!(found["tls_client_certificate_bound_access_tokens"], json!(certificates));
+        assert_eq!(found["dpop_bound_access_tokens_required"], json!(!certificates));
+    }
 }

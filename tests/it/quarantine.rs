@@ -62,6 +62,14 @@ async fn clients_and_keys_are_shut_out_and_let_back_in() {
     both.certificate = Some(0);
     both.token_claims["cnf"]["x5t#S256"] = json!(certificate);
     hear(&house, &both, "both", Refused(Quarantined)).await;
+    let mut by_key = Scene::right(&house);
+    by_key.certificate = Some(1);
+    by_key.token_claims["cnf"]["x5t#S256"] = json!(thumbprint(&house, 1));
+    let key = by_key.key.thumbprint().to_base64url();
+    hear(&house, &by_key, "both, of another certificate", Passed).await;
+    assert_eq!(shut(&house, &json!({"key": key, "for": "10s"}).to_string()).await.0, 200);
+    by_key.proof_claims["jti"] = json!("another");
+    hear(&house, &by_key, "both, by its key", Refused(Quarantined)).await;
     // It ends by itself.
     house.pass_time(9);
     hear(&house, &Scene::with_certificate(&house), "a second before", Refused(Quarantined)).await;

@@ -295,6 +295,44 @@ async fn in_other_houses(heard: &mut HashSet<Rejection>) {
     assert_eq!(crate::quarantine::shut(&rare, "{\"client\": \"app\", \"for\": \"1h\"}").await.0, 200);
     hear(&rare, &("a client that is shut out", Quarantined, |_, _| {}), heard).await;
 
+    // A server of MCP, pages, and tokens that live too long.
+    let mcp = House::built(Plan { routes: crate::mcp::ROUTES, ..Plan::default() }).await;
+    let rows: [Row; 4] = [
+        ("an old revision", McpVersion, |s, _| {
+            s.go_to("/mcp");
+            s.using("POST");
+            s.token_claims["scope"] = json!("mcp");
+        }),
+        ("no method", McpHeaders, |s, _| {
+            s.go_to("/mcp");
+            s.using("POST");
+            s.token_claims["scope"] = json!("mcp");
+            s.headers.push(("mcp-protocol-version".into(), "2026-07-28".into()));
+        }),
+        ("another method", McpRefused, |s, _| {
+            s.go_to("/mcp");
+            s.using("POST");
+            s.token_claims["scope"] = json!("mcp");
+            s.headers.push(("mcp-protocol-version".into(), "2026-07-28".into()));
+            s.headers.push(("mcp-method".into(), "initialize".into()));
+        }),
+        ("a page of another origin", OriginUnlisted, |s, _| {
+            s.go_to("/paged");
+            s.headers.push(("origin".into(), "https://evil.example".into()));
+        }),
+    ];
+    for row in &rows {
+        hear(&mcp, row, heard).await;
+    }
+    let issuer = "    keys: { jwks_file: issuer.jwks.json }\n    max_lifetime: 5m\n";
+    let brief = House::built(Plan { issuer, ..Plan::default() }).await;
+    assert_eq!(Scene::right(&brief).send(&brief).await.status, 200);
+    brief.seen();
+    let long: Row = ("a token that lives too long", TokenLifetime, |s, house| {
+        s.token_claims["exp"] = json!(house.now() + 301);
+    });
+    hear(&brief, &long, heard).await;
+
     // No route for everything.
     let few = House::built(Plan { catch_all: "/only", ..Plan::default() }).await;
     hear(&few, &("no such path", RouteUnknown, |s, _| s.go_to("/nowhere")), heard).await;

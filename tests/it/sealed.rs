@@ -16,8 +16,7 @@ use crate::signer::Signer;
 use crate::table::{Heard, hear, heard};
 
 const TYPE: &str = "application/token-introspection+jwt";
-const ENCRYPTION: &str =
-    "    encryption: { keys: [{ key: { file: decryption.pem }, id: ours }], tokens: optional }\n";
+const ENCRYPTION: &str = "    encryption: { keys: [{ key: { file: next.pem }, id: next }, { key: { file: decryption.pem }, id: ours }], tokens: optional }\n";
 
 /// A key of the gateway's, or of someone else's.
 fn new_key() -> EcKeyPair {
@@ -52,7 +51,11 @@ async fn house_of(issuer: &AskedIssuer, form: &str, more: &str, key: &EcKeyPair)
     let more = format!(
         "      client_secret: {{ file: client-secret }}\n      answer: {form}\n      cache_inactive: 0s\n{more}"
     );
-    let files = vec![("client-secret", "secret".to_owned()), ("decryption.pem", pem(key))];
+    let files = vec![
+        ("client-secret", "secret".to_owned()),
+        ("decryption.pem", pem(key)),
+        ("next.pem", pem(&new_key())),
+    ];
     House::built(Plan { issuer: issuer.configured("http", &more), files, ..Plan::default() }).await
 }
 
@@ -153,6 +156,13 @@ async fn answers_that_are_encrypted() {
     let house = house_of(&issuer, "encrypted-jwt", ENCRYPTION, &key).await;
     let scene = opaque(Scene::right(&house));
     let signed = Signed::right(&house, &scene).by(&Signer::es256(&house.issuer));
+    // It names its key, since the gateway has two.
+    let plain = || plain_with("kid", json!("ours"));
+    let plain_with = |name: &str, value: Value| {
+        let mut header = plain();
+        header[name] = value;
+        header
+    };
     let unsigned = seal(&active(&scene).to_string(), &key, &plain());
     for (what, answer, expected) in [
         ("only signed", signed.clone(), UNTRUSTED),

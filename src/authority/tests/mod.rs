@@ -35,6 +35,7 @@ fn issuer(name: &str, keys: KeySource, trust: Option<Arc<RootCertStore>>) -> Iss
         token_type: TokenType::AtJwt,
         required_claims: ["sub", "client_id", "iat", "jti"].map(String::from).to_vec(),
         leeway: 5,
+        max_lifetime: None,
     };
     Issuer {
         rules,

@@ -171,6 +171,17 @@ fn nothing_can_be_changed() {
     }
 }
 
+/// RFC 7518 §4.6: where the agreed key is the content's own, there is no other beside it, and nothing in its place is looked at.
+#[test]
+fn a_key_beside_the_agreed_one() {
+    let ec = ec();
+    let sealed = seal(&header("A256GCM"), &ECDH_ES.encrypter_from_jwk(&ec).unwrap());
+    let beside = sealed.replacen("..", &format!(".{}.", to_base64url(&[7; 40])), 1);
+    assert!(opened(&sealed, &key(&ec)).is_some());
+    assert!(!Sealed::read(&beside).unwrap().fits(&key(&ec)));
+    assert_eq!(opened(&beside, &key(&ec)), None);
+}
+
 /// The key that the sender made for the agreement is read by josekit: whatever it is, nothing opens and nothing panics.
 #[test]
 fn keys_for_the_agreement() {

@@ -127,6 +127,13 @@ impl Claims {
         if self.issued_at.is_some_and(|issued| issued > now.plus(rules.leeway).plus(IAT_AHEAD)) {
             return Err(Rejection::TokenNotYetValid);
         }
+        if let Some(most) = rules.max_lifetime {
+            // Without `iat` nobody knows how long it is good, so it is not known to be short.
+            let issued = self.issued_at.ok_or(Rejection::TokenClaimMissing)?;
+            if self.expires.since(issued) > most {
+                return Err(Rejection::TokenLifetime);
+            }
+        }
         Ok(())
     }
 

@@ -64,17 +64,25 @@ mod tests {
 
     const X5T: &str = "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dgw";
 
-    fn judged(answer: &Json) -> Result<VerifiedToken, Rejection> {
-        let rules = TokenRules {
+    fn rules() -> TokenRules {
+        TokenRules {
             issuer: ISSUER.into(),
             audiences: vec![AUDIENCE.into()],
             algorithms: Algorithms::new(&[Algorithm::Es256]),
             token_type: TokenType::AtJwt,
             required_claims: vec!["sub".into(), "jti".into()],
             leeway: 5,
-        };
+            max_lifetime: None,
+        }
+    }
+
+    fn judged(answer: &Json) -> Result<VerifiedToken, Rejection> {
+        judged_by(answer, &rules())
+    }
+
+    fn judged_by(answer: &Json, rules: &TokenRules) -> Result<VerifiedToken, Rejection> {
         let text = answer.to_string();
-        VerifiedToken::introspected(&Object::read(text.as_bytes()).unwrap(), &rules, NOW)
+        VerifiedToken::introspected(&Object::read(text.as_bytes()).unwrap(), rules, NOW)
     }
 
     fn active() -> Json {
@@ -133,6 +141,28 @@ mod tests {
             answer.as_object_mut().unwrap().remove(name);
             assert_eq!(judged(&answer).map(|_| ()), Err(rejection), "no {name}");
         }
+    }
+
+    /// FAPI 2.0: tokens live shortly, and one that does not say since when is not known to.
+    #[test]
+    fn a_token_may_be_good_for_so_long_and_no_longer() {
+        let mut rules = rules();
+        rules.max_lifetime = Some(300);
+        let now = NOW.seconds();
+        for (iat, exp, expected) in [
+            (json!(now), now + 300, Ok(())),
+            (json!(now), now + 301, Err(Rejection::TokenLifetime)),
+            (json!(now - 400), now + 10, Err(Rejection::TokenLifetime)),
+            (json!(now - 290), now + 10, Ok(())),
+            (json!(0), now + 10, Err(Rejection::TokenLifetime)),
+        ] {
+            let mut answer = active();
+            (answer["iat"], answer["exp"]) = (iat, json!(exp));
+            assert_eq!(judged_by(&answer, &rules).map(|_| ()), expected, "{answer}");
+        }
+        let mut undated = active();
+        undated.as_object_mut().unwrap().remove("iat");
+        assert_eq!(judged_by(&undated, &rules).map(|_| ()), Err(Rejection::TokenClaimMissing));
     }
 
     /// T-INT-04, T-INT-06, R-B-06, R-F-06.

@@ -27,6 +27,7 @@ impl Issuer {
             token_type: TokenType::AtJwt,
             required_claims: ["sub", "client_id", "iat", "jti"].map(String::from).to_vec(),
             leeway: LEEWAY,
+            max_lifetime: None,
         };
         let (keys, _) = KeySet::read(key_set(&[key.public()]).as_bytes(), &rules.algorithms).unwrap();
         Self { key, rules, keys }
