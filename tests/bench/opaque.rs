@@ -73,6 +73,7 @@ async fn tokens() -> (Tokens, [HeaderMap; 2]) {
             algorithms: Algorithms::new(&[Algorithm::Es256]),
             token_type: TokenType::AtJwt,
             required_claims: Vec::new(),
+            max_lifetime: None,
             leeway: 5,
         },
         keys: KeySource::File(file),
