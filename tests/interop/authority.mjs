@@ -19,6 +19,8 @@ export const CLIENTS = {
   dpop: { client_id: 'dpop-caller', client_secret: 'dpop-caller-secret', dpop_bound_access_tokens: true },
   mtls: { client_id: 'mtls-caller', client_secret: 'mtls-caller-secret', tls_client_certificate_bound_access_tokens: true },
   both: { client_id: 'both-caller', client_secret: 'both-caller-secret', dpop_bound_access_tokens: true },
+  // As the MCP SDK shows who it is.
+  mcp: { client_id: 'mcp-caller', client_secret: 'mcp-caller-secret', dpop_bound_access_tokens: true, token_endpoint_auth_method: 'client_secret_basic' },
   unbound: { client_id: 'unbound-caller', client_secret: 'unbound-caller-secret' },
 };
 
