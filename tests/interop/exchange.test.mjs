@@ -1,7 +1,5 @@
 // The caller's token exchanged at oidc-provider for one of the upstream's (RFC 8693), which the upstream verifies by itself.
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, beforeEach, describe, test } from 'node:test';
 
 import { decodeJwt, decodeProtectedHeader, importJWK, jwtVerify } from 'jose';
@@ -9,19 +7,13 @@ import { decodeJwt, decodeProtectedHeader, importJWK, jwtVerify } from 'jose';
 import { CLIENTS, GATEWAYS } from './authority.mjs';
 import { openCaller } from './caller.mjs';
 import { LEDGER } from './exchange.mjs';
+import { shownAs } from './opaque.mjs';
 import { openScene } from './scene.mjs';
 import { assertRefused } from './verdict.mjs';
 
 /** Routes for a target that the provider knows and for one that it does not, and the gateway as a client with a secret or a key. */
-const exchanging = (form) => ({ authority, folder }) => {
-  const { client_id, client_secret } = GATEWAYS[form];
-  writeFileSync(join(folder, 'client-secret'), client_secret ?? '');
-  writeFileSync(join(folder, 'gateway-key.pem'), authority.gatewayKey);
-  const shown = client_secret
-    ? 'client_secret: { file: client-secret }'
-    : `authentication: private_key_jwt
-      client_key: { file: gateway-key.pem }
-      client_key_id: sig-1`;
+const exchanging = (form) => (made) => {
+  const shown = shownAs(form, made);
   const route = (name, resource) => `  - name: ${name}
     match: { path_prefix: /${name} }
     upstream: accounts
@@ -29,12 +21,10 @@ const exchanging = (form) => ({ authority, folder }) => {
 `;
   return {
     issuer: `    exchange:
-      client_id: ${client_id}
       ${shown}
     introspection:
-      client_id: ${client_id}
       ${shown}
-      ${client_secret ? '' : 'answer: jwt'}`,
+      answer: ${form}`,
     routes: route('ledger', LEDGER) + route('elsewhere', 'https://elsewhere.internal/'),
   };
 };

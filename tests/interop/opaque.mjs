@@ -7,25 +7,24 @@ import { GATEWAYS } from './authority.mjs';
 /** The resource whose tokens are opaque; the audience is the gateway as ever. oidc-provider tells no `sub` of them, since they are a client's own. */
 export const opaqueAt = (scene) => `${scene.gateway.url}/opaque`;
 
-/** The settings of the issuer for one way of asking. Unless `cache` says otherwise nothing is remembered, so that every request asks. */
-export const asking = (form, { cache = '0s', timeout = '5s' } = {}) => ({ authority, folder }) => {
+/** The settings by which the gateway is one of GATEWAYS to the authority, with a secret or a key. */
+export function shownAs(form, { authority, folder }) {
   const { client_id, client_secret } = GATEWAYS[form];
   writeFileSync(join(folder, 'client-secret'), client_secret ?? '');
   writeFileSync(join(folder, 'gateway-key.pem'), authority.gatewayKey);
   const shown = client_secret
-    ? 'client_secret: { file: client-secret }'
-    : `authentication: private_key_jwt
-      client_key: { file: gateway-key.pem }
-      client_key_id: sig-1
-      answer: ${form === 'jwt' ? 'jwt' : 'encrypted-jwt'}`;
-  const encryption = 'encryption: { keys: [{ key: { file: gateway-key.pem }, id: enc-1 }], tokens: optional }';
-  return {
-    issuer: `    introspection:
-      client_id: ${client_id}
+    ? ['client_secret: { file: client-secret }']
+    : ['authentication: private_key_jwt', 'client_key: { file: gateway-key.pem }', 'client_key_id: sig-1'];
+  return [`client_id: ${client_id}`, ...shown].join('\n      ');
+}
+
+/** The settings of the issuer for one way of asking. Unless `cache` says otherwise nothing is remembered, so that every request asks. */
+export const asking = (form, { cache = '0s', timeout = '5s' } = {}) => (made) => ({
+  issuer: `    introspection:
+      ${shownAs(form, made)}
+      answer: ${{ json: 'json', jwt: 'jwt', encrypted: 'encrypted-jwt' }[form]}
       cache: ${cache}
       timeout: ${timeout}
       cache_inactive: 0s
-      ${shown}
-    ${form === 'encrypted' ? encryption : ''}`,
-  };
-};
+    ${form === 'encrypted' ? 'encryption: { keys: [{ key: { file: gateway-key.pem }, id: enc-1 }], tokens: optional }' : ''}`,
+});
