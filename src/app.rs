@@ -171,6 +171,7 @@ async fn begin(
 ) -> Result<Running, StartError> {
     let since_epoch = clock.precise().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let fence = fence::fence(since_epoch, config.replay.after_restart);
+    Lasting::tell_presets(&config);
     let mut lasting = Lasting::new(&config, fence, clock)?;
     let gateway = lasting.gateway(&mut config, None)?;
     lasting.replay.judged_by(gateway.proofs.max_age, lasting.clock.now());

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::StartError;
 use crate::accept::room::Room;
@@ -131,6 +131,17 @@ impl Lasting {
             warn!(
                 route = &**route.name(),
                 "report-only: whoever holds a token that is bound to nothing is let through here; GET /report of the admin listener says who that is"
+            );
+        }
+    }
+
+    /// Says which presets a configuration has: they set what nobody reads in the file.
+    pub(super) fn tell_presets(config: &Config) {
+        for (profile, routes) in config.profiles() {
+            info!(
+                profile = profile.name(),
+                routes = routes.join(", "),
+                "a preset is in force; `holdfast check --print` shows what it sets"
             );
         }
     }

@@ -142,6 +142,7 @@ impl Reloading {
                 return refused(trigger, complaints.to_string(), Some(complaints.in_one_line()));
             }
         };
+        Lasting::tell_presets(&config);
         match self.apply(&mut config, &files).await {
             Ok(changes) => {
                 info!(trigger = trigger.name(), changes = changes.join("; "), "reloaded");

@@ -27,6 +27,20 @@ pub fn run(path: &Path) -> ExitCode {
     verdict.exit
 }
 
+/// Prints the configuration at `path` as it is in force. Exit code 0, or 1 and every complaint on standard error.
+pub fn print(path: &Path) -> ExitCode {
+    match config::print(path, &|name| std::env::var(name).ok()) {
+        Ok(text) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(complaints) => {
+            let _ = writeln!(std::io::stderr(), "{complaints}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// What the command ends with and prints.
 struct Verdict {
     exit: ExitCode,
@@ -52,6 +66,9 @@ fn judge(path: &Path, environment: Environment<'_>, now: UnixTime) -> Verdict {
 /// What the configuration comes to: a line for each listener, issuer and route.
 fn summary(config: &Config) -> String {
     let mut text = String::new();
+    for (profile, routes) in config.profiles() {
+        line(&mut text, "profile", profile.name(), &format!("on {}", routes.join(", ")));
+    }
     for listener in &config.listeners {
         line(&mut text, "listener", &listener.name, &listener_text(listener));
     }

@@ -33,6 +33,9 @@ enum Command {
         /// The configuration: YAML, or TOML or JSON by its ending
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Print the whole configuration as YAML: every setting, its value, and who has set it
+        #[arg(long)]
+        print: bool,
     },
     /// Ask a running gateway whether it is ready; for probes, where there is no shell
     Health(health::Health),
@@ -50,7 +53,8 @@ impl Cli {
     pub async fn run(self) -> ExitCode {
         match self.command {
             Command::Serve { config } => serve::run(&config).await,
-            Command::Check { config } => check::run(&config),
+            Command::Check { config, print: false } => check::run(&config),
+            Command::Check { config, print: true } => check::print(&config),
             Command::Health(health) => health.run().await,
             Command::Report(report) => report.run().await,
             Command::Demo(demo) => demo.run().await,

@@ -295,7 +295,7 @@ fn listeners_and_their_files() {
                 "name: sidecar",
                 "name: public",
                 "public\n    address: 127.0.0.1:8080",
-                "the listener on line 16 has this name too",
+                "the listener on line 24 has this name too",
             ),
             (
                 "    tls: plaintext\n    trusted",
@@ -303,7 +303,7 @@ fn listeners_and_their_files() {
                 "off\n",
                 "`off` is no way to listen",
             ),
-            ("127.0.0.1:8080", "0.0.0.0:8443", "0.0.0.0:8443", "the listener on line 17 has this address"),
+            ("127.0.0.1:8080", "0.0.0.0:8443", "0.0.0.0:8443", "the listener on line 25 has this address"),
         ],
     );
 }

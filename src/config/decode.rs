@@ -6,6 +6,7 @@
 use std::ops::Deref;
 
 use super::complaint::{Complaints, Span, did_you_mean, one_of, quoted};
+use super::completion::Completion;
 use super::document::{Key, Node, Value};
 
 /// A setting's value, and where it stands.
@@ -31,6 +32,10 @@ impl<T: Decode> Decode for Setting<T> {
         T::decode(node, complaints).map(|value| Self { value, span: node.span, written: true })
     }
 
+    fn complete(node: &mut Node, completion: &mut Completion) {
+        T::complete(node, completion);
+    }
+
     fn describe(path: &str, into: &mut Vec<Described>) {
         T::describe(path, into);
     }
@@ -51,6 +56,9 @@ pub struct Described {
 pub(super) trait Decode: Sized {
     /// The value, or `None` after a complaint.
     fn decode(node: &Node, complaints: &mut Complaints) -> Option<Self>;
+
+    /// Puts what is left out and has a default into a node that can be decoded.
+    fn complete(_node: &mut Node, _completion: &mut Completion) {}
 
     /// Adds the settings that stand below `path`.
     fn describe(_path: &str, _into: &mut Vec<Described>) {}
@@ -175,6 +183,12 @@ impl<T: Decode, const LEAST: usize> Decode for List<T, LEAST> {
         Some(Self { items, whole: complaints.len() == before })
     }
 
+    fn complete(node: &mut Node, completion: &mut Completion) {
+        if let Value::Sequence(items) = &mut node.value {
+            items.iter_mut().for_each(|item| T::complete(item, completion));
+        }
+    }
+
     fn describe(path: &str, into: &mut Vec<Described>) {
         T::describe(&format!("{path}[]"), into);
     }
@@ -193,6 +207,10 @@ impl<T: Decode> Decode for Whole<T> {
         let before = complaints.len();
         let settings = T::decode(node, complaints)?;
         Some(Self { settings, whole: complaints.len() == before })
+    }
+
+    fn complete(node: &mut Node, completion: &mut Completion) {
+        T::complete(node, completion);
     }
 
     fn describe(path: &str, into: &mut Vec<Described>) {
@@ -230,6 +248,12 @@ impl<T: Decode> Decode for Named<T> {
         let mut names: Vec<String> = nodes.iter().map(|(key, _)| key.text.clone()).collect();
         names.sort_unstable();
         Some(Self { entries, names })
+    }
+
+    fn complete(node: &mut Node, completion: &mut Completion) {
+        if let Value::Mapping(entries) = &mut node.value {
+            entries.iter_mut().for_each(|(_, one)| T::complete(one, completion));
+        }
     }
 
     fn describe(path: &str, into: &mut Vec<Described>) {

@@ -3,6 +3,7 @@
 //! A tree is bounded before anything looks at it: in bytes, in depth, and, since there are no references, in what a byte can grow to.
 
 use super::complaint::{Complaints, Span};
+use super::profile::Profile;
 use super::{toml, yaml};
 
 /// The largest file that is read, in bytes. A configuration of a thousand routes is a fifth of this.
@@ -80,6 +81,20 @@ pub(super) struct Scalar {
 pub(super) struct Key {
     pub(super) text: String,
     pub(super) span: Span,
+    pub(super) author: Author,
+}
+
+/// Who has set a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Author {
+    /// It is written in the file.
+    Operator,
+    /// The file does not say it, and its profile does.
+    Profile(Profile),
+    /// Neither says it.
+    Default,
+    /// The same, where it would have no effect and may not be written: it is shown and never read.
+    NoOne,
 }
 
 /// Reads `text`. `None` when it is no document; a document with repeated keys is read and complained of.

@@ -1,6 +1,7 @@
 //! Settings that are written in one of two ways: a word or a mapping, this place or that.
 
 use super::complaint::{Complaints, quoted};
+use super::completion::Completion;
 use super::decode::{Decode, Described};
 use super::document::{Node, Value};
 use super::file::{CaTrust, SecretPlace, TlsSettings};
@@ -24,6 +25,10 @@ impl Decode for Tls {
             }
             _ => TlsSettings::decode(node, complaints).map(|settings| Tls::Settings(Box::new(settings))),
         }
+    }
+
+    fn complete(node: &mut Node, completion: &mut Completion) {
+        TlsSettings::complete(node, completion);
     }
 
     fn describe(path: &str, into: &mut Vec<Described>) {

@@ -8,11 +8,13 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::complaint::Complaints;
+use super::completion::Completion;
 use super::decode::{Decode, Described, List, Named, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
 use super::issuer_file::Issuer;
 use super::places::DnsName;
+use super::profile::Profile;
 use super::route_file::Route;
 use super::table::settings;
 use super::upstream_file::Upstream;
@@ -33,6 +35,8 @@ const TIB: u64 = 1 << 40;
 settings! {
     /// The whole file.
     File {
+        /// a preset: `fapi2` or `mcp` set what their specifications ask for, wherever nothing is written, and refuse what they rule out
+        profile: Profile => default "none";
         /// the addresses that callers connect to
         listeners: List<Listener, 1> => required;
         /// the authorization servers whose tokens are accepted
@@ -261,4 +265,9 @@ pub(super) fn read(node: &Node, complaints: &mut Complaints) -> Option<File> {
         Value::Mapping(_) => File::decode(node, complaints),
         _ => refuse_kind(node, "a mapping of settings", complaints),
     }
+}
+
+/// Puts every default into the tree of a whole file that is right.
+pub(super) fn complete(tree: &mut Node, completion: &mut Completion) {
+    File::complete(tree, completion);
 }

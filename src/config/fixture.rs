@@ -60,17 +60,21 @@ impl Fixture {
         std::fs::write(path, content).expect("written");
     }
 
-    /// Reads a configuration that stands in the directory. Its environment has `NONCE_KEYS`, `LEVEL` and `HOST`.
-    pub(super) fn read(&self, text: &str, format: Format) -> Result<Config, Complaints> {
-        let environment = |name: &str| match name {
+    /// The environment that configurations are read in.
+    pub(super) fn environment(&self, name: &str) -> Option<String> {
+        match name {
             "NONCE_KEYS" => Some(URL_SAFE_NO_PAD.encode([3; 32])),
             "CLIENT_KEY" => std::fs::read_to_string(self.base().join("secrets/client-key.pem")).ok(),
             "EMPTY" => Some("\n".to_owned()),
             "LEVEL" => Some("loud".to_owned()),
             "HOST" => Some("api.example.com".to_owned()),
             _ => None,
-        };
-        read(text, format, "gateway.yaml", self.base(), &environment)
+        }
+    }
+
+    /// Reads a configuration that stands in the directory.
+    pub(super) fn read(&self, text: &str, format: Format) -> Result<Config, Complaints> {
+        read(text, format, "gateway.yaml", self.base(), &|name| self.environment(name))
     }
 
     /// The example with `from` replaced by `to`, which must be in it.

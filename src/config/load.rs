@@ -5,11 +5,12 @@ use std::path::Path;
 
 use super::complaint::{Complaints, Span};
 use super::decode::{List, Setting};
-use super::document::{self, Format};
+use super::document::{self, Format, Node};
 use super::environment::{self, Environment};
 use super::file::{self, File};
 use super::files::Files;
 use super::material::Surroundings;
+use super::profile;
 use super::route_file;
 use super::words::{AccessLog, Watching};
 use super::{Admin, Config, Limits, Log, Watch, assertions, issuer, listener, proofs, route, upstream};
@@ -47,6 +48,40 @@ fn load_noting(
     environment: Environment<'_>,
     files: &RefCell<Files>,
 ) -> Result<Config, Complaints> {
+    let (text, format) = text_of(path, files)?;
+    judge(
+        &text,
+        format,
+        &path.display().to_string(),
+        Surroundings { base: base_of(path), environment, files },
+    )
+}
+
+/// The directory that the paths in a file are relative to.
+fn base_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+/// The tree of the file at `path`, which is right in everything.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn tree(path: &Path, environment: Environment<'_>) -> Result<Node, Complaints> {
+    let files = RefCell::default();
+    let (text, format) = text_of(path, &files)?;
+    let name = path.display().to_string();
+    judge(&text, format, &name, Surroundings { base: base_of(path), environment, files: &files })?;
+    let (tree, complaints) = understood(&text, format, &name, environment);
+    tree.ok_or(complaints)
+}
+
+/// Judges a tree that stands for the file at `path`.
+pub(super) fn rejudge(tree: &Node, path: &Path, environment: Environment<'_>, complaints: &mut Complaints) {
+    let files = &RefCell::default();
+    let _ = config_of(tree, Surroundings { base: base_of(path), environment, files }, complaints);
+}
+
+fn text_of(path: &Path, files: &RefCell<Files>) -> Result<(String, Format), Complaints> {
     let name = path.display().to_string();
     let mut complaints = Complaints::about(&name);
     let Some(format) = Format::of(path) else {
@@ -74,8 +109,7 @@ fn load_noting(
             return Err(complaints);
         }
     };
-    let base = path.parent().unwrap_or(Path::new(""));
-    judge(&text, format, &name, Surroundings { base, environment, files })
+    Ok((text, format))
 }
 
 /// Reads a configuration from its text. `name` is what complaints call it, `base` is the directory that its paths are relative to.
@@ -98,24 +132,41 @@ fn judge(
     name: &str,
     surroundings: Surroundings<'_>,
 ) -> Result<Config, Complaints> {
+    let (tree, mut complaints) = understood(text, format, name, surroundings.environment);
+    let config = tree.and_then(|tree| config_of(&tree, surroundings, &mut complaints));
+    complaints.into_error()?;
+    Ok(config.expect("whatever could not be built was complained of"))
+}
+
+/// What a text says, with what the environment holds and what its profiles set.
+fn understood(
+    text: &str,
+    format: Format,
+    name: &str,
+    environment: Environment<'_>,
+) -> (Option<Node>, Complaints) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut complaints = Complaints::about(name);
     complaints.quote_from(text);
-    let mut config = None;
-    if let Some(mut tree) = document::read(text, format, &mut complaints) {
-        environment::replace(&mut tree, surroundings.environment, &mut complaints);
-        if let Some(file) = file::read(&tree, &mut complaints) {
-            config = build(&file, surroundings, &mut complaints);
-        }
+    let mut tree = document::read(text, format, &mut complaints);
+    if let Some(tree) = &mut tree {
+        environment::replace(tree, environment, &mut complaints);
+        profile::apply(tree);
     }
-    complaints.into_error()?;
-    Ok(config.expect("whatever could not be built was complained of"))
+    (tree, complaints)
+}
+
+fn config_of(tree: &Node, surroundings: Surroundings<'_>, complaints: &mut Complaints) -> Option<Config> {
+    let file = file::read(tree, complaints)?;
+    profile::rules::judge(&file, complaints);
+    build(&file, surroundings, complaints)
 }
 
 /// Builds every part, each as far as it can be.
 fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaints) -> Option<Config> {
     let written_routes = file.routes.as_ref().map(|routes| &routes.value);
     let around = route::Around {
+        profile: file.profile.value,
         listeners: file.listeners.as_ref().map(|listeners| &listeners.value),
         upstreams: file.upstreams.as_ref().map(|upstreams| &upstreams.value),
         dpop: &file.dpop,
@@ -151,6 +202,7 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
     let keeps_certificates = routes.iter().flatten().any(|route| route.forward.report.client_cert);
     listeners.iter_mut().for_each(|listener| listener.keeps_certificates = keeps_certificates);
     Some(Config {
+        profile: file.profile.value,
         listeners,
         issuers,
         dpop: dpop?,

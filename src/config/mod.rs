@@ -8,6 +8,7 @@ mod assertions;
 mod client;
 mod client_key;
 mod complaint;
+mod completion;
 mod condition;
 mod cors;
 mod credentials;
@@ -31,6 +32,8 @@ mod mcp;
 mod onward;
 mod pattern;
 mod places;
+mod print;
+mod profile;
 mod proofs;
 mod rate;
 mod require;
@@ -60,6 +63,8 @@ mod broken_routes;
 mod broken_upstreams;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod presets;
 #[cfg(test)]
 mod reference;
 
@@ -95,6 +100,8 @@ pub use listener::{
 };
 pub use load::{Reading, load, read, read_files};
 pub use onward::{Host, Onward, Rewrite};
+pub use print::print;
+pub use profile::Profile;
 pub use rate::{LimitBy, Rate};
 pub use require::Access;
 pub use resource::{Resource, WELL_KNOWN};
@@ -104,6 +111,8 @@ pub use upstream::{Check, Health, Protocol, Server, Upstream};
 /// The whole configuration.
 #[derive(Debug)]
 pub struct Config {
+    /// `profile`
+    pub profile: Profile,
     /// `listeners`, at least one
     pub listeners: Vec<Listener>,
     /// `issuers`, no two with the same `issuer`
@@ -183,6 +192,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// `match`
     pub matches: RouteMatch,
+    /// `profile`, or that of the file
+    pub profile: Profile,
     /// `upstream`: an index into [`Config::upstreams`]
     pub upstream: usize,
     /// `require`, or `public: true`

@@ -16,6 +16,7 @@ use super::issuer_file::Issuer;
 use super::mcp;
 use super::onward;
 use super::pattern::{self, Allowed};
+use super::profile::{self, Profile};
 use super::rate;
 use super::require;
 use super::resource;
@@ -30,6 +31,7 @@ use crate::verify::policy::{BindingRule, NonceRule};
 /// What routes name or rely on.
 #[derive(Clone, Copy)]
 pub(super) struct Around<'f> {
+    pub(super) profile: Profile,
     pub(super) listeners: Option<&'f List<file::Listener, 1>>,
     pub(super) upstreams: Option<&'f Named<Upstream>>,
     pub(super) dpop: &'f file::Dpop,
@@ -81,6 +83,7 @@ pub(super) fn routes(
         routes.push(Route {
             name: Arc::from(name.0.as_str()),
             matches: built,
+            profile: profile::rules::of(route, around.profile),
             upstream,
             access: access(route, around.dpop, complaints),
             issuer: issuer_of(route, around.issuers, complaints),
@@ -99,6 +102,7 @@ pub(super) fn routes(
         places.push(written_match.span);
     }
     resource::judge_all(&claimed, &routes, &places, complaints);
+    profile::rules::metadata(written, &routes, complaints);
     refuse_unused_upstreams(written, around, complaints);
     exchange::refuse_unused(written, around.issuers, complaints);
     routes

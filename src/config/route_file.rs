@@ -6,6 +6,7 @@ use super::cors::PageOrigin;
 use super::credentials;
 use super::decode::{List, Named, Setting};
 use super::fields::FieldName;
+use super::profile::Profile;
 use super::require::WrittenLiteral;
 use super::table::settings;
 use super::values::{
@@ -29,6 +30,8 @@ settings! {
         matches("match"): RouteMatch => required;
         /// a name of `upstreams`
         upstream: Name => required;
+        /// a preset for this route, in the place of the file's; left out, that one
+        profile: Profile => optional;
         /// what a caller must show
         require: Require => default "{}";
         /// what becomes of a token that is bound to nothing: `enforce` refuses it, `report-only` lets it through and records it

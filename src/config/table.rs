@@ -5,7 +5,7 @@
 
 use super::complaint::{Complaints, Span, did_you_mean, one_of, quoted};
 use super::decode::{Decode, Setting, refuse_kind};
-use super::document::{Format, Key, Node, Value};
+use super::document::{Author, Format, Key, Node, Value};
 
 /// A mapping whose settings are being read.
 pub(super) struct Mapping<'n> {
@@ -52,7 +52,11 @@ impl<'n> Mapping<'n> {
             return Some(Err(key.span));
         }
         let decoded = T::decode(node, complaints);
-        Some(decoded.map(|value| Setting { value, span: node.span, written: true }).ok_or(node.span))
+        Some(
+            decoded
+                .map(|value| Setting { value, span: node.span, written: key.author == Author::Operator })
+                .ok_or(node.span),
+        )
     }
 
     /// A setting that has to be there.
@@ -131,6 +135,22 @@ macro_rules! settings {
                     $($field: settings!(@read $presence mapping, complaints,
                         settings!(@key $field $($key)?), concat!($($meaning),+) $(, $default)?),)*
                 })
+            }
+
+            fn complete(
+                node: &mut $crate::config::document::Node,
+                completion: &mut $crate::config::completion::Completion,
+            ) {
+                const KNOWN: &[&str] = &[$(settings!(@key $field $($key)?)),*];
+                $(
+                    completion.fill(
+                        node,
+                        settings!(@key $field $($key)?),
+                        settings!(@default $($default)?),
+                        <$kind as $crate::config::decode::Decode>::complete,
+                    );
+                )*
+                $crate::config::completion::Completion::order(node, KNOWN);
             }
 
             fn describe(path: &str, into: &mut Vec<$crate::config::decode::Described>) {

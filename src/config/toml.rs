@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml_edit::{Document, Item, Table, TableLike};
 
 use super::complaint::{Complaints, Span};
-use super::document::{DEEPEST, Key, Node, Scalar, Value};
+use super::document::{Author, DEEPEST, Key, Node, Scalar, Value};
 
 /// Reads a TOML document. Repeated keys are no TOML, and its reader bounds the depth before ours does.
 pub(super) fn read(text: &str, complaints: &mut Complaints) -> Option<Node> {
@@ -47,7 +47,7 @@ impl<'t> Lines<'t> {
             .iter()
             .filter_map(|(name, item)| {
                 let at = self.span(table.key(name).and_then(toml_edit::Key::span));
-                let key = Key { text: name.to_owned(), span: at };
+                let key = Key { text: name.to_owned(), span: at, author: Author::Operator };
                 Some((key, self.item(item, at, depth + 1, complaints)?))
             })
             .collect();

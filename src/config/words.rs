@@ -4,6 +4,7 @@ use super::client::Audience;
 use super::decode::Words;
 use super::encryption::SealedTokens;
 use super::introspection::AnswerForm;
+use super::profile::Profile;
 use super::{
     AfterRestart, ClientCertificateHeader, Credential, ForwardedHeader, LimitBy, Protocol, ProxyProtocol,
     credentials,
@@ -118,6 +119,7 @@ words! {
         "error" => tracing::Level::ERROR, "warn" => tracing::Level::WARN, "info" => tracing::Level::INFO,
         "debug" => tracing::Level::DEBUG, "trace" => tracing::Level::TRACE
     }
+    Profile { "none" => Profile::None, "fapi2" => Profile::Fapi2, "mcp" => Profile::Mcp }
     LimitBy { "client" => LimitBy::Client, "key" => LimitBy::Key, "address" => LimitBy::Address }
     Watching { "files" => Watching::Files, "none" => Watching::None }
     AccessLog { "json" => AccessLog::Json, "none" => AccessLog::None }

@@ -6,7 +6,7 @@
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::complaint::{Complaints, Span};
-use super::document::{DEEPEST, Key, Node, Scalar, Value, refuse_repeated};
+use super::document::{Author, DEEPEST, Key, Node, Scalar, Value, refuse_repeated};
 
 /// A collection that has begun and not ended.
 enum Open {
@@ -97,7 +97,9 @@ pub(super) fn read(text: &str, complaints: &mut Complaints) -> Option<Node> {
             Some(Open::Sequence { items, .. }) => items.push(node),
             Some(Open::Mapping { entries, key, .. }) => match (key.take(), node.value) {
                 (Some(key), value) => entries.push((key, Node { value, span: node.span })),
-                (None, Value::Scalar(scalar)) => *key = Some(Key { text: scalar.text, span: node.span }),
+                (None, Value::Scalar(scalar)) => {
+                    *key = Some(Key { text: scalar.text, span: node.span, author: Author::Operator })
+                }
                 (None, _) => {
                     complaints.add(node.span, "a key that is not a single value");
                     return None;

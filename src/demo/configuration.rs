@@ -12,8 +12,8 @@ use super::surroundings::{AUDIENCE, DemoError, Surroundings};
 use crate::config::{
     Access, AfterRestart, ClientCertificateHeader, ClientCertificates, ClientTrust, Config, Credentials,
     Dpop, Forward, ForwardedHeader, Health, Identity, Issuer, KeySource, Limits, Listener, ListenerTls, Log,
-    NonceKeys, Onward, PathMatch, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch, Segment,
-    Server, ServerCertificate, Streams, TlsSettings, Upstream, Watch,
+    NonceKeys, Onward, PathMatch, Profile, Protocol, ProxyProtocol, ReplayMemory, Report, Route, RouteMatch,
+    Segment, Server, ServerCertificate, Streams, TlsSettings, Upstream, Watch,
 };
 use crate::verify::algorithm::{Algorithm, Algorithms};
 use crate::verify::credential::CredentialLimits;
@@ -39,6 +39,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
     let origins = [host.as_str(), "localhost"].map(|name| Arc::new(at(Scheme::Https, name, port))).to_vec();
     let upstream = around.upstream.address();
     Ok(Config {
+        profile: Profile::None,
         listeners: vec![Listener {
             name: "demo".to_owned(),
             address,
@@ -151,6 +152,7 @@ fn route(name: &str, scope: &str, nonce: NonceRule) -> Route {
             allow_empty_segments: false,
             allow_encoded_slash: false,
         },
+        profile: Profile::None,
         upstream: 0,
         access: Access::Bound(Box::new(Policy {
             scopes: vec![scope.to_owned()],

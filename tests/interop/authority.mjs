@@ -19,6 +19,8 @@ export const CLIENTS = {
   dpop: { client_id: 'dpop-caller', client_secret: 'dpop-caller-secret', dpop_bound_access_tokens: true },
   mtls: { client_id: 'mtls-caller', client_secret: 'mtls-caller-secret', tls_client_certificate_bound_access_tokens: true },
   both: { client_id: 'both-caller', client_secret: 'both-caller-secret', dpop_bound_access_tokens: true },
+  // As the MCP SDK shows who it is.
+  mcp: { client_id: 'mcp-caller', client_secret: 'mcp-caller-secret', dpop_bound_access_tokens: true, token_endpoint_auth_method: 'client_secret_basic' },
   unbound: { client_id: 'unbound-caller', client_secret: 'unbound-caller-secret' },
 };
 
@@ -44,18 +46,31 @@ export async function startAuthority(server) {
   // One key pair signs the gateway's assertions and opens what is encrypted to it.
   const gateway = await generateKeyPair('ES256', { extractable: true });
   const exchanges = [];
-  tls.on('request', await provider(issuer, await exportJWK(gateway.publicKey), exchanges));
+  const answer = await provider(issuer, await exportJWK(gateway.publicKey), exchanges);
+  let slow = 0;
+  tls.on('request', (request, response) => (slow ? setTimeout(() => answer(request, response), slow).unref() : answer(request, response)));
+  const stop = async () => {
+    if (!tls.listening) return;
+    tls.closeAllConnections();
+    tls.close();
+    await once(tls, 'close');
+  };
   return {
     issuer,
     /** What was asked to be exchanged, oldest first: the form, and which client asked. */
     exchanges,
     gatewayKey: await exportPKCS8(gateway.privateKey),
-    async close() {
-      if (!tls.listening) return; // a test has ended it already
-      tls.closeAllConnections();
-      tls.close();
-      await once(tls, 'close');
+    /** From now on it thinks for so long before each answer. */
+    think(ms) {
+      slow = ms;
     },
+    /** It is gone, as after a crash: nothing listens, and connections break. `comeBack` is a restart that remembers all. */
+    goAway: stop,
+    async comeBack() {
+      tls.listen(Number(new URL(issuer).port), '127.0.0.1');
+      await once(tls, 'listening');
+    },
+    close: stop,
   };
 }
 

@@ -46,8 +46,8 @@ const run = ([program, ...rest]) => spawnSync(program, rest, { encoding: 'utf8',
 const root = image();
 const samples = readdirSync(deploy('samples'));
 
-test('there are samples for an edge proxy, a sidecar, and a sidecar behind an ingress', () => {
-  assert.deepEqual(samples.sort(), ['edge.yaml', 'sidecar-behind-ingress.yaml', 'sidecar.yaml']);
+test('there are samples for an edge proxy, a sidecar, a sidecar behind an ingress, and both presets', () => {
+  assert.deepEqual(samples.sort(), ['edge.yaml', 'fapi2.yaml', 'mcp.yaml', 'sidecar-behind-ingress.yaml', 'sidecar.yaml']);
 });
 
 for (const sample of samples) {

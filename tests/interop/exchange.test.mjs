@@ -120,7 +120,7 @@ for (const form of ['json', 'jwt']) {
     test('without the provider, what was exchanged goes on and nothing else does', async () => {
       const [known, unknown] = [await openCaller(scene, CLIENTS.dpop), await openCaller(scene, CLIENTS.dpop)];
       const token = await assertExchanged((await known.send('GET', '/ledger')).status, known, CLIENTS.dpop);
-      await scene.authority.close();
+      await scene.authority.goAway();
       const refused = await unknown.send('GET', '/ledger');
       assert.equal(refused.status, 503);
       assert.match(await refused.text(), /exchange_unreachable/);

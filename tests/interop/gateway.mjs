@@ -19,7 +19,7 @@ export const ownTls = (server) => `
 
 /**
  * What the gateway is told, in the operator's own words. One resource, behind one route for each way of asking for proof.
- * `more` has upstreams, routes and limits of a test's own. Behind another proxy, `publicUrl` is the proxy's, `audience` the one that tokens are for, and `listener` how the two speak.
+ * `more` has upstreams, routes, limits and paths of more audiences of a test's own. Behind another proxy, `publicUrl` is the proxy's, `audience` the one that tokens are for, and `listener` how the two speak.
  */
 function configuration({ publicPort, adminPort, server, issuer, ca, upstream, pages, publicUrl, audience, listener, more }) {
   const cors = pages ? `cors: { origins: [${pages}], max_age: 0s }` : '';
@@ -32,7 +32,7 @@ listeners:
 ${listener ?? ownTls(server)}
 issuers:
   - issuer: ${issuer}
-    audiences: [${audience ?? url}]
+    audiences: [${[audience ?? url, ...(more?.audiences ?? []).map((path) => url + path)]}]
     keys: { discovery: true }
     trust: { ca: ${ca.certificate} }
     algorithms: [ES256]

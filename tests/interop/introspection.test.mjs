@@ -1,38 +1,16 @@
 // Opaque tokens of oidc-provider: the gateway asks it what they are worth, and is answered in JSON, in a signed JWT, and in an encrypted one (RFC 9701).
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, beforeEach, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { generateKeyPair, generateProof } from 'dpop';
 
-import { CLIENTS, GATEWAYS } from './authority.mjs';
+import { CLIENTS } from './authority.mjs';
 import { openCaller } from './caller.mjs';
 import { thumbprintOf } from './certificates.mjs';
+import { asking, opaqueAt } from './opaque.mjs';
 import { openScene } from './scene.mjs';
 import { assertForwarded, assertRefused } from './verdict.mjs';
-
-/** The settings of the issuer for one way of asking. Nothing is remembered, so that every request asks. */
-const asking = (form) => ({ authority, folder }) => {
-  const { client_id, client_secret } = GATEWAYS[form];
-  writeFileSync(join(folder, 'client-secret'), client_secret ?? '');
-  writeFileSync(join(folder, 'gateway-key.pem'), authority.gatewayKey);
-  const shown = client_secret
-    ? 'client_secret: { file: client-secret }'
-    : `authentication: private_key_jwt
-      client_key: { file: gateway-key.pem }
-      client_key_id: sig-1
-      answer: ${form === 'jwt' ? 'jwt' : 'encrypted-jwt'}`;
-  const encryption = 'encryption: { keys: [{ key: { file: gateway-key.pem }, id: enc-1 }], tokens: optional }';
-  return {
-    issuer: `    introspection:
-      client_id: ${client_id}
-      cache: 0s
-      cache_inactive: 0s
-      ${shown}
-    ${form === 'encrypted' ? encryption : ''}`,
-  };
-};
 
 for (const form of ['json', 'jwt', 'encrypted']) {
   describe(`answered in ${form}`, async () => {
@@ -40,14 +18,9 @@ for (const form of ['json', 'jwt', 'encrypted']) {
     after(() => scene.close());
     beforeEach(() => scene.upstream.requests.splice(0));
     const accounts = `${scene.gateway.url}/accounts`;
-    const resource = `${scene.gateway.url}/opaque`;
+    const resource = opaqueAt(scene);
 
-    /** As `assertForwarded`; oidc-provider tells no `sub` of a client's own token. */
-    const forwarded = (status, client, binding, thumbprint) => {
-      assert.equal(scene.upstream.requests[0]?.headers['x-auth-subject'], undefined);
-      Object.assign(scene.upstream.requests[0]?.headers ?? {}, { 'x-auth-subject': client.client_id });
-      assertForwarded(scene, status, { client, binding, thumbprint });
-    };
+    const forwarded = (status, client, binding, thumbprint) => assertForwarded(scene, status, { client, binding, thumbprint, subject: null });
 
     test('a token bound to a key passes, and its thief does not', async () => {
       const caller = await openCaller(scene, CLIENTS.dpop, { resource });
@@ -99,3 +72,40 @@ for (const form of ['json', 'jwt', 'encrypted']) {
     });
   });
 }
+
+test('an issuer that is slow, gone, and back', async () => {
+  const scene = await openScene({ more: asking('json', { cache: '1h', timeout: '1500ms' }) });
+  try {
+    const [known, late, unknown] = await Promise.all([1, 2, 3].map(() => openCaller(scene, CLIENTS.dpop, { resource: opaqueAt(scene) })));
+    const jwt = await openCaller(scene, CLIENTS.dpop);
+    const status = async (caller) => (await caller.send('GET', '/accounts')).status;
+    const refusal = async (caller) => {
+      const answer = await caller.send('GET', '/accounts');
+      assert.ok(Number(answer.headers.get('retry-after')) >= 1, 'it says when to come again');
+      return [answer.status, (await answer.json()).reason];
+    };
+    assert.equal(await status(known), 200);
+    assert.equal(await status(jwt), 200);
+
+    scene.authority.think(5_000);
+    assert.deepEqual(await refusal(late), [503, 'introspection_too_slow']);
+    await scene.authority.goAway();
+    assert.deepEqual(await refusal(unknown), [503, 'introspection_unreachable']);
+    // What is known stays known, and what is signed needs nobody.
+    assert.equal(await status(known), 200);
+    assert.equal(await status(jwt), 200);
+
+    scene.authority.think(0);
+    await scene.authority.comeBack();
+    const deadline = Date.now() + 60_000;
+    for (const caller of [unknown, late]) {
+      while ((await status(caller)) !== 200) {
+        assert.ok(Date.now() < deadline, 'the gateway asks again');
+        await delay(200);
+      }
+    }
+    assert.equal(scene.upstream.requests.length, 6);
+  } finally {
+    await scene.close();
+  }
+});

@@ -6,27 +6,33 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { CLIENTS } from './authority.mjs';
+import { asking, opaqueAt } from './opaque.mjs';
 import { openScene } from './scene.mjs';
 import { assertForwarded } from './verdict.mjs';
 
-const scene = await openScene();
+const scene = await openScene({ more: asking('json') });
 after(() => scene.close());
 beforeEach(() => scene.upstream.requests.splice(0));
 
 const CALLER = fileURLToPath(new URL('requests_oauth2client_caller.py', import.meta.url));
 
-for (const algorithm of ['ES256', 'PS256', 'EdDSA']) {
+for (const [algorithm, kind, resource, who] of [
+  ['ES256', 'a JWT', scene.gateway.url, {}],
+  ['PS256', 'a JWT', scene.gateway.url, {}],
+  ['EdDSA', 'a JWT', scene.gateway.url, {}],
+  ['ES256', 'an opaque token', opaqueAt(scene), { subject: null }],
+]) {
   for (const path of ['/accounts', '/accounts/1?verbose=yes', '/nonce']) {
-    test(`${path} is let through with a ${algorithm} key`, async () => {
+    test(`${path} is let through with ${kind} and a ${algorithm} key`, async () => {
       const { client_id, client_secret } = CLIENTS.dpop;
       const { stdout } = await promisify(execFile)(
         process.env.HOLDFAST_PYTHON ?? 'python3',
-        [CALLER, scene.authority.issuer, scene.gateway.url, algorithm, `${scene.gateway.url}${path}`],
+        [CALLER, scene.authority.issuer, resource, algorithm, `${scene.gateway.url}${path}`],
         // An environment of its own: a proxy or a CA bundle of this machine's must not come between the caller and the gateway.
         { env: { REQUESTS_CA_BUNDLE: scene.ca.certificate, CLIENT_ID: client_id, CLIENT_SECRET: client_secret }, timeout: 30_000 },
       );
       const [jkt, status] = stdout.trim().split('\n');
-      const arrived = assertForwarded(scene, Number(status), { client: CLIENTS.dpop, binding: 'dpop', thumbprint: jkt });
+      const arrived = assertForwarded(scene, Number(status), { client: CLIENTS.dpop, binding: 'dpop', thumbprint: jkt, ...who });
       assert.equal(arrived.url, path);
     });
   }

@@ -1,14 +1,14 @@
 // What each answer has to look like from outside, and what the upstream may have seen of it.
 import assert from 'node:assert/strict';
 
-/** The request went through, once, without its credentials and with the identity that the gateway vouches for. Gives what arrived. */
-export function assertForwarded(scene, status, { client, binding, thumbprint }) {
+/** The request went through, once, without its credentials and with the identity that the gateway vouches for; `subject` null is none. Gives what arrived. */
+export function assertForwarded(scene, status, { client, binding, thumbprint, subject = client.client_id }) {
   assert.equal(status, 200, `status ${status}; the gateway said:\n${scene.gateway.said()}`);
   assert.equal(scene.upstream.requests.length, 1, 'requests at the upstream');
   const [arrived] = scene.upstream.requests;
   assert.equal(arrived.headers.authorization, undefined, 'the token stays at the gateway');
   assert.equal(arrived.headers.dpop, undefined, 'the proof stays at the gateway');
-  assert.equal(arrived.headers['x-auth-subject'], client.client_id);
+  assert.equal(arrived.headers['x-auth-subject'], subject ?? undefined);
   assert.equal(arrived.headers['x-auth-client-id'], client.client_id);
   assert.equal(arrived.headers['x-auth-issuer'], scene.authority.issuer);
   assert.equal(arrived.headers['x-auth-scope'], 'accounts:read');

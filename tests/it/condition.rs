@@ -1,6 +1,8 @@
 //! Conditions in CEL, over the token and the request (`require.cel`).
 
-use holdfast::verify::rejection::Rejection::ConditionRefused;
+use std::collections::HashSet;
+
+use holdfast::verify::rejection::Rejection::{self, ConditionRefused};
 use serde_json::json;
 
 use crate::house::{House, Plan};
@@ -13,6 +15,19 @@ const ROUTES: &str = "  - { name: claims, match: { path_prefix: /claims }, upstr
   - { name: headers, match: { path_prefix: /headers }, upstream: echo, require: { cel: '!(\"x-debug\" in request.headers) && !(\"authorization\" in request.headers) && !(\"dpop\" in request.headers)' } }
   - { name: number, match: { path_prefix: /number }, upstream: echo, require: { cel: 'claims.n' } }
 ";
+
+/// For `refusals.rs`: what no other setting refuses with.
+pub async fn every_refusal(heard: &mut HashSet<Rejection>) {
+    let house = House::built(Plan { routes: ROUTES, ..Plan::default() }).await;
+    hear(
+        &house,
+        &Scene::at(&house, "/claims"),
+        "nothing that the condition asks for",
+        Refused(ConditionRefused),
+    )
+    .await;
+    heard.insert(ConditionRefused);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_condition_is_true_or_the_request_is_refused() {

@@ -197,7 +197,12 @@ impl House {
 
     /// Writes a file beside the configuration, or the configuration itself.
     pub fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.directory.path().join(name), text).expect("the file is written");
+        // Beside it and then into its place: who looks in between must not find half of it.
+        let file = self.directory.path().join(name);
+        let mut new = file.clone().into_os_string();
+        new.push(".new");
+        std::fs::write(&new, text).expect("the file is written");
+        std::fs::rename(&new, file).expect("the file is in its place");
     }
 
     /// Changes the configuration and has it put in force.

@@ -186,6 +186,11 @@ async fn every_refusal_is_heard() {
     in_other_houses(&mut heard).await;
     introspection::every_refusal(&mut heard).await;
     exchange::every_refusal(&mut heard).await;
+    #[cfg(feature = "cel")]
+    crate::condition::every_refusal(&mut heard).await;
+    // Without CEL there is no condition that could refuse.
+    #[cfg(not(feature = "cel"))]
+    heard.insert(ConditionRefused);
     let silent: Vec<&Rejection> =
         Rejection::ALL.iter().filter(|rejection| !heard.contains(rejection)).collect();
     assert!(silent.is_empty(), "heard by no row: {silent:?}");
