@@ -236,3 +236,35 @@ fn missing<T>(key: &str, written: Written<'_>, complaints: &mut Complaints) -> O
     complaints.add(written.authentication.span, message);
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::PrivateKeyDer;
+
+    use super::*;
+
+    fn shown() -> Arc<CertifiedKey> {
+        let made = rcgen::generate_simple_self_signed(["gateway.example".to_owned()]).expect("a certificate");
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let key = CertifiedKey::from_der(vec![made.cert.der().clone()], key, &provider);
+        Arc::new(key.expect("a certificate and its key"))
+    }
+
+    /// A client that is taken for the same goes on with what it had: after a reload it would show the certificate that the operator has replaced, perhaps since
+    /// its key is no secret any more.
+    #[test]
+    fn another_secret_is_another_client() {
+        let secret = |text: &str| ClientSecret::new(text.to_owned());
+        let (old, new) = (shown(), shown());
+        let is = |one: ClientAuthentication, other: ClientAuthentication| one == other;
+        use ClientAuthentication::{Basic, Post, Tls};
+        assert!(is(Tls(Arc::clone(&old)), Tls(Arc::new(CertifiedKey::clone(&old)))));
+        assert!(!is(Tls(Arc::clone(&old)), Tls(new)));
+        assert!(is(Basic(secret("a")), Basic(secret("a"))));
+        assert!(!is(Basic(secret("a")), Basic(secret("b"))));
+        assert!(!is(Post(secret("a")), Post(secret("b"))));
+        assert!(!is(Post(secret("a")), Basic(secret("a"))));
+        assert!(!is(Tls(old), Post(secret("a"))));
+    }
+}

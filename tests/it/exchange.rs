@@ -14,6 +14,7 @@ use crate::asked::{AskedIssuer, Said};
 use crate::house::{House, Plan};
 use crate::introspection::{active, opaque};
 use crate::reload;
+use crate::report_only::unbound;
 use crate::scene::Scene;
 use crate::scripted::nobody;
 use crate::table::{Heard, hear};
@@ -220,6 +221,8 @@ async fn an_issuer_that_gives_no_token() {
         ("not for that target", word(400, "invalid_target"), ExchangeDenied),
         ("not with that scope", word(400, "invalid_scope"), ExchangeDenied),
         ("not at all", word(400, "invalid_request"), ExchangeDenied),
+        ("not at all, as some servers say it", word(403, "access_denied"), ExchangeDenied),
+        ("a 403 without a word", Said::Raw(403, "text/plain", "no".into()), ExchangeRefused),
     ] {
         issuer.say(said);
         let scene = Scene::at(&house, "/ledger");
@@ -352,6 +355,48 @@ async fn a_refusal_is_remembered_briefly() {
     }
 }
 
+/// A caller whose token is not exchanged, in whatever words, has the endpoint left alone for nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_token_is_refused_stops_nobody_else() {
+    let (issuer, house) = usual().await;
+    let word = |status, word: &str| Said::Raw(status, JSON, json!({"error": word}).to_string());
+    let long = || issued(&"x".repeat(16 * 1024 + 1));
+    for _ in 0..6 {
+        for (said, rejection) in [
+            (word(403, "access_denied"), ExchangeDenied),
+            (word(400, "consent_required"), ExchangeRefused),
+            (Said::Json(long()), ExchangeUnusable),
+        ] {
+            issuer.say(said);
+            hear(&house, &Scene::at(&house, "/ledger"), "theirs", Heard::Refused(rejection)).await;
+        }
+    }
+    issuer.say(Said::Json(issued("new")));
+    hear(&house, &Scene::at(&house, "/ledger"), "another's", Heard::Passed).await;
+}
+
+/// A route that only reports what is unbound has it exchanged as well: neither scheme nor token of the caller goes on, and the upstream can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unbound_token_is_exchanged_where_it_is_let_through() {
+    let issuer = AskedIssuer::start(Said::Json(issued("new"))).await;
+    let routes = ROUTES.replace("  - name: ledger\n", "  - name: ledger\n    enforcement: report-only\n");
+    let house = House::built(Plan { routes: routes.leak(), ..plan(&issuer, "") }).await;
+    let mut scene = Scene::at(&house, "/ledger");
+    unbound(&mut scene);
+    assert_eq!(scene.send(&house).await.status, 200);
+    let seen = house.seen().remove(0).headers;
+    assert_eq!(seen["authorization"], "Bearer new");
+    assert_eq!(seen["x-auth-binding"], "none");
+    // What is bound is enforced there, so nothing is asked for a stolen one.
+    issuer.heard();
+    let mut stolen = Scene::at(&house, "/ledger");
+    stolen.scheme = "Bearer".into();
+    hear(&house, &stolen, "bound", Heard::Refused(BearerForDpop)).await;
+    scene.go_to("/other");
+    hear(&house, &scene, "enforced", Heard::Refused(TokenUnbound)).await;
+    assert!(issuer.heard().is_empty() && house.seen().is_empty());
+}
+
 /// Of its opaque tokens too: the issuer is asked what they are worth, and for another.
 #[tokio::test(flavor = "multi_thread")]
 async fn opaque_tokens_are_exchanged() {
@@ -421,11 +466,12 @@ pub async fn every_refusal(heard: &mut HashSet<Rejection>) {
     for (rejection, said) in [
         (ExchangeTokenRefused, word("invalid_grant")),
         (ExchangeDenied, word("invalid_target")),
+        (ExchangeUnusable, Said::Json(bound)),
         (ExchangeTooSlow, Said::Nothing),
         (ExchangeRefused, Said::Raw(503, JSON, String::new())),
         (ExchangeTooLarge, Said::Raw(200, JSON, " ".repeat(70_000))),
         (ExchangeMalformed, Said::Raw(200, JSON, "{".into())),
-        (ExchangeUnusable, Said::Json(bound)),
+        (ExchangeRefused, Said::Raw(500, JSON, String::new())),
     ] {
         issuer.say(said);
         hear(&house, &Scene::at(&house, "/ledger"), rejection.label(), Heard::Refused(rejection)).await;

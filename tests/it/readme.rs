@@ -185,12 +185,20 @@ fn the_commands_exist() {
     assert!(seen >= 7, "only {seen} commands were found");
 }
 
-/// Files that the README links to or names by path.
+/// Files that the README links to or names by path, and its own sections.
 #[test]
 fn the_links_lead_somewhere() {
     let readme = readme();
+    let headings = readme.lines().filter_map(|line| line.strip_prefix("## "));
+    let sections: Vec<String> =
+        headings.map(|heading| format!("#{}", heading.to_lowercase().replace(' ', "-"))).collect();
     for link in readme.split("](").skip(1).map(|rest| rest.split(')').next().unwrap_or_default()) {
-        assert!(link.starts_with("https://") || root().join(link).exists(), "{link}");
+        let leads = if link.starts_with('#') {
+            sections.iter().any(|section| section == link)
+        } else {
+            link.starts_with("https://") || root().join(link).exists()
+        };
+        assert!(leads, "{link}");
     }
     for path in ["src/lib.rs", "src/verify/rejection.rs", "deploy/gateway.reference.yaml"] {
         assert!(readme.contains(path) && root().join(path).exists(), "{path}");

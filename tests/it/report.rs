@@ -167,11 +167,14 @@ async fn what_can_go_wrong() {
         .to_string();
         format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
     };
+    // What is no report is repeated in the reason.
+    let riddle = hostile.replace("\"verdict\":\"ready\"", "\"verdict\":\"\\u001b\"");
     let url = |address: std::net::SocketAddr| format!("http://{address}");
-    let [page, angry, hostile] = [
+    let [page, angry, hostile, riddle] = [
         url(scripted::answering(page.as_bytes()).await),
         url(scripted::answering(angry.as_bytes()).await),
         url(scripted::answering(hostile.leak().as_bytes()).await),
+        url(scripted::answering(riddle.leak().as_bytes()).await),
     ];
     for (arguments, code, said) in [
         (&["--log", "none.log"][..], 1, "none.log cannot be read"),
@@ -182,6 +185,7 @@ async fn what_can_go_wrong() {
         (&["--admin", "http://127.0.0.1:1"], 1, "is the gateway running"),
         (&["--admin", &page], 1, "does not answer as an admin listener does"),
         (&["--admin", &angry], 1, "403 Forbidden: not ?[31mus"),
+        (&["--admin", &riddle], 1, "unknown variant `?`"),
         (&["--admin", "https://127.0.0.1:1"], 2, "http, a host and a port"),
         (&["--quiet", "soon"], 2, "such as 7d"),
         (&["--config", "a", "--log", "b"], 2, "cannot be used with"),

@@ -106,10 +106,14 @@ pub(super) enum Denial {
     /// The gateway is refused, whoever's token it is.
     #[error("{0}: the gateway itself is refused")]
     Gateway(&'static str),
+    /// A word that RFC 8693 leaves to servers. What it is about is not known, so it may be the token: whoever has such a one must not have the endpoint left alone
+    /// for everyone.
+    #[error("a word that is not known here")]
+    Unknown,
 }
 
 impl Denial {
-    /// Reads the body of a 400. `None` where it has no such word.
+    /// Reads the body of a 400 or 403. `None` where it has no such word.
     pub(super) fn read(answer: &Answer) -> Option<Self> {
         let object = Object::read(&answer.body).filter(|_| is_type(answer.content_type.as_ref(), JSON))?;
         // The words that are known, and never the issuer's own text: it may repeat what it was given.
@@ -123,7 +127,7 @@ impl Denial {
             "invalid_client" => Denial::Gateway("invalid_client"),
             "unauthorized_client" => Denial::Gateway("unauthorized_client"),
             "unsupported_grant_type" => Denial::Gateway("unsupported_grant_type"),
-            _ => Denial::Gateway("a word that is not known here"),
+            _ => Denial::Unknown,
         })
     }
 
@@ -132,14 +136,14 @@ impl Denial {
         match self {
             Denial::Token => Rejection::ExchangeTokenRefused,
             Denial::Exchange(_) => Rejection::ExchangeDenied,
-            Denial::Gateway(_) => Rejection::ExchangeRefused,
+            Denial::Gateway(_) | Denial::Unknown => Rejection::ExchangeRefused,
         }
     }
 
     /// Whether it says nothing of other tokens.
     pub(super) const fn is_about_the_token(self) -> bool {
         match self {
-            Denial::Token | Denial::Exchange(_) => true,
+            Denial::Token | Denial::Exchange(_) | Denial::Unknown => true,
             Denial::Gateway(_) => false,
         }
     }
@@ -242,7 +246,9 @@ mod tests {
             ("invalid_scope", Rejection::ExchangeDenied, true),
             ("invalid_client", Rejection::ExchangeRefused, false),
             ("unsupported_grant_type", Rejection::ExchangeRefused, false),
-            ("INVALID_GRANT", Rejection::ExchangeRefused, false),
+            ("access_denied", Rejection::ExchangeDenied, true),
+            ("INVALID_GRANT", Rejection::ExchangeRefused, true),
+            ("consent_required", Rejection::ExchangeRefused, true),
         ] {
             let denial = denial(JSON, &json!({"error": word}).to_string()).unwrap();
             assert_eq!((denial.rejection(), denial.is_about_the_token()), (rejection, remembered), "{word}");

@@ -171,7 +171,9 @@ impl client::NoAnswer for NoToken {
         match self {
             NoToken::Unanswered(unanswered) => unanswered.is_about_the_question(),
             NoToken::Denied(denial) => denial.is_about_the_token(),
-            NoToken::Type | NoToken::Unfit(_) => false,
+            // A page in the place of an answer is nobody's token; what is wrong with a token that was issued may well be the doing of the one it was issued for.
+            NoToken::Type | NoToken::Unfit(Unfit::Json | Unfit::Member(_)) => false,
+            NoToken::Unfit(_) => true,
         }
     }
 }
@@ -253,7 +255,8 @@ impl Exchanger {
         question.add("requested_token_type", ACCESS_TOKEN);
         question.add("subject_token", &subject.token);
         question.add("subject_token_type", ACCESS_TOKEN);
-        let statuses = [StatusCode::OK, StatusCode::BAD_REQUEST];
+        // RFC 6749 §5.2 has 400 for refusals; servers that refuse one token and not the gateway say `access_denied` with 403.
+        let statuses = [StatusCode::OK, StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN];
         let answer = self.client.send(question, JSON, &statuses, now).await?;
         if answer.status != StatusCode::OK {
             // RFC 8693 §2.2.2; without a word of its own it is as good as any other status.

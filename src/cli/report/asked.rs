@@ -26,7 +26,10 @@ pub(super) async fn ask(admin: &Uri, quiet: u64) -> Result<Report, NoReport> {
 }
 
 async fn exchange(admin: &Uri, quiet: u64) -> Result<Report, NoReport> {
-    let unreadable = |why: &dyn std::fmt::Display| NoReport::Unreadable(admin.to_string(), why.to_string());
+    // What cannot be read is repeated in the reason, and whoever answers there may have written it for a terminal.
+    let unreadable = |why: &dyn std::fmt::Display| {
+        NoReport::Unreadable(admin.to_string(), wording::line(&why.to_string()))
+    };
     let host = admin.host().unwrap_or_default().trim_matches(['[', ']']);
     let stream = TcpStream::connect((host, admin.port_u16().unwrap_or(80))).await;
     let stream = stream.map_err(|error| NoReport::Unreachable(admin.to_string(), error))?;

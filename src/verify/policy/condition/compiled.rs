@@ -38,6 +38,9 @@ const FUNCTIONS: [&str; 13] = [
 /// The longest condition, in bytes, and how deep its parts may lie in each other: each level takes stack of the thread that evaluates it.
 const LENGTH: usize = 4096;
 const DEPTH: usize = 32;
+/// How deep loops (`all`, `exists`, `map`, `filter`) may lie in each other. Callers decide how long the lists are, of up to 512 elements: two are a quarter of a million steps,
+/// three would keep a thread for minutes.
+const LOOPS: usize = 2;
 /// Doubles up to here are exact, so those that are whole become integers: in CEL that is how `2` is written.
 const EXACT: f64 = 9_007_199_254_740_991.0;
 
@@ -123,6 +126,14 @@ impl Condition {
         if survey.deepest > DEPTH {
             return Err(format!("its parts lie more than {DEPTH} deep in each other"));
         }
+        if survey.most_loops > LOOPS {
+            return Err(format!("its loops lie more than {LOOPS} deep in each other"));
+        }
+        if survey.has_foreign_pattern {
+            return Err(
+                "the pattern of `matches` is not a text of its own, but whoever sends it decides".to_owned()
+            );
+        }
         let named = |text: &str| Name::ALL.into_iter().find(|name| name.text() == text);
         if let Some(unknown) = survey.free.iter().find(|text| named(text).is_none()) {
             return Err(format!("there is no `{unknown}`, but claims, scopes, request and now"));
@@ -157,6 +168,11 @@ struct Survey<'e> {
     /// Names of a macro's own, as in `exists`.
     bound: Vec<&'e str>,
     deepest: usize,
+    /// Around what is looked at, and the most there were.
+    loops: usize,
+    most_loops: usize,
+    /// A pattern of `matches` that is no text: compiling one of a few bytes can take as long as thousands of requests.
+    has_foreign_pattern: bool,
 }
 
 impl<'e> Survey<'e> {
@@ -171,6 +187,9 @@ impl<'e> Survey<'e> {
                 }
             }
             Expr::Call(call) => {
+                // It is the last one, in `text.matches(pattern)` and in `matches(text, pattern)`.
+                self.has_foreign_pattern |= call.func_name == "matches"
+                    && !matches!(call.args.last().map(|pattern| &pattern.expr), Some(Expr::Literal(_)));
                 call.target.iter().for_each(|target| self.look(target, below));
                 call.args.iter().for_each(|argument| self.look(argument, below));
             }
@@ -180,9 +199,12 @@ impl<'e> Survey<'e> {
                 let outside = self.bound.len();
                 self.bound.extend([each.iter_var.as_str(), each.accu_var.as_str()]);
                 self.bound.extend(each.iter_var2.as_deref());
+                self.loops += 1;
+                self.most_loops = self.most_loops.max(self.loops);
                 for inside in [&each.loop_cond, &each.loop_step, &each.result] {
                     self.look(inside, below);
                 }
+                self.loops -= 1;
                 self.bound.truncate(outside);
             }
             Expr::List(list) => list.elements.iter().for_each(|element| self.look(element, below)),
