@@ -40,6 +40,7 @@ fn set_on_route(config: &Config) -> (Pages, Option<&str>, bool, Option<Duration>
     )
 }
 
+/// R-M-01, R-M-02 (300 s at most), R-M-03.
 #[test]
 fn each_sets_what_its_specification_asks_for() {
     let plain = loaded(SMALL);

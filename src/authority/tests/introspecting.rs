@@ -208,7 +208,7 @@ async fn refusals_are_remembered_briefly_and_apart() {
     assert_eq!((questions(&server), running.tokens.cached()), (before, 1));
 }
 
-/// A flood of invented tokens does not reach the issuer, and what is known goes on.
+/// T-INT-14: a flood of invented tokens does not reach the issuer, and what is known goes on.
 #[tokio::test]
 async fn so_many_questions_and_no_more() {
     let server = KeyServer::https().await;
