@@ -1,0 +1,191 @@
+//! Callers and thieves at once: every request goes to two doors at the same time, and what was recorded is sent again later, to any door.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use holdfast::demo::token::IssuerKey;
+use tokio::task::JoinHandle;
+
+use crate::Outcome;
+use crate::caller::Caller;
+use crate::connection::{Answer, Connection, Trust};
+use crate::dice::Dice;
+use crate::ledger::Ledger;
+use crate::tally::Tally;
+
+/// Recorded requests; older ones are too old to pass anywhere by then.
+const RECORDED: usize = 20_000;
+
+/// Between two requests of one caller.
+const PACE: Duration = Duration::from_millis(15);
+
+const CALLERS: usize = 8;
+
+/// New requests that have to pass before a gateway counts as well: as many as find a third of a cluster that is still away.
+const IN_A_ROW: usize = 12;
+
+/// Recorded requests, as a thief has them.
+#[derive(Default)]
+pub(crate) struct Records(Mutex<VecDeque<Arc<[u8]>>>);
+
+impl Records {
+    fn add(&self, request: Arc<[u8]>) {
+        let mut records = self.0.lock().expect("no one panicked");
+        if records.len() == RECORDED {
+            records.pop_front();
+        }
+        records.push_back(request);
+    }
+
+    fn any(&self, dice: &mut Dice) -> Option<Arc<[u8]>> {
+        let records = self.0.lock().expect("no one panicked");
+        if records.is_empty() { None } else { Some(Arc::clone(&records[dice.below(records.len())])) }
+    }
+
+    /// The latest, newest first.
+    fn latest(&self, count: usize) -> Vec<Arc<[u8]>> {
+        self.0.lock().expect("no one panicked").iter().rev().take(count).cloned().collect()
+    }
+}
+
+/// What load runs against.
+#[derive(Clone)]
+pub(crate) struct Group {
+    pub(crate) doors: Vec<SocketAddr>,
+    pub(crate) trust: Trust,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) records: Arc<Records>,
+    pub(crate) issuer: Arc<IssuerKey>,
+}
+
+impl Group {
+    /// A connection to each door.
+    fn connections(&self) -> Vec<Connection> {
+        self.doors.iter().map(|door| Connection::to(*door, &self.trust)).collect()
+    }
+
+    /// Sends each of the latest recorded requests to every door once more, and says how many there were.
+    pub(crate) async fn sweep(&self, count: usize) -> usize {
+        let latest = self.records.latest(count);
+        let tasks = self.connections().into_iter().map(|mut connection| {
+            let (latest, tally) = (latest.clone(), Arc::clone(&self.tally));
+            tokio::spawn(async move {
+                for request in latest {
+                    tally.count(&connection.send(&request).await, true);
+                }
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.expect("no task panics");
+        }
+        latest.len()
+    }
+}
+
+/// Load that runs until it is stopped.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<Result<(), String>>>,
+}
+
+impl Load {
+    /// Starts callers, of which every other one knows nonces.
+    pub(crate) fn start(group: &Group, dice: &mut Dice) -> Outcome<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = Vec::new();
+        for number in 0..CALLERS {
+            let caller = Caller::new(&group.issuer)?;
+            let knows = if number % 2 == 0 { Nonces::Known } else { Nonces::Unknown };
+            let work = work(group.clone(), caller, knows, dice.another(), Arc::clone(&stop));
+            tasks.push(tokio::spawn(async move { work.await.map_err(|error| error.to_string()) }));
+        }
+        Ok(Self { stop, tasks })
+    }
+
+    pub(crate) async fn stop(self) -> Outcome<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await??;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a caller does as RFC 9449 §8 has it, or never heard of nonces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nonces {
+    Known,
+    Unknown,
+}
+
+async fn work(
+    group: Group,
+    caller: Caller,
+    nonces: Nonces,
+    mut dice: Dice,
+    stop: Arc<AtomicBool>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut connections = group.connections();
+    let mut nonce = None;
+    while !stop.load(Ordering::Relaxed) {
+        let number = group.ledger.number();
+        let made = caller.request(number, nonce.as_deref()).map_err(|error| error.to_string())?;
+        let request: Arc<[u8]> = made.into();
+        group.records.add(Arc::clone(&request));
+        let (one, two) = dice.pair_below(connections.len());
+        let [one, two] = connections.get_disjoint_mut([one, two])?;
+        let (first, second) = tokio::join!(one.send(&request), two.send(&request));
+        for (copy, told) in [(false, first), (true, second)] {
+            group.tally.count(&told, copy);
+            if nonces == Nonces::Known {
+                nonce = told.nonce.or(nonce);
+            }
+        }
+        // Half as many thefts as calls: one that is made now, and one of any age.
+        if dice.below(2) == 0 {
+            if let Some(stolen) = group.records.any(&mut dice) {
+                let door = dice.below(connections.len());
+                group.tally.count(&connections[door].send(&stolen).await, true);
+            }
+        }
+        tokio::time::sleep(PACE).await;
+    }
+    Ok(())
+}
+
+/// How long it takes until each of these doors lets new requests pass again, one like another, asked by a caller that knows nonces, or by one that does not.
+pub(crate) async fn until_well(
+    group: &Group,
+    doors: &[usize],
+    nonces: Nonces,
+    patience: Duration,
+) -> Outcome<Duration> {
+    let began = std::time::Instant::now();
+    let caller = Caller::new(&group.issuer)?;
+    for door in doors {
+        let mut connection = Connection::to(group.doors[*door], &group.trust);
+        let (mut nonce, mut passed) = (None, 0);
+        while passed < IN_A_ROW {
+            let request = caller.request(group.ledger.number(), nonce.as_deref())?;
+            group.records.add(request.clone().into());
+            let told = connection.send(&request).await;
+            if told.answer == Answer::Passed {
+                passed += 1;
+                continue;
+            }
+            passed = 0;
+            if began.elapsed() > patience {
+                return Err(format!("gateway {door} lets nothing pass: {}", told.answer).into());
+            }
+            if nonces == Nonces::Known && told.nonce.is_some() {
+                nonce = told.nonce;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    Ok(began.elapsed())
+}
