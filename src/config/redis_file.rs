@@ -1,12 +1,12 @@
 //! `replay.redis` as it is written: every setting once, as in `file.rs`.
 
 use super::OnFailure;
-use super::decode::List;
+use super::decode::{FromText, List, Wrong};
 use super::either::Secret;
 use super::file::{CaTrust, Certificate};
 use super::places::{RedisUrl, ServerName};
 use super::table::settings;
-use super::values::{Count, KeyPrefix, Millis, Text};
+use super::values::{Count, Millis, Text};
 
 const MINUTE: u64 = 60_000;
 
@@ -70,5 +70,23 @@ settings! {
     Cluster {
         /// some of the nodes; each tells of all
         servers: List<RedisUrl<REDIS_PORT>, 1> => required;
+    }
+}
+
+/// What stands in front of keys in a store that others use too. Nothing in it means anything to the store: braces would put every key of a cluster into one slot, and `*`
+/// and `?` stand for anything in rules on who may use which keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KeyPrefix(pub(super) String);
+
+impl FromText for KeyPrefix {
+    const ANY_WORD: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/');
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(fits) {
+            let mend = "letters, digits, `-`, `_`, `.`, `:` and `/`, at most 64 of them";
+            return Err(Wrong::new("is no prefix of keys", mend));
+        }
+        Ok(Self(text.to_owned()))
     }
 }

@@ -178,24 +178,6 @@ impl FromText for Name {
     }
 }
 
-/// What stands in front of keys in a store that others use too. Nothing in it means anything to the store: braces would put every key of a cluster into one slot, and `*`
-/// and `?` stand for anything in rules on who may use which keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct KeyPrefix(pub(super) String);
-
-impl FromText for KeyPrefix {
-    const ANY_WORD: bool = true;
-
-    fn from_text(text: &str) -> Result<Self, Wrong> {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/');
-        if text.is_empty() || text.len() > 64 || !text.bytes().all(fits) {
-            let mend = "letters, digits, `-`, `_`, `.`, `:` and `/`, at most 64 of them";
-            return Err(Wrong::new("is no prefix of keys", mend));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
 /// A protocol that a connection may be switched to (RFC 9110 §7.8), in lower case: names are compared so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UpgradeToken(pub(super) String);
