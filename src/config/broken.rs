@@ -169,15 +169,6 @@ fn how_it_is_written() {
     );
 }
 
-/// Settled for later versions: a setting without effect stops the start.
-#[test]
-fn what_this_version_does_not_have() {
-    judge(
-        EXAMPLE,
-        &[("  # redis: {", "  redis: {} # {", "redis", "`redis` is not available in this version")],
-    );
-}
-
 #[test]
 fn listeners_and_their_files() {
     judge(

@@ -1,7 +1,8 @@
 //! The file as it is written: every setting once, with its meaning, its type and range, and what holds when it is left out.
 //!
 //! The operator's reference, `deploy/gateway.reference.yaml`, has the same settings with the same defaults; a test holds the two together.
-//! What a setting means for the others is judged where its part is built: `listener.rs`, `issuer.rs`, `proofs.rs`, `upstream.rs`, `route.rs`.
+//! What a setting means for the others is judged where its part is built: `listener.rs`, `issuer.rs`, `proofs.rs`, `redis.rs`, `upstream.rs`,
+//! `route.rs`.
 
 use std::net::SocketAddr;
 
@@ -9,12 +10,13 @@ use ipnet::IpNet;
 
 use super::complaint::Complaints;
 use super::completion::Completion;
-use super::decode::{Decode, Described, List, Named, refuse_kind};
+use super::decode::{Decode, Described, List, Named, Whole, refuse_kind};
 use super::document::{Node, Value};
 use super::either::{ClientTrust, Secret, Tls};
 use super::issuer_file::Issuer;
 use super::places::DnsName;
 use super::profile::Profile;
+use super::redis_file::Redis;
 use super::route_file::Route;
 use super::table::settings;
 use super::upstream_file::Upstream;
@@ -42,7 +44,7 @@ settings! {
         /// the authorization servers whose tokens are accepted
         issuers: List<Issuer> => default "[]";
         /// what a DPoP proof must be
-        dpop: Dpop => default "{}";
+        dpop: Whole<Dpop> => default "{}";
         /// where used proofs are remembered
         replay: Replay => default "{}";
         /// the gateway's own word for upstreams, signed; left out, there is none
@@ -159,7 +161,9 @@ settings! {
     Replay {
         /// in this process
         memory: ReplayMemory => default "{}";
-    } later { "redis" }
+        /// in a server that replicas share, and that outlives them
+        redis: Whole<Redis> => optional;
+    }
 }
 
 settings! {

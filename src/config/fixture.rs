@@ -28,7 +28,9 @@ impl Fixture {
         fixture.write("certs/server.key", server.signing_key.serialize_pem().as_bytes());
         fixture
             .write("certs/other.key", rcgen::KeyPair::generate().expect("a key").serialize_pem().as_bytes());
-        for ca in ["certs/clients-ca.pem", "certs/issuer-ca.pem", "certs/upstream-ca.pem"] {
+        for ca in
+            ["certs/clients-ca.pem", "certs/issuer-ca.pem", "certs/upstream-ca.pem", "certs/redis-ca.pem"]
+        {
             fixture.write(ca, server.cert.pem().as_bytes());
         }
         // For ES256 and for EdDSA, so that a configuration can leave either out.
@@ -39,6 +41,7 @@ impl Fixture {
         fixture.write("certs/unfit.jwks.json", br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"short"}]}"#);
         let keys = [[1; 32], [2; 32]].map(|key| URL_SAFE_NO_PAD.encode(key)).join("\n");
         fixture.write("secrets/introspection", b"hunter2\n");
+        fixture.write("secrets/redis", b"hunter3\n");
         let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
         fixture.write("secrets/client-key.pem", key.as_bytes());
         fixture.write("secrets/decryption-key.pem", key.as_bytes());

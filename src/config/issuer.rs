@@ -279,7 +279,7 @@ pub(super) fn web_url(text: &str) -> Result<Uri, Wrong> {
 }
 
 /// Whether a host is this machine by its name alone: nothing is resolved here.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 

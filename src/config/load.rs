@@ -11,9 +11,12 @@ use super::file::{self, File};
 use super::files::Files;
 use super::material::Surroundings;
 use super::profile;
+use super::proofs::Shared;
 use super::route_file;
 use super::words::{AccessLog, Watching};
-use super::{Admin, Config, Limits, Log, Watch, assertions, issuer, listener, proofs, route, upstream};
+use super::{
+    Admin, Config, Limits, Log, Watch, assertions, issuer, listener, proofs, redis, route, upstream,
+};
 use crate::verify::credential::CredentialLimits;
 
 /// Reads the configuration file at `path`, in the format its ending says, and every file that it names. Paths in it are relative to
@@ -169,21 +172,25 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
         profile: file.profile.value,
         listeners: file.listeners.as_ref().map(|listeners| &listeners.value),
         upstreams: file.upstreams.as_ref().map(|upstreams| &upstreams.value),
-        dpop: &file.dpop,
+        dpop: &file.dpop.settings,
         assertions: file.assertions.as_ref(),
         issuers: &file.issuers,
     };
     let listeners = around.listeners.map(|written| listener::listeners(written, surroundings, complaints));
     let issuers = issuer::issuers(&file.issuers, surroundings, complaints);
     refuse_no_issuer(file, written_routes, complaints);
+    let redis = &file.replay.redis;
+    let shared = if redis.is_some() { Shared::Yes } else { Shared::No };
     let dpop = proofs::dpop(
         &file.dpop,
         written_routes,
+        shared,
         file.limits.proof_bytes.in_memory(),
         surroundings,
         complaints,
     );
-    let replay = proofs::replay(&file.replay.memory, complaints);
+    let replay = proofs::replay(&file.replay.memory, shared, complaints);
+    let redis = redis.as_ref().map(|written| redis::redis(written, surroundings, complaints));
     let assertions = around
         .assertions
         .map(|written| assertions::assertions(written, written_routes, surroundings, complaints));
@@ -207,6 +214,7 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
         issuers,
         dpop: dpop?,
         replay,
+        redis: redis.map_or(Some(None), |built| built.map(Some))?,
         assertions: assertions.map_or(Some(None), |built| built.map(Some))?,
         upstreams: upstreams?,
         routes: routes?,

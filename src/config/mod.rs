@@ -36,6 +36,8 @@ mod print;
 mod profile;
 mod proofs;
 mod rate;
+mod redis;
+mod redis_file;
 mod require;
 mod resource;
 mod route;
@@ -57,6 +59,8 @@ mod broken;
 mod broken_forward;
 #[cfg(test)]
 mod broken_issuers;
+#[cfg(test)]
+mod broken_redis;
 #[cfg(test)]
 mod broken_routes;
 #[cfg(test)]
@@ -103,6 +107,10 @@ pub use onward::{Host, Onward, Rewrite};
 pub use print::print;
 pub use profile::Profile;
 pub use rate::{LimitBy, Rate};
+pub use redis::{
+    OnFailure, Redis, RedisEndpoint, RedisLogin, RedisPassword, RedisServer, RedisServers, RedisTls,
+    RedisWire, Sentinel,
+};
 pub use require::Access;
 pub use resource::{Resource, WELL_KNOWN};
 pub use streams::Streams;
@@ -121,6 +129,8 @@ pub struct Config {
     pub dpop: Dpop,
     /// `replay.memory`
     pub replay: ReplayMemory,
+    /// `replay.redis`; `None`: no other process knows what this one remembers
+    pub redis: Option<Redis>,
     /// `assertions`; there is one where a route's identity is an assertion
     pub assertions: Option<Assertions>,
     /// `upstreams`, in the order of their names

@@ -25,6 +25,57 @@ impl FromText for Server {
     }
 }
 
+/// Whether a server is spoken to over TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encrypted {
+    No,
+    Yes,
+}
+
+/// A server of Redis or Valkey, or a sentinel: `redis://` or `rediss://`, a host and perhaps a port, which is `PORT` where none is given; or `unix:` and a path.
+#[derive(Clone, Debug)]
+pub(super) struct RedisUrl<const PORT: u16> {
+    pub(super) server: super::RedisServer,
+    pub(super) encrypted: Encrypted,
+}
+
+impl<const PORT: u16> FromText for RedisUrl<PORT> {
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        const MEND: &str = "`rediss://` (TLS) or `redis://`, for Valkey too, a host and perhaps a port; or `unix:` and an absolute path";
+        if text.starts_with("unix:") {
+            let super::Server::Unix(path) = Server::from_text(text)?.0 else {
+                return Err(Wrong::new("is no address of a server", MEND));
+            };
+            return Ok(Self { server: super::RedisServer::Unix(path), encrypted: Encrypted::No });
+        }
+        if text.contains('@') {
+            let mut wrong =
+                Wrong::new("has a user or password in it", "write `user` and `password` beside it");
+            wrong.secret = true;
+            return Err(wrong);
+        }
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| Wrong::new("is no address of a server", MEND))?;
+        let encrypted = match scheme {
+            "rediss" => Encrypted::Yes,
+            "redis" => Encrypted::No,
+            _ => return Err(Wrong::new("is no address of a server", MEND)),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.contains(['/', '?', '#']) {
+            let mend = "neither a database nor an option can stand here: the database is 0, and keys have a `prefix`";
+            return Err(Wrong::new("has something behind its port", mend));
+        }
+        let Authority { host, port } =
+            Authority::read(authority).ok_or_else(|| Wrong::new("is no address of a server", MEND))?;
+        if port == Some(0) {
+            return Err(Wrong::new("has port 0", "nobody listens there"));
+        }
+        let endpoint = super::RedisEndpoint { host, port: port.unwrap_or(PORT) };
+        Ok(Self { server: super::RedisServer::Network(endpoint), encrypted })
+    }
+}
+
 /// A name that a certificate can be valid for: a DNS name or an IP address.
 #[derive(Clone, Debug)]
 pub(super) struct ServerName(pub(super) rustls::pki_types::ServerName<'static>);

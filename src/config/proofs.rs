@@ -1,7 +1,7 @@
 //! What is wrong with `dpop` and `replay` beyond how they are written, and both of them.
 
 use super::complaint::Complaints;
-use super::decode::List;
+use super::decode::{List, Whole};
 use super::file;
 use super::material::Surroundings;
 use super::route_file;
@@ -12,10 +12,11 @@ use crate::verify::policy::{BindingRule, NonceRule};
 /// Bytes that a proof with ML-DSA has to be allowed: with ML-DSA-87 it has 12,000.
 const LARGE_PROOF: usize = 16 << 10;
 
-/// `dpop`. The routes are told to know whether a nonce is ever asked for.
+/// `dpop`. The routes are told to know whether a nonce is ever asked for, and whether proofs are remembered together with other replicas.
 pub(super) fn dpop(
-    written: &file::Dpop,
+    Whole { settings: written, whole }: &Whole<file::Dpop>,
     routes: Option<&List<route_file::Route, 1>>,
+    shared: Shared,
     proof_bytes: usize,
     surroundings: Surroundings<'_>,
     complaints: &mut Complaints,
@@ -26,15 +27,21 @@ pub(super) fn dpop(
     {
         const MESSAGE: &str = "no route asks for a nonce, so this has no effect";
         const MEND: &str = "leave it out, or write `nonce: required` for `dpop` or in a route's `require`";
-        if written.nonce_lifetime.written {
+        // A proof that may be older than a shared memory is answered with a nonce, whatever the route says.
+        if written.nonce_lifetime.written && shared == Shared::No {
             complaints.add_with(written.nonce_lifetime.span, MESSAGE, MEND);
         }
-        if let Some(keys) = &written.nonce_keys {
+        if let Some(keys) = &written.nonce_keys
+            && shared == Shared::No
+        {
             complaints.add_with(keys.span, MESSAGE, MEND);
         }
         if written.nonce.value == NonceRule::Required {
             complaints.add(written.nonce.span, "every route says otherwise, so this has no effect");
         }
+    }
+    if *whole {
+        refuse_nonces_of_one(written, routes, shared, complaints);
     }
     // A key of kilobytes stands in each proof, and a signature of kilobytes behind it.
     if let Some(large) = written.algorithms.items.iter().find(|algorithm| algorithm.value.is_large())
@@ -59,6 +66,36 @@ pub(super) fn dpop(
     })
 }
 
+/// Whether proofs are remembered where other replicas find them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shared {
+    No,
+    Yes,
+}
+
+/// Without `nonce_keys` each process seals nonces that no other opens: callers of a group would be sent from one replica's nonce to the next one's, and proofs with such nonces would
+/// never be looked for in the memory that is shared.
+fn refuse_nonces_of_one(
+    written: &file::Dpop,
+    routes: Option<&List<route_file::Route, 1>>,
+    shared: Shared,
+    complaints: &mut Complaints,
+) {
+    if shared == Shared::No || written.nonce_keys.is_some() {
+        return;
+    }
+    let routes = routes.map_or(&[][..], |routes| &routes.items);
+    if let Some(route) = routes.iter().find(|route| asks_for_nonce(route, written.nonce.value)) {
+        let span = route.require.nonce.as_ref().map_or(written.nonce.span, |nonce| nonce.span);
+        let message = "other replicas cannot open the nonces of this one";
+        complaints.add_with(
+            span,
+            message,
+            "`replay.redis` is shared: write `nonce_keys` under `dpop`, or `nonce: none`",
+        );
+    }
+}
+
 /// Whether a proof on this route needs a nonce. A route for certificates alone sees no proof.
 fn asks_for_nonce(route: &route_file::Route, otherwise: NonceRule) -> bool {
     let nonce = route.require.nonce.as_ref().map_or(otherwise, |nonce| nonce.value);
@@ -66,8 +103,16 @@ fn asks_for_nonce(route: &route_file::Route, otherwise: NonceRule) -> bool {
 }
 
 /// `replay.memory`.
-pub(super) fn replay(written: &file::ReplayMemory, complaints: &mut Complaints) -> ReplayMemory {
+pub(super) fn replay(
+    written: &file::ReplayMemory,
+    shared: Shared,
+    complaints: &mut Complaints,
+) -> ReplayMemory {
     let file::ReplayMemory { capacity, per_key, after_restart } = written;
+    if shared == Shared::Yes && after_restart.written {
+        let mend = "leave it out: what `replay.redis` remembers outlives this process";
+        complaints.add_with(after_restart.span, "this has no effect beside `redis`", mend);
+    }
     if per_key.0 > capacity.0 {
         let blamed = if per_key.written { per_key.span } else { capacity.span };
         complaints.add_with(

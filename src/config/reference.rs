@@ -9,7 +9,8 @@ use super::document::{self, Format, Node, Value};
 use super::fixture::{EXAMPLE, Fixture, REFERENCE};
 use super::{
     Access, AfterRestart, ClientAuthentication, ClientCertificates, ClientTrust, Config, CorsOrigins,
-    Credentials, Identity, KeySource, ListenerTls, PathMatch, Segment, Server, settings,
+    Credentials, Identity, KeySource, ListenerTls, OnFailure, PathMatch, RedisServer, RedisServers,
+    RedisWire, Segment, Server, settings,
 };
 use crate::verify::policy::{BindingRule, NonceRule};
 
@@ -38,6 +39,8 @@ fn walk(node: &Node, path: &str, into: &mut Vec<(String, Node)>) {
                     ".client_key",
                     "assertions.keys",
                     "].encryption.keys[].key",
+                    ".redis.password",
+                    ".sentinel.password",
                 ];
                 if !secrets.iter().any(|secret| path.ends_with(secret)) {
                     into.push((below.clone(), value.clone()));
@@ -46,6 +49,23 @@ fn walk(node: &Node, path: &str, into: &mut Vec<(String, Node)>) {
             }
         }
     }
+}
+
+/// How lines of the reference begin that are comments, since what they say cannot stand beside what is there.
+const AFTER_RESTART: &[&str] = &["    # after_restart: refuse"];
+const SENTINEL: &[&str] = &[
+    "    # sentinel: ",
+    "    #   name: holdfast ",
+    "    #   servers: [rediss://sentinel-1",
+    "    #   user: holdfast ",
+    "    #   password: { file: secrets/redis }",
+];
+const CLUSTER: &[&str] = &["    # cluster:\n", "    #   servers: [rediss://node-1"];
+
+/// The text with the one line that begins so, or is `line`, as no comment.
+fn uncommented(text: &str, line: &str) -> String {
+    assert_eq!(text.matches(line).count(), 1, "{line}");
+    text.replace(line, &line.replacen("# ", "", 1))
 }
 
 /// A tree as JSON, which is also how a list or scalar is compared without its place.
@@ -223,8 +243,12 @@ routes: [{ name: r, match: { path_prefix: / }, upstream: u }]
 #[test]
 fn the_reference_has_every_setting_and_no_other() {
     // What only some builds can do is written as a comment, so that each build can load it.
-    let reference = REFERENCE.replacen("      # cel: ", "      cel: ", 1);
+    let mut reference = REFERENCE.replacen("      # cel: ", "      cel: ", 1);
     loaded(if cfg!(feature = "cel") { &reference } else { REFERENCE }, Format::Yaml);
+    // So is what cannot stand beside something else that is there once.
+    for line in AFTER_RESTART.iter().chain(SENTINEL).chain(CLUSTER) {
+        reference = uncommented(&reference, line);
+    }
     let mut written = Vec::new();
     walk(&tree(&reference), "", &mut written);
     let in_reference: BTreeSet<&str> = written.iter().map(|(path, _)| path.as_str()).collect();
@@ -245,6 +269,36 @@ fn the_reference_has_every_setting_and_no_other() {
             setting.path
         );
     }
+}
+
+/// The three places of a shared memory; the reference is loaded with one of them elsewhere.
+#[test]
+fn the_reference_loads_with_each_kind_of_shared_memory() {
+    const URL: &str = "    url: rediss://valkey.internal:6379\n";
+    let other = |lines: &[&str]| {
+        let without = REFERENCE.replace(URL, "").replace("    replicas: 1\n", "");
+        let text = lines.iter().fold(without, |text, line| uncommented(&text, line));
+        loaded(&text, Format::Yaml).redis.expect("a shared memory")
+    };
+    let alone =
+        loaded(&REFERENCE.replace("    replicas: 1\n", ""), Format::Yaml).redis.expect("a shared memory");
+    let RedisServers::Alone(RedisServer::Network(server)) = &alone.servers else { panic!("one server") };
+    assert_eq!((server.to_string().as_str(), alone.replicas), ("valkey.internal:6379", 0));
+    let login = alone.login.as_ref().expect("a login");
+    assert_eq!((login.user.as_deref(), login.password.text()), (Some("holdfast"), "hunter3"));
+    assert!(!format!("{alone:?}").contains("hunter3"));
+    let RedisWire::Tls(tls) = &alone.wire else { panic!("TLS") };
+    assert!(tls.trust.is_some() && tls.client_certificate.is_some() && tls.server_name.is_some());
+    assert_eq!((alone.timeout, alone.connect_timeout), (Duration::from_millis(250), Duration::from_secs(1)));
+    assert_eq!((alone.prefix.as_str(), alone.connections, alone.on_failure), ("hf:", 2, OnFailure::Refuse));
+    assert_eq!(alone.clock_difference, Duration::from_secs(2));
+    let watched = other(SENTINEL);
+    let RedisServers::Sentinel(sentinel) = &watched.servers else { panic!("sentinels") };
+    assert_eq!((sentinel.name.as_str(), sentinel.servers[2].port, watched.replicas), ("holdfast", 26379, 1));
+    assert_eq!(sentinel.login, watched.login);
+    let cluster = other(CLUSTER);
+    let RedisServers::Cluster(nodes) = &cluster.servers else { panic!("nodes") };
+    assert_eq!((nodes[1].to_string().as_str(), cluster.replicas), ("node-2.internal:6379", 1));
 }
 
 #[test]

@@ -154,18 +154,28 @@ fn refuse_tls_without_https(upstream: &file::Upstream, complaints: &mut Complain
     if servers.items.iter().any(|server| server.value.0.is_https()) {
         return;
     }
-    let written: [(&str, Option<Span>); 3] = [
-        ("trust", upstream.trust.as_ref().map(|trust| trust.span)),
-        ("client_certificate", upstream.client_certificate.as_ref().map(|shown| shown.span)),
-        ("server_name", upstream.server_name.as_ref().map(|name| name.span)),
-    ];
+    refuse_tls_settings(
+        upstream.trust.as_ref().map(|trust| trust.span),
+        upstream.client_certificate.as_ref().map(|shown| shown.span),
+        upstream.server_name.as_ref().map(|name| name.span),
+        ("no server of this upstream is https", "https://"),
+        complaints,
+    );
+}
+
+/// Complains of those that are written of `trust`, `client_certificate` and `server_name`, where `why` there is no TLS and which scheme would have it.
+pub(super) fn refuse_tls_settings(
+    trust: Option<Span>,
+    client_certificate: Option<Span>,
+    server_name: Option<Span>,
+    (why, scheme): (&str, &str),
+    complaints: &mut Complaints,
+) {
+    let written =
+        [("trust", trust), ("client_certificate", client_certificate), ("server_name", server_name)];
     for (key, span) in written {
         if let Some(span) = span {
-            complaints.add_with(
-                span,
-                "no server of this upstream is https",
-                format!("leave `{key}` out, or write `https://`"),
-            );
+            complaints.add_with(span, why, format!("leave `{key}` out, or write `{scheme}`"));
         }
     }
 }

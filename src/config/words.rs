@@ -6,8 +6,8 @@ use super::encryption::SealedTokens;
 use super::introspection::AnswerForm;
 use super::profile::Profile;
 use super::{
-    AfterRestart, ClientCertificateHeader, Credential, ForwardedHeader, LimitBy, Protocol, ProxyProtocol,
-    credentials,
+    AfterRestart, ClientCertificateHeader, Credential, ForwardedHeader, LimitBy, OnFailure, Protocol,
+    ProxyProtocol, credentials,
 };
 use crate::verify::enforcement::Enforcement;
 use crate::verify::policy::{BindingRule, NonceRule};
@@ -105,6 +105,7 @@ words! {
     Protocol { "http1" => Protocol::Http1, "http2" => Protocol::Http2 }
     TokenType { "at+jwt" => TokenType::AtJwt, "any" => TokenType::Any }
     NonceRule { "none" => NonceRule::None, "required" => NonceRule::Required }
+    OnFailure { "refuse" => OnFailure::Refuse, "nonce" => OnFailure::Nonce }
     AfterRestart { "refuse" => AfterRestart::Refuse, "accept" => AfterRestart::Accept }
     BindingRule {
         "any" => BindingRule::Any, "dpop" => BindingRule::Dpop,

@@ -77,6 +77,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
             // Every key was made in this process, so there is no proof from before its start.
             after_restart: AfterRestart::Accept,
         },
+        redis: None,
         assertions: None,
         upstreams: vec![Upstream {
             name: "echo".to_owned(),

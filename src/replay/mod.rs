@@ -6,5 +6,6 @@
 pub mod fence;
 mod lag;
 pub mod memory;
+pub mod redis;
 mod shares;
 mod wheel;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -52,9 +53,18 @@ pub async fn silent() -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     (address, heard)
 }
 
+/// A loopback address that nothing else in this run listens at, with any port. A server that dies frees its port, and the system may give it to the next that asks for one, which is some
+/// other test's: what is sent to the dead one then reaches a server that may never answer. The process id keeps two runs apart.
+pub fn address_of_its_own() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let run = u8::try_from(std::process::id() % 200).expect("below 200") + 50;
+    SocketAddr::from(([127, run, high, low], 0))
+}
+
 /// An address where nobody listens.
 pub async fn nobody() -> SocketAddr {
-    let socket = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is free");
+    let socket = TcpListener::bind(address_of_its_own()).await.expect("port 0 is free");
     socket.local_addr().expect("an address")
 }
 

@@ -24,6 +24,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::scripted::address_of_its_own;
+
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spoken {
@@ -74,7 +76,7 @@ pub fn leaked(text: String) -> &'static str {
 impl Served {
     /// Starts one.
     pub async fn start(spoken: Spoken) -> Self {
-        Self::start_at(spoken, SocketAddr::from(([127, 0, 0, 1], 0))).await
+        Self::start_at(spoken, address_of_its_own()).await
     }
 
     /// Starts one at this address.

@@ -64,8 +64,8 @@ fn enforced(route: &route_file::Route, profile: &str, complaints: &mut Complaint
 
 /// FAPI 2.0 §5.3.4 and §5.4. That tokens come in headers alone and bound ones only, no setting can change.
 fn fapi2(file: &File, issuers: &[&Issuer], at: Span, complaints: &mut Complaints) {
-    algorithms(&file.dpop.algorithms, "dpop", at, complaints);
-    let ahead = &file.dpop.max_future;
+    algorithms(&file.dpop.settings.algorithms, "dpop", at, complaints);
+    let ahead = &file.dpop.settings.max_future;
     if ahead.0 < 10 {
         complaints.add_with(
             ahead.span,

@@ -1,0 +1,177 @@
+//! Why a server cannot be asked about proofs: one reason each, with what mends it.
+//!
+//! A server that fails in any of these ways gets no claims until it has been vetted anew. The label is the metric's; the sentence is the operator's, in the log
+//! and in readiness detail. Neither holds a key, a password or anything of a caller's.
+
+use std::fmt;
+use std::io;
+
+/// What is wrong with a server, or with the way to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// No connection, or it broke off.
+    Unreachable(String),
+    /// No TLS with it, or not with the server that is meant.
+    Tls(String),
+    /// It does not take the user or the password, or wants one.
+    WrongPassword(String),
+    /// Its user may not do what has to be done; the server's words say what.
+    NotPermitted(String),
+    /// What answers there does not speak Redis' protocol.
+    NotRedis,
+    /// It is a replica, whose writes would be lost.
+    ReadOnly,
+    /// Its `maxmemory-policy`, by which it may forget a proof that could still pass.
+    MayEvict(String),
+    /// It has no room left.
+    Full,
+    /// It takes no writes since it cannot write to its disk.
+    CannotPersist,
+    /// It is still reading its data.
+    Loading,
+    /// Fewer copies have a claim than must have it before it counts.
+    TooFewReplicas,
+    /// A reply took longer than `timeout`.
+    Late,
+    /// Its memory is not the one it was vetted with: emptied, or another server's.
+    MemoryLost,
+    /// Its clock is so many milliseconds ahead of ours, or behind where the number is negative.
+    ClockDiffers(i64),
+    /// No sentinel could name the group's master.
+    NoMaster(String),
+    /// No known server of the cluster has the slot.
+    NoSlot,
+    /// The cluster says that it is down.
+    ClusterDown,
+    /// More claims wait than can be sent.
+    Overloaded,
+    /// An answer that there should not be.
+    Broken(String),
+}
+
+/// The longest part of a server's words that is repeated.
+const LONGEST: usize = 160;
+
+/// A server's words, fit for a log: what is no printable ASCII is escaped, and what is long is cut.
+pub fn said(words: &[u8]) -> String {
+    words[..words.len().min(LONGEST)].escape_ascii().to_string()
+}
+
+impl Trouble {
+    /// Every label, in the order of the reasons: what a metric shows before the first of them happens.
+    pub const LABELS: [&str; 19] = [
+        "unreachable",
+        "tls",
+        "wrong_password",
+        "not_permitted",
+        "not_redis",
+        "read_only",
+        "may_evict",
+        "full",
+        "cannot_persist",
+        "loading",
+        "too_few_replicas",
+        "late",
+        "memory_lost",
+        "clock_differs",
+        "no_master",
+        "no_slot",
+        "cluster_down",
+        "overloaded",
+        "broken",
+    ];
+
+    /// The place of the label.
+    pub const fn number(&self) -> usize {
+        match self {
+            Trouble::Unreachable(_) => 0,
+            Trouble::Tls(_) => 1,
+            Trouble::WrongPassword(_) => 2,
+            Trouble::NotPermitted(_) => 3,
+            Trouble::NotRedis => 4,
+            Trouble::ReadOnly => 5,
+            Trouble::MayEvict(_) => 6,
+            Trouble::Full => 7,
+            Trouble::CannotPersist => 8,
+            Trouble::Loading => 9,
+            Trouble::TooFewReplicas => 10,
+            Trouble::Late => 11,
+            Trouble::MemoryLost => 12,
+            Trouble::ClockDiffers(_) => 13,
+            Trouble::NoMaster(_) => 14,
+            Trouble::NoSlot => 15,
+            Trouble::ClusterDown => 16,
+            Trouble::Overloaded => 17,
+            Trouble::Broken(_) => 18,
+        }
+    }
+
+    /// The word for metrics.
+    pub const fn label(&self) -> &'static str {
+        Self::LABELS[self.number()]
+    }
+
+    /// What an error reply means. The first word of one is its kind; servers agree on these (redis.io, "RESP protocol: simple errors").
+    pub fn of_error(words: &[u8]) -> Self {
+        let kind = words.split(|byte| *byte == b' ').next().unwrap_or_default();
+        match kind {
+            b"NOAUTH" | b"WRONGPASS" => Trouble::WrongPassword(said(words)),
+            b"NOPERM" => Trouble::NotPermitted(said(words)),
+            b"READONLY" | b"MASTERDOWN" | b"UNBLOCKED" => Trouble::ReadOnly,
+            b"OOM" => Trouble::Full,
+            b"MISCONF" => Trouble::CannotPersist,
+            b"LOADING" => Trouble::Loading,
+            b"NOREPLICAS" => Trouble::TooFewReplicas,
+            b"CLUSTERDOWN" => Trouble::ClusterDown,
+            _ => Trouble::Broken(said(words)),
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Trouble::Unreachable(error.to_string())
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Unreachable(why) => write!(f, "it cannot be reached: {why}"),
+            Trouble::Tls(why) => write!(f, "no TLS with it: {why}; see `trust`, `server_name` and `client_certificate`"),
+            Trouble::WrongPassword(said) => {
+                write!(f, "it refuses `user` and `password`, or wants them: {said}")
+            }
+            Trouble::NotPermitted(said) => {
+                write!(f, "its ACL does not let the user do what is needed (see the README): {said}")
+            }
+            Trouble::NotRedis => f.write_str("what answers there is no Redis and no Valkey; is it the right port, and is TLS on at both ends?"),
+            Trouble::ReadOnly => {
+                f.write_str("it is a replica, or cut off from its master: name the master, or use `sentinel`")
+            }
+            Trouble::MayEvict(policy) => write!(
+                f,
+                "its maxmemory-policy is {policy}, so it may forget a used proof: set `maxmemory-policy noeviction`"
+            ),
+            Trouble::Full => f.write_str("it is full: give it more `maxmemory`"),
+            Trouble::CannotPersist => f.write_str(
+                "it takes no writes since it cannot save to its disk: mend the disk, or save nothing (`save \"\"`)",
+            ),
+            Trouble::Loading => f.write_str("it is still loading its data"),
+            Trouble::TooFewReplicas => {
+                f.write_str("fewer replicas have a claim than `replicas` asks for: see to its replicas")
+            }
+            Trouble::Late => f.write_str("a reply took longer than `timeout`"),
+            Trouble::MemoryLost => f.write_str("its memory was emptied or replaced while it was in use"),
+            Trouble::ClockDiffers(milliseconds) => write!(
+                f,
+                "its clock differs from this machine's by {milliseconds} ms, more than `clock_difference`: set both by NTP"
+            ),
+            Trouble::NoMaster(why) => write!(f, "no sentinel could name the master: {why}"),
+            Trouble::NoSlot => f.write_str("no known server of the cluster has the proof's slot"),
+            Trouble::ClusterDown => f.write_str("the cluster says that it is down: see `CLUSTER INFO`"),
+            Trouble::Overloaded => f.write_str("more claims wait than can be sent"),
+            Trouble::Broken(said) => write!(f, "an answer that there should not be: {said}"),
+        }
+    }
+}
