@@ -145,12 +145,12 @@ async fn work(
                 nonce = told.nonce.or(nonce);
             }
         }
-        // Half as many thefts as calls: one that is made now, and one of any age.
-        if dice.below(2) == 0 {
-            if let Some(stolen) = group.records.any(&mut dice) {
-                let door = dice.below(connections.len());
-                group.tally.count(&connections[door].send(&stolen).await, true);
-            }
+        // Half as many thefts as calls, of any age.
+        if dice.below(2) == 0
+            && let Some(stolen) = group.records.any(&mut dice)
+        {
+            let door = dice.below(connections.len());
+            group.tally.count(&connections[door].send(&stolen).await, true);
         }
         tokio::time::sleep(PACE).await;
     }
