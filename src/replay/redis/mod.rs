@@ -1,72 +1,38 @@
 //! The memory of used proofs that replicas share, on Redis or Valkey (RFC 9449 §11.1).
+//!
+//! One claim is one `SET … NX PX`, so whichever replica comes first has it. What the store may have forgotten, it refuses: a server that may evict is not used at all, each
+//! memory has a marker by which its loss is noticed before a claim counts, and proofs that may have been used before a memory began are told
+//! by a [`line`](Redis::line). What it cannot say, it refuses as well.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | [`lane`] | which connection a claim goes to, and when a server is tried again |
+//! | [`vet`], [`memory`] | whether a server may be trusted with claims; which memory it has |
+//! | [`serve`], [`batch`] | what goes out together, and whether the answers count |
+//! | [`link`], [`resp`] | one question at a time, and the protocol |
+//! | [`trouble`], [`state`] | what is wrong, and what is told of it |
 
+mod batch;
+mod lane;
+mod link;
+mod memory;
+mod resp;
+mod serve;
 pub mod state;
 pub mod trouble;
+mod vet;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::state::{Counts, Health, Server, State};
+use self::batch::Answer;
+use self::lane::{Lanes, Place, Shared};
+use self::memory::Names;
+use self::state::{State, Tally};
 use crate::clock::Clock;
+use crate::config::{self, RedisServers};
 use crate::verify::digest::{Digest, ProofId};
 use crate::verify::time::UnixTime;
-
-/// What is needed to reach a store and to trust it.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where it is.
-    pub address: Address,
-    /// Who the gateway is to it; `None`: nobody is logged in.
-    pub login: Option<Login>,
-    /// Before every key.
-    pub prefix: String,
-    /// Connections to each server.
-    pub connections: usize,
-    /// For a reply.
-    pub timeout: Duration,
-    /// For a connection, TLS included.
-    pub connect_timeout: Duration,
-    /// Copies that must have a claim before it counts.
-    pub replicas: usize,
-    /// The most that is borne between our clock and a server's.
-    pub clock_difference: Duration,
-}
-
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// Host without brackets, and port.
-    Network(String, u16),
-    /// A socket of this machine.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for Address {
-    /// As it is written in the configuration, without the scheme.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Address::Network(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Address::Network(host, port) => write!(f, "{host}:{port}"),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// Who the gateway is to a server. The password is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Login {
-    /// `None` is the server's user `default`.
-    pub user: Option<String>,
-    /// For AUTH.
-    pub password: String,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
-    }
-}
 
 /// Why a claim was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,47 +43,103 @@ pub enum Refused {
     Unavailable,
 }
 
+/// What kind of server is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// One that has all keys.
+    Alone,
+    /// A node of a cluster, which has some.
+    Node,
+}
+
 /// The store. Clones share it; with the last of them its connections end.
 #[derive(Clone, Debug)]
-pub struct Redis(Arc<Settings>);
+pub struct Redis {
+    shared: Arc<Shared>,
+    servers: Arc<Servers>,
+}
+
+/// Where proofs are remembered.
+#[derive(Debug)]
+enum Servers {
+    /// One server has them all.
+    One(Lanes),
+    /// None is known.
+    Nowhere,
+}
 
 impl Redis {
-    /// A store that connects in the background. Waits for nothing and cannot fail: a store that is away is a state.
-    pub fn start(settings: Settings, _clock: Clock) -> Self {
-        Self(Arc::new(settings))
+    /// A store that connects in the background. Waits for nothing and cannot fail: a store that is away is a state. To be called within a runtime.
+    pub fn start(settings: Arc<config::Redis>, clock: Clock) -> Self {
+        let shared = Arc::new(Shared::new(settings, clock));
+        let servers = match &shared.settings.servers {
+            RedisServers::Alone(server) => {
+                let (place, names) = (Place::At(server.clone()), Names::new(&shared.settings.prefix, ""));
+                Servers::One(Lanes::start(place, Kind::Alone, names, &shared))
+            }
+            RedisServers::Sentinel(_) | RedisServers::Cluster(_) => Servers::Nowhere,
+        };
+        Self { shared, servers: Arc::new(servers) }
     }
 
     /// Whether there is a vetted connection for this proof. A look at an atomic; `claim` may fail all the same.
     pub fn is_usable(&self, _proof: Digest<ProofId>) -> bool {
-        false
+        match &*self.servers {
+            Servers::One(lanes) => lanes.is_usable(),
+            Servers::Nowhere => false,
+        }
     }
 
     /// Up to this second a proof may have been used before the store's memory begins. It never goes back. `None`: no server was vetted yet.
     pub fn line(&self) -> Option<UnixTime> {
-        None
+        self.shared.line()
     }
 
-    /// Takes a proof, once among all replicas, for `keep`: the time from now through its last second. What clocks may differ is added here.
+    /// Takes a proof, once among all replicas, for `keep`: the time from now to the beginning of its last second. That second, and what clocks may differ, are added here.
     ///
     /// `judged_by` is the [`line`](Self::line) that the proof was found to be younger than. Where the line has moved before the answer, the claim may have met a memory that
     /// began later than the proof, and is refused.
+    ///
+    /// Waits for at most `timeout`, and not at all for a store that is known to be away.
     ///
     /// # Errors
     /// [`Refused`]; in both cases the request must not be forwarded.
     pub async fn claim(
         &self,
-        _proof: Digest<ProofId>,
-        _keep: Duration,
-        _judged_by: UnixTime,
+        proof: Digest<ProofId>,
+        keep: Duration,
+        judged_by: UnixTime,
     ) -> Result<(), Refused> {
-        Err(Refused::Unavailable)
+        let keep = batch::retention(keep, self.shared.settings.clock_difference);
+        let answer = match &*self.servers {
+            Servers::One(lanes) => lanes.claim(batch::key(&proof), keep, false).await,
+            Servers::Nowhere => None,
+        };
+        let tally = &self.shared.tally;
+        match answer {
+            // A lane draws the line of its memory before it works, so whatever memory has answered, its line is in this one.
+            Some(Answer::Taken) if self.line() == Some(judged_by) => {
+                Tally::count(&tally.taken);
+                Ok(())
+            }
+            Some(Answer::Replayed) => {
+                Tally::count(&tally.replayed);
+                Err(Refused::Replayed)
+            }
+            Some(Answer::Taken | Answer::Elsewhere(_)) | None => {
+                Tally::count(&tally.unavailable);
+                Err(Refused::Unavailable)
+            }
+        }
     }
 
     /// How the store is.
     pub fn state(&self) -> State {
-        let place = self.0.address.to_string();
-        let server = Server { place, health: Health::Connecting, clock_difference: None };
-        State { servers: vec![server], line: self.line(), counts: Counts::default() }
+        let servers = match &*self.servers {
+            Servers::One(lanes) => vec![lanes.server()],
+            Servers::Nowhere => Vec::new(),
+        };
+        State { servers, line: self.line(), counts: self.shared.tally.counts() }
     }
 
     /// Whether the store was usable once, so that the line is known.

@@ -1,8 +1,14 @@
 //! How the store is: what metrics, readiness and the log tell of it. Nothing here decides about a proof.
 
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+use tracing::{info, warn};
+
 use super::trouble::Trouble;
+use crate::clock::Clock;
 use crate::verify::time::UnixTime;
 
 /// A look at the whole store.
@@ -38,7 +44,7 @@ pub enum Health {
     Away {
         /// Since when
         since: SystemTime,
-        /// Why
+        /// Why, as it was found out last
         trouble: Trouble,
     },
 }
@@ -54,7 +60,7 @@ pub struct Counts {
     pub unavailable: u64,
     /// How often each [`Trouble`] ended or prevented a connection, in the order of [`Trouble::LABELS`]
     pub troubles: [u64; Trouble::LABELS.len()],
-    /// Round trips of batches: so many took no longer than each of [`ROUND_TRIPS`], and the last is all of them
+    /// Round trips of batches: so many took no longer than each of [`ROUND_TRIPS`], and longer than the one before; the last are all others
     pub round_trips: [u64; ROUND_TRIPS.len() + 1],
     /// What they took together
     pub round_trips_sum: Duration,
@@ -67,5 +73,173 @@ impl State {
     /// Whether every server can be asked.
     pub fn is_usable(&self) -> bool {
         !self.servers.is_empty() && self.servers.iter().all(|server| server.health == Health::Usable)
+    }
+}
+
+/// [`Counts`] while they grow.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) taken: AtomicU64,
+    pub(super) replayed: AtomicU64,
+    pub(super) unavailable: AtomicU64,
+    troubles: [AtomicU64; Trouble::LABELS.len()],
+    round_trips: [AtomicU64; ROUND_TRIPS.len() + 1],
+    /// In microseconds.
+    round_trips_sum: AtomicU64,
+}
+
+impl Tally {
+    /// The counts so far.
+    pub(super) fn counts(&self) -> Counts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            taken: read(&self.taken),
+            replayed: read(&self.replayed),
+            unavailable: read(&self.unavailable),
+            troubles: self.troubles.each_ref().map(read),
+            round_trips: self.round_trips.each_ref().map(read),
+            round_trips_sum: Duration::from_micros(read(&self.round_trips_sum)),
+        }
+    }
+
+    /// Counts one more of them.
+    pub(super) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a trouble.
+    pub(super) fn count_trouble(&self, trouble: &Trouble) {
+        Self::count(&self.troubles[trouble.number()]);
+    }
+
+    /// Counts a round trip.
+    pub(super) fn count_round_trip(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let place = ROUND_TRIPS.partition_point(|bound| *bound < micros);
+        Self::count(&self.round_trips[place]);
+        self.round_trips_sum.fetch_add(micros, Ordering::Relaxed);
+    }
+}
+
+/// What the lanes to one server know of it.
+#[derive(Debug)]
+pub(super) struct ServerState {
+    tally: Arc<Tally>,
+    clock: Clock,
+    /// In milliseconds; [`UNKNOWN`](Self::UNKNOWN) before it was asked.
+    ahead: AtomicI64,
+    /// The latest second in which a memory of it began.
+    began: AtomicU64,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    place: String,
+    serving: Vec<bool>,
+    health: Health,
+    away_since: Option<Instant>,
+    /// Which troubles were said since it went away, one bit for each: lanes fail by turns and in different ways, and the log is not theirs to fill.
+    said: u32,
+}
+
+impl ServerState {
+    const UNKNOWN: i64 = i64::MIN;
+
+    /// A server that was not reached yet, with so many lanes to it.
+    pub(super) fn new(place: String, lanes: usize, tally: Arc<Tally>, clock: Clock) -> Self {
+        let (serving, health) = (vec![false; lanes], Health::Connecting);
+        Self {
+            tally,
+            clock,
+            ahead: AtomicI64::new(Self::UNKNOWN),
+            began: AtomicU64::new(0),
+            seen: Mutex::new(Seen { place, serving, health, away_since: None, said: 0 }),
+        }
+    }
+
+    /// Nothing panics while this is held that would leave it half-written.
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The latest second in which a memory of it began, as far as this process knows.
+    pub(super) fn began(&self) -> u64 {
+        self.began.load(Ordering::Relaxed)
+    }
+
+    /// A batch was answered, and the server's clock is so far ahead.
+    pub(super) fn answered(&self, took: Duration, ahead: i64) {
+        self.tally.count_round_trip(took);
+        self.ahead.store(ahead, Ordering::Relaxed);
+    }
+
+    /// A lane has vetted the server at `place`, and asks it from now on.
+    pub(super) fn serving(&self, lane: usize, place: &str, began: u64, ahead: i64) {
+        self.began.fetch_max(began, Ordering::Relaxed);
+        self.ahead.store(ahead, Ordering::Relaxed);
+        let mut seen = self.seen();
+        seen.serving[lane] = true;
+        place.clone_into(&mut seen.place);
+        match std::mem::replace(&mut seen.health, Health::Usable) {
+            Health::Usable => {}
+            Health::Connecting => {
+                info!(server = place, clock_difference_ms = ahead, "the replay store is in use")
+            }
+            Health::Away { .. } => {
+                let away = seen.away_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+                info!(
+                    server = place,
+                    away_ms = away.as_millis(),
+                    clock_difference_ms = ahead,
+                    "the replay store is in use again"
+                );
+            }
+        }
+        seen.said = 0;
+    }
+
+    /// A lane has no connection for this reason.
+    pub(super) fn failed(&self, lane: usize, place: Option<&str>, trouble: Trouble) {
+        self.tally.count_trouble(&trouble);
+        if let Trouble::ClockDiffers(ahead) = trouble {
+            self.ahead.store(ahead, Ordering::Relaxed);
+        }
+        let mut seen = self.seen();
+        seen.serving[lane] = false;
+        if let Some(place) = place {
+            place.clone_into(&mut seen.place);
+        }
+        if seen.serving.contains(&true) {
+            return;
+        }
+        let since = match &seen.health {
+            Health::Away { since, .. } => *since,
+            Health::Connecting | Health::Usable => {
+                seen.away_since = Some(Instant::now());
+                self.clock.precise()
+            }
+        };
+        let bit = 1 << trouble.number();
+        if seen.said & bit == 0 {
+            seen.said |= bit;
+            warn!(
+                server = seen.place,
+                reason = trouble.label(),
+                "the replay store cannot be asked: {trouble}"
+            );
+        }
+        seen.health = Health::Away { since, trouble };
+    }
+
+    /// How the server is.
+    pub(super) fn server(&self) -> Server {
+        let seen = self.seen();
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        Server {
+            place: seen.place.clone(),
+            health: seen.health.clone(),
+            clock_difference: (ahead != Self::UNKNOWN).then_some(ahead),
+        }
     }
 }

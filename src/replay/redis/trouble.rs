@@ -23,6 +23,10 @@ pub enum Trouble {
     ReadOnly,
     /// Its `maxmemory-policy`, by which it may forget a proof that could still pass.
     MayEvict(String),
+    /// It is a node of a cluster, which has some of the keys.
+    InCluster,
+    /// It is no node of a cluster, though a cluster was meant.
+    NoCluster,
     /// It has no room left.
     Full,
     /// It takes no writes since it cannot write to its disk.
@@ -53,13 +57,13 @@ pub enum Trouble {
 const LONGEST: usize = 160;
 
 /// A server's words, fit for a log: what is no printable ASCII is escaped, and what is long is cut.
-pub fn said(words: &[u8]) -> String {
+pub(super) fn said(words: &[u8]) -> String {
     words[..words.len().min(LONGEST)].escape_ascii().to_string()
 }
 
 impl Trouble {
     /// Every label, in the order of the reasons: what a metric shows before the first of them happens.
-    pub const LABELS: [&str; 19] = [
+    pub const LABELS: [&str; 21] = [
         "unreachable",
         "tls",
         "wrong_password",
@@ -67,6 +71,8 @@ impl Trouble {
         "not_redis",
         "read_only",
         "may_evict",
+        "in_cluster",
+        "no_cluster",
         "full",
         "cannot_persist",
         "loading",
@@ -82,7 +88,7 @@ impl Trouble {
     ];
 
     /// The place of the label.
-    pub const fn number(&self) -> usize {
+    pub(super) const fn number(&self) -> usize {
         match self {
             Trouble::Unreachable(_) => 0,
             Trouble::Tls(_) => 1,
@@ -91,18 +97,20 @@ impl Trouble {
             Trouble::NotRedis => 4,
             Trouble::ReadOnly => 5,
             Trouble::MayEvict(_) => 6,
-            Trouble::Full => 7,
-            Trouble::CannotPersist => 8,
-            Trouble::Loading => 9,
-            Trouble::TooFewReplicas => 10,
-            Trouble::Late => 11,
-            Trouble::MemoryLost => 12,
-            Trouble::ClockDiffers(_) => 13,
-            Trouble::NoMaster(_) => 14,
-            Trouble::NoSlot => 15,
-            Trouble::ClusterDown => 16,
-            Trouble::Overloaded => 17,
-            Trouble::Broken(_) => 18,
+            Trouble::InCluster => 7,
+            Trouble::NoCluster => 8,
+            Trouble::Full => 9,
+            Trouble::CannotPersist => 10,
+            Trouble::Loading => 11,
+            Trouble::TooFewReplicas => 12,
+            Trouble::Late => 13,
+            Trouble::MemoryLost => 14,
+            Trouble::ClockDiffers(_) => 15,
+            Trouble::NoMaster(_) => 16,
+            Trouble::NoSlot => 17,
+            Trouble::ClusterDown => 18,
+            Trouble::Overloaded => 19,
+            Trouble::Broken(_) => 20,
         }
     }
 
@@ -112,7 +120,7 @@ impl Trouble {
     }
 
     /// What an error reply means. The first word of one is its kind; servers agree on these (redis.io, "RESP protocol: simple errors").
-    pub fn of_error(words: &[u8]) -> Self {
+    pub(super) fn of_error(words: &[u8]) -> Self {
         let kind = words.split(|byte| *byte == b' ').next().unwrap_or_default();
         match kind {
             b"NOAUTH" | b"WRONGPASS" => Trouble::WrongPassword(said(words)),
@@ -153,6 +161,8 @@ impl fmt::Display for Trouble {
                 f,
                 "its maxmemory-policy is {policy}, so it may forget a used proof: set `maxmemory-policy noeviction`"
             ),
+            Trouble::InCluster => f.write_str("it is a node of a cluster: name it in `cluster`, not in `url`"),
+            Trouble::NoCluster => f.write_str("it is no node of a cluster (`cluster-enabled no`): name it in `url`"),
             Trouble::Full => f.write_str("it is full: give it more `maxmemory`"),
             Trouble::CannotPersist => f.write_str(
                 "it takes no writes since it cannot save to its disk: mend the disk, or save nothing (`save \"\"`)",

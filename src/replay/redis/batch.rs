@@ -1,0 +1,279 @@
+//! What is asked of a server at a time, and what its replies mean: a few claims, and behind them what proves that they count.
+//!
+//! One claim is `SET key 1 NX PX time`. Behind the claims of a batch comes `GET` of the marker: if that is the value this connection was vetted with, the memory was whole
+//! while the claims were made, since a server does one thing after the other. Then `WAIT`, where copies are asked for. It all goes out at once, so a claim takes one round trip, and at
+//! load the proof is shared by many. Only when all of it is right do the claims of a batch count.
+//!
+//! A batch without claims is a look at the server: `INFO` and `TIME`, by which it is judged as it was when it was vetted.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Kind;
+use super::resp::{self, Reply, write_length, write_number};
+use super::trouble::Trouble;
+use super::vet::{self, Asked, Vetted};
+use crate::clock::Clock;
+use crate::config;
+use crate::verify::digest::{Digest, ProofId};
+
+/// How much of a claim's digest is its key: as hard to meet by chance as a UUID, and two such cannot be made by anyone.
+const KEY: usize = 16;
+
+/// The key of a proof, without the prefix. Nothing of a caller can be read from it: it is part of a hash.
+pub(super) fn key(proof: &Digest<ProofId>) -> [u8; KEY] {
+    *proof.as_bytes().first_chunk().expect("32 bytes have a first 16")
+}
+
+/// A claim on its way to a server. Dropped, it is answered as unavailable.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// The key, without the prefix.
+    pub(super) key: [u8; KEY],
+    /// How long it is kept, in milliseconds; see [`retention`].
+    pub(super) keep: u64,
+    /// Whether a node of a cluster has sent it to another for this once: then the other has to be told (`ASKING`).
+    pub(super) asking: bool,
+    /// Where the answer goes.
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// What came of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It was taken, and counts.
+    Taken,
+    /// The proof was used before.
+    Replayed,
+    /// This server has not done it, and says who would.
+    Elsewhere(Redirect),
+}
+
+/// Where a node of a cluster sends a claim that it has not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Redirect {
+    /// The slot is another node's (`MOVED slot host:port`; no host means the same one).
+    Moved(String),
+    /// The slot is on its way to another node, which has this key, for this once (`ASK slot host:port`).
+    Ask(String),
+    /// The slot is on its way, and the key is nowhere just now (`TRYAGAIN`).
+    TryAgain,
+}
+
+impl Redirect {
+    /// Reads an error reply; `None` when it sends nobody anywhere.
+    fn read(words: &[u8]) -> Option<Self> {
+        let mut parts = std::str::from_utf8(words).ok()?.split(' ');
+        match (parts.next()?, parts.next(), parts.next()) {
+            ("MOVED", Some(_), Some(to)) => Some(Redirect::Moved(to.to_owned())),
+            ("ASK", Some(_), Some(to)) => Some(Redirect::Ask(to.to_owned())),
+            ("TRYAGAIN", ..) => Some(Redirect::TryAgain),
+            _ => None,
+        }
+    }
+}
+
+/// For how long a server keeps a claim whose proof could pass for `keep` from now on, in milliseconds.
+///
+/// A second more, since the last second is passed whole. And twice `clock_difference`: our clock may be that far ahead of the server's, by which `keep` is too short, and another
+/// replica's as far behind it, by which the proof passes for longer there.
+pub(super) fn retention(keep: Duration, clock_difference: Duration) -> u64 {
+    let more = clock_difference.saturating_mul(2).saturating_add(Duration::from_secs(1));
+    // The most that Redis takes for a time, by far: it adds it to its clock, in 63 bits.
+    u64::try_from(keep.saturating_add(more).as_millis()).unwrap_or(u64::MAX).min(1 << 53)
+}
+
+/// The bytes that are the same in every batch of a connection.
+#[derive(Debug)]
+pub(super) struct Phrases {
+    /// A claim up to its key.
+    set: Vec<u8>,
+    /// From its key to the length of its time.
+    nx_px: Vec<u8>,
+    /// What proves a batch of claims.
+    proof: Vec<u8>,
+    /// A look at the server, and its proof.
+    look: Vec<u8>,
+}
+
+impl Phrases {
+    /// Those of a connection with these settings, to a server with this memory.
+    pub(super) fn new(settings: &config::Redis, vetted: &Vetted) -> Self {
+        let prefix = settings.prefix.as_bytes();
+        let mut set = b"*6\r\n$3\r\nSET\r\n".to_vec();
+        write_length(&mut set, b'$', prefix.len() + KEY);
+        set.extend_from_slice(prefix);
+        let mut proof = Vec::new();
+        resp::write(&mut proof, &[b"GET", &vetted.memory.key]);
+        if settings.replicas > 0 {
+            let patience = vet::patience_of_wait(settings.timeout).to_string();
+            resp::write(
+                &mut proof,
+                &[b"WAIT", settings.replicas.to_string().as_bytes(), patience.as_bytes()],
+            );
+        }
+        let mut look = Vec::new();
+        resp::write(&mut look, &[b"INFO"]);
+        resp::write(&mut look, &[b"TIME"]);
+        look.extend_from_slice(&proof);
+        Self { set, nx_px: b"\r\n$1\r\n1\r\n$2\r\nNX\r\n$2\r\nPX\r\n".to_vec(), proof, look }
+    }
+
+    fn write_claim(&self, output: &mut Vec<u8>, claim: &Claim) {
+        if claim.asking {
+            output.extend_from_slice(b"*1\r\n$6\r\nASKING\r\n");
+        }
+        output.extend_from_slice(&self.set);
+        output.extend_from_slice(&claim.key);
+        output.extend_from_slice(&self.nx_px);
+        let digits = claim.keep.checked_ilog10().unwrap_or(0) as usize + 1;
+        write_length(output, b'$', digits);
+        write_number(output, claim.keep);
+        output.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What the replies of a connection are judged by.
+pub(super) struct Judge<'s> {
+    /// What the operator wants.
+    pub(super) settings: &'s config::Redis,
+    /// What kind of server it is.
+    pub(super) kind: Kind,
+    /// What it has shown.
+    pub(super) vetted: Vetted,
+    /// Ours.
+    pub(super) clock: &'s Clock,
+}
+
+/// Which reply comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// `OK` to `ASKING`, before the claim of this number.
+    Asking(usize),
+    /// The claim of this number.
+    Claim(usize),
+    Info,
+    Time,
+    Marker,
+    Copies,
+    /// None: everything was right.
+    Done,
+}
+
+/// Some claims that went out together, or a look at the server.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// When it went out.
+    pub(super) sent: Instant,
+    /// The same by our wall clock; only looks need it.
+    asked: Option<Asked>,
+    /// Where the answers go, and what they are if the batch counts.
+    claims: Vec<(Claim, Option<Answer>)>,
+    next: Next,
+}
+
+impl Batch {
+    /// Takes `claims`, of which there is at least one, and writes them to `output`.
+    pub(super) fn of_claims(
+        claims: &mut Vec<Claim>,
+        sent: Instant,
+        phrases: &Phrases,
+        output: &mut Vec<u8>,
+    ) -> Self {
+        for claim in claims.iter() {
+            phrases.write_claim(output, claim);
+        }
+        output.extend_from_slice(&phrases.proof);
+        let claims: Vec<_> = claims.drain(..).map(|claim| (claim, None)).collect();
+        let next = Self::claim(&claims, 0);
+        Self { sent, asked: None, claims, next }
+    }
+
+    /// A look at the server.
+    pub(super) fn look(sent: Instant, clock: &Clock, phrases: &Phrases, output: &mut Vec<u8>) -> Self {
+        output.extend_from_slice(&phrases.look);
+        Self { sent, asked: Some(Asked::now(clock)), claims: Vec::new(), next: Next::Info }
+    }
+
+    fn claim(claims: &[(Claim, Option<Answer>)], number: usize) -> Next {
+        match claims.get(number) {
+            Some((Claim { asking: true, .. }, _)) => Next::Asking(number),
+            Some(_) => Next::Claim(number),
+            None => Next::Marker,
+        }
+    }
+
+    /// Takes the next reply. `true`: it was the last one, and everything is right.
+    ///
+    /// # Errors
+    /// What is wrong with the server. Then nothing of the batch counts.
+    pub(super) fn take(&mut self, reply: &Reply<'_>, judge: &mut Judge<'_>) -> Result<bool, Trouble> {
+        self.next = match self.next {
+            Next::Asking(number) => match reply {
+                Reply::Simple(b"OK") => Next::Claim(number),
+                reply => return Err(unexpected(reply)),
+            },
+            Next::Claim(number) => {
+                let answer = match reply {
+                    Reply::Simple(b"OK") => Answer::Taken,
+                    Reply::Nil => Answer::Replayed,
+                    Reply::Error(words) => match Redirect::read(words) {
+                        Some(redirect) if judge.kind == Kind::Node => Answer::Elsewhere(redirect),
+                        _ => return Err(Trouble::of_error(words)),
+                    },
+                    reply => return Err(unexpected(reply)),
+                };
+                self.claims[number].1 = Some(answer);
+                Self::claim(&self.claims, number + 1)
+            }
+            Next::Info => match reply {
+                Reply::Bulk(info) if vet::judge_info(info, judge.kind)? == judge.vetted.memory.identity => {
+                    Next::Time
+                }
+                Reply::Bulk(_) => return Err(Trouble::MemoryLost),
+                reply => return Err(unexpected(reply)),
+            },
+            Next::Time => {
+                let asked = self.asked.unwrap_or_else(|| Asked::now(judge.clock));
+                judge.vetted.ahead = asked.judge_time(reply, judge.settings.clock_difference)?.1;
+                Next::Marker
+            }
+            Next::Marker => {
+                match reply {
+                    Reply::Bulk(value) if *value == judge.vetted.memory.value => {
+                        if judge.settings.replicas > 0 { Next::Copies } else { Next::Done }
+                    }
+                    Reply::Bulk(_) | Reply::Nil => return Err(Trouble::MemoryLost),
+                    // The slot of the marker has gone to another node, so this one needs another.
+                    Reply::Error(words) if Redirect::read(words).is_some() => return Err(Trouble::NoSlot),
+                    reply => return Err(unexpected(reply)),
+                }
+            }
+            Next::Copies => {
+                vet::judge_copies(reply, judge.settings.replicas)?;
+                Next::Done
+            }
+            Next::Done => return Err(Trouble::NotRedis),
+        };
+        Ok(self.next == Next::Done)
+    }
+
+    /// Answers the claims of a batch in which everything was right.
+    pub(super) fn answer(self) {
+        for (claim, answer) in self.claims {
+            if let Some(answer) = answer {
+                // A caller that has gone is nobody's trouble: its proof is spent.
+                let _ = claim.answer.send(answer);
+            }
+        }
+    }
+}
+
+fn unexpected(reply: &Reply<'_>) -> Trouble {
+    match reply {
+        Reply::Error(words) => Trouble::of_error(words),
+        _ => Trouble::NotRedis,
+    }
+}

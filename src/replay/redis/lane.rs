@@ -1,0 +1,260 @@
+//! The lanes to one server, and what a lane does: connect, vet, work, and after the first thing that is wrong, wait a little and begin again.
+//!
+//! This is the breaker. A claim is given to a lane that works, or refused at once; one that a lane has already is answered within `timeout`. So a server that is away holds a
+//! request for at most `timeout`, and later requests not at all, and it is asked again as soon as a lane has vetted it, by itself.
+
+use std::future::Future;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::Kind;
+use super::batch::{Answer, Claim, Judge};
+use super::link::{Link, Stream};
+use super::memory::Names;
+use super::serve::{End, Serving};
+use super::state::{Server, ServerState, Tally};
+use super::trouble::Trouble;
+use super::vet::{self, Vetted};
+use crate::clock::Clock;
+use crate::config::{self, RedisServer, RedisWire};
+use crate::verify::time::UnixTime;
+
+/// Claims that may wait for a lane. A server that takes a hundred thousand a second is through with them in 20 ms.
+const WAITING: usize = 2048;
+/// The pause before the second attempt; it doubles, up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What all lanes of a store share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// What the operator wants.
+    pub(super) settings: Arc<config::Redis>,
+    /// Ours.
+    pub(super) clock: Clock,
+    /// What is counted.
+    pub(super) tally: Arc<Tally>,
+    /// The latest line of any memory; [`NO_LINE`](Self::NO_LINE) before the first is known.
+    line: AtomicI64,
+}
+
+impl Shared {
+    const NO_LINE: i64 = i64::MIN;
+
+    pub(super) fn new(settings: Arc<config::Redis>, clock: Clock) -> Self {
+        Self { settings, clock, tally: Arc::default(), line: AtomicI64::new(Self::NO_LINE) }
+    }
+
+    /// The line, once it is known.
+    pub(super) fn line(&self) -> Option<UnixTime> {
+        Some(self.line.load(Ordering::SeqCst))
+            .filter(|line| *line != Self::NO_LINE)
+            .map(UnixTime::from_seconds)
+    }
+
+    /// Draws the line there, unless it lies later already.
+    fn draw(&self, line: UnixTime) {
+        self.line.fetch_max(line.seconds(), Ordering::SeqCst);
+    }
+}
+
+/// How a lane learns where its server is.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// It is always there.
+    At(RedisServer),
+}
+
+impl Place {
+    async fn find(&self) -> Result<RedisServer, Trouble> {
+        match self {
+            Place::At(address) => Ok(address.clone()),
+        }
+    }
+}
+
+/// The lanes to one server. Dropped, it ends them.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    lanes: Vec<Lane>,
+    state: Arc<ServerState>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    queue: mpsc::Sender<Claim>,
+    serving: Arc<AtomicBool>,
+}
+
+impl Lanes {
+    /// Starts `connections` lanes. Waits for nothing.
+    pub(super) fn start(place: Place, kind: Kind, names: Names, shared: &Arc<Shared>) -> Self {
+        let name = match &place {
+            Place::At(server) => name(server),
+        };
+        let count = shared.settings.connections.max(1);
+        let state = Arc::new(ServerState::new(name, count, Arc::clone(&shared.tally), shared.clock.clone()));
+        let lanes = (0..count).map(|number| {
+            let (queue, waiting) = mpsc::channel(WAITING);
+            let serving = Arc::<AtomicBool>::default();
+            let task = Task {
+                number,
+                place: place.clone(),
+                kind,
+                names: names.clone(),
+                shared: Arc::clone(shared),
+                state: Arc::clone(&state),
+                serving: Arc::clone(&serving),
+            };
+            // It ends when its queue does.
+            tokio::spawn(task.run(waiting));
+            Lane { queue, serving }
+        });
+        Self { lanes: lanes.collect(), state: Arc::clone(&state), shared: Arc::clone(shared) }
+    }
+
+    /// Whether one of them works.
+    pub(super) fn is_usable(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.serving.load(Ordering::Acquire))
+    }
+
+    /// Makes a claim. `None`: it could not be sent, or nobody can say what came of it. It is never sent a second time.
+    pub(super) async fn claim(&self, key: [u8; 16], keep: u64, asking: bool) -> Option<Answer> {
+        let (answer, answered) = oneshot::channel();
+        // The same proof goes to the same lane while that works; which one does not matter.
+        let first = usize::from(key[0]) % self.lanes.len();
+        let (before, after) = self.lanes.split_at(first);
+        let lane = after.iter().chain(before).find(|lane| lane.serving.load(Ordering::Acquire))?;
+        if let Err(mpsc::error::TrySendError::Full(_)) =
+            lane.queue.try_send(Claim { key, keep, asking, answer })
+        {
+            self.shared.tally.count_trouble(&Trouble::Overloaded);
+            return None;
+        }
+        answered.await.ok()
+    }
+
+    /// How the server is.
+    pub(super) fn server(&self) -> Server {
+        self.state.server()
+    }
+}
+
+/// One lane's own part.
+struct Task {
+    number: usize,
+    place: Place,
+    kind: Kind,
+    names: Names,
+    shared: Arc<Shared>,
+    state: Arc<ServerState>,
+    serving: Arc<AtomicBool>,
+}
+
+impl Task {
+    async fn run(self, mut queue: mpsc::Receiver<Claim>) {
+        let mut pause = Duration::ZERO;
+        loop {
+            let mut place = None;
+            let Some(ready) = refusing(&mut queue, self.prepare(&mut place)).await else { return };
+            let trouble = match ready {
+                Ok((stream, vetted)) => {
+                    let since = Instant::now();
+                    match self.work(stream, vetted, place.as_deref().unwrap_or_default(), &mut queue).await {
+                        End::Closed => return,
+                        End::Trouble(trouble) => {
+                            // What has worked for a while may have been lost by chance: try again at once, and then with pauses.
+                            pause = if since.elapsed() > LONGEST_PAUSE { Duration::ZERO } else { PAUSE };
+                            trouble
+                        }
+                    }
+                }
+                Err(trouble) => trouble,
+            };
+            self.state.failed(self.number, place.as_deref(), trouble);
+            if refusing(&mut queue, tokio::time::sleep(scattered(pause))).await.is_none() {
+                return;
+            }
+            pause = (pause * 2).clamp(PAUSE, LONGEST_PAUSE);
+        }
+    }
+
+    /// Connects and vets. `place` becomes where the server is, once that is known.
+    async fn prepare(&self, place: &mut Option<String>) -> Result<(Box<dyn Stream>, Vetted), Trouble> {
+        let Shared { settings, clock, .. } = &*self.shared;
+        let address = self.place.find().await?;
+        *place = Some(name(&address));
+        let connecting = tokio::time::timeout(settings.connect_timeout, connect(&address, &settings.wire));
+        let stream = connecting
+            .await
+            .map_err(|_| Trouble::Unreachable("connecting took longer than `connect_timeout`".into()))??;
+        let mut link = Link::new(stream, settings.timeout);
+        let vetted = vet::vet(&mut link, settings, self.kind, &self.names, self.state.began(), clock).await?;
+        Ok((link.into_stream()?, vetted))
+    }
+
+    async fn work(
+        &self,
+        stream: Box<dyn Stream>,
+        vetted: Vetted,
+        place: &str,
+        queue: &mut mpsc::Receiver<Claim>,
+    ) -> End {
+        let Shared { settings, clock, .. } = &*self.shared;
+        // The line first: whoever sees this lane work has to see the line of its memory.
+        self.shared.draw(vetted.memory.line(settings.timeout, settings.clock_difference));
+        self.state.serving(self.number, place, vetted.memory.begins, vetted.ahead);
+        self.serving.store(true, Ordering::Release);
+        let judge = Judge { settings, kind: self.kind, vetted, clock };
+        let end = Serving::new(stream, judge, &self.state).run(queue).await;
+        self.serving.store(false, Ordering::Release);
+        end
+    }
+}
+
+/// Does `work`, and meanwhile refuses claims that come too late to see that the lane does not work. `None`: there will be no more claims.
+async fn refusing<T>(queue: &mut mpsc::Receiver<Claim>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Some(done),
+            claim = queue.recv() => drop(claim?),
+        }
+    }
+}
+
+/// Between half of a pause and all of it, so that replicas that lost a server together do not come back together.
+fn scattered(pause: Duration) -> Duration {
+    let chance = RandomState::new().build_hasher().finish() % 1024;
+    pause / 2 + pause / 2 * u32::try_from(chance).unwrap_or(0) / 1024
+}
+
+/// Where a server is, for the operator.
+fn name(server: &RedisServer) -> String {
+    match server {
+        RedisServer::Network(endpoint) => endpoint.to_string(),
+        RedisServer::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+async fn connect(server: &RedisServer, wire: &RedisWire) -> Result<Box<dyn Stream>, Trouble> {
+    match (server, wire) {
+        (RedisServer::Network(endpoint), RedisWire::Plain) => {
+            let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+            // A batch is written at once, and the next one does not wait for the replies.
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream))
+        }
+        (RedisServer::Network(_), RedisWire::Tls(_)) => Err(Trouble::Tls("it is not spoken yet".into())),
+        (RedisServer::Unix(path), _) => Ok(Box::new(UnixStream::connect(path).await?)),
+    }
+}

@@ -1,0 +1,197 @@
+//! Which memory a server has, and since when.
+//!
+//! Redis forgets: restarted empty or from an old snapshot, emptied by FLUSHALL, or when a replica is promoted that had not everything. So each memory is marked. The
+//! marker is a key beside the claims, `<prefix>since`, whose value is the second in which the memory begins and the server it was written on. Where it is gone, or speaks
+//! of another server or another run of it, the memory is another; a new marker is written, and all proofs that may have been used before it are refused ([`Memory::line`]).
+//!
+//! The marker never expires, and there is one key for all servers that follow each other: a server that comes back finds the name of the one that was master
+//! meanwhile, not its own old one.
+//!
+//! **No two memories begin in the same second.** A memory begins in the second after the one in which it is marked, and is not used before. So if it is lost after it was
+//! used, the next begins later, and so does its line. That matters since a nonce may be sealed for the first second after the line while that is still to come: by
+//! the line of the next memory it is too old.
+
+use std::time::Duration;
+
+use super::link::Link;
+use super::resp::Reply;
+use super::trouble::{Trouble, said};
+use super::vet;
+use crate::verify::time::UnixTime;
+
+/// Which server, and which history of it: a restart changes the first part, a promotion the second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity(String);
+
+impl Identity {
+    /// From `run_id` and `master_replid` of INFO.
+    pub(super) fn new(run: &[u8], replication: &[u8]) -> Self {
+        Self(format!("{}:{}", said(run), said(replication)))
+    }
+}
+
+/// The keys beside the claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    marker: Vec<u8>,
+    probe: Vec<u8>,
+}
+
+impl Names {
+    /// Those of a server. In a cluster they end in a hash tag, `{…}`, of a slot that the server has; elsewhere `tag` is empty.
+    pub(super) fn new(prefix: &str, tag: &str) -> Self {
+        Self { marker: format!("{prefix}since{tag}").into(), probe: format!("{prefix}probe{tag}").into() }
+    }
+
+    /// The marker.
+    pub(super) fn marker(&self) -> &[u8] {
+        &self.marker
+    }
+
+    /// What a write is tried with.
+    pub(super) fn probe(&self) -> &[u8] {
+        &self.probe
+    }
+}
+
+/// A memory, as long as its marker has this value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// Whose it is.
+    pub(super) identity: Identity,
+    /// The key of the marker.
+    pub(super) key: Vec<u8>,
+    /// Its value.
+    pub(super) value: Vec<u8>,
+    /// The second since 1970 in which it begins, by the server's clock.
+    pub(super) begins: u64,
+}
+
+impl Memory {
+    /// The memory of the server of this identity: the one that is marked, or a new one, which begins after the second `known`.
+    ///
+    /// # Errors
+    /// [`Trouble`]
+    pub(super) async fn find(
+        link: &mut Link,
+        names: &Names,
+        identity: &Identity,
+        known: u64,
+    ) -> Result<Self, Trouble> {
+        let key = names.marker();
+        if let Marked::Ours(memory) = Self::marked(link, key, identity).await? {
+            return Ok(memory);
+        }
+        // Many replicas come here at the same moment, and each marker that replaced another would end what was begun under that one. So the look and the write are one
+        // step: EXEC does nothing when the key was written in between.
+        link.demand(&[b"WATCH", key]).await?;
+        let before = match Self::marked(link, key, identity).await? {
+            Marked::Ours(memory) => {
+                link.demand(&[b"UNWATCH"]).await?;
+                return Ok(memory);
+            }
+            Marked::Others(begins) => begins.max(known),
+            Marked::Nothing => known,
+        };
+        // The line counts on it that the marker is there within `timeout` of the time in it.
+        let marked = tokio::time::timeout(link.timeout(), async {
+            let now = vet::seconds(&link.demand(&[b"TIME"]).await?).ok_or(Trouble::NotRedis)?;
+            let begins = now.max(before).saturating_add(1);
+            let value = format!("{begins}:{}", identity.0);
+            link.demand(&[b"MULTI"]).await?;
+            link.demand(&[b"SET", key, value.as_bytes()]).await?;
+            // Written, or somebody else was first (nil). What is there now is looked at in both cases.
+            link.demand(&[b"EXEC"]).await.map(drop)
+        });
+        marked.await.map_err(|_| Trouble::Late)??;
+        match Self::marked(link, key, identity).await? {
+            Marked::Ours(memory) => Ok(memory),
+            Marked::Others(_) | Marked::Nothing => Err(Trouble::MemoryLost),
+        }
+    }
+
+    async fn marked(link: &mut Link, key: &[u8], identity: &Identity) -> Result<Marked, Trouble> {
+        match link.demand(&[b"GET", key]).await? {
+            Reply::Bulk(value) => Ok(Marked::read(key, value, identity)),
+            Reply::Nil => Ok(Marked::Nothing),
+            _ => Err(Trouble::NotRedis),
+        }
+    }
+
+    /// Up to this second, itself included, a proof may have been used before this memory began.
+    ///
+    /// The last such use was before the marker was written, which was at most `timeout` after the time in it. Its gateway's clock, by which the
+    /// proof was dated or its nonce sealed, was at most `clock_difference` ahead of the server it was claimed at, and that server's at most as much ahead of this one's. All
+    /// replicas get the same line from the same marker: our own clock has no part in it.
+    pub(super) fn line(&self, timeout: Duration, clock_difference: Duration) -> UnixTime {
+        let after = timeout.saturating_add(clock_difference.saturating_mul(2));
+        let line = Duration::from_secs(self.begins).saturating_add(after);
+        let whole = i64::try_from(line.as_secs()).unwrap_or(i64::MAX);
+        UnixTime::from_seconds(whole).plus(i64::from(line.subsec_nanos() > 0))
+    }
+}
+
+/// What the key of the marker holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Marked {
+    /// The marker of the server that was asked, for its history as it is.
+    Ours(Memory),
+    /// One that was written on another server, or before a restart, with the second in which that memory began.
+    Others(u64),
+    /// No marker.
+    Nothing,
+}
+
+impl Marked {
+    fn read(key: &[u8], value: &[u8], identity: &Identity) -> Self {
+        let parts = std::str::from_utf8(value).ok().and_then(|text| text.split_once(':'));
+        let Some((begins, whose)) = parts.and_then(|(begins, whose)| Some((begins.parse().ok()?, whose)))
+        else {
+            return Marked::Nothing;
+        };
+        if whose != identity.0 {
+            return Marked::Others(begins);
+        }
+        Marked::Ours(Memory { identity: identity.clone(), key: key.to_vec(), value: value.to_vec(), begins })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_is_of_one_server_and_one_history() {
+        let ours = Identity::new(b"run", b"replication");
+        let read = |value: &[u8]| Marked::read(b"k", value, &ours);
+        assert!(matches!(read(b"17:run:replication"), Marked::Ours(Memory { begins: 17, .. })));
+        for (value, marked) in [
+            (b"17:again:replication".as_slice(), Marked::Others(17)),
+            (b"17:run:promoted", Marked::Others(17)),
+            (b"17:", Marked::Others(17)),
+            (b"17", Marked::Nothing),
+            (b"x:run:replication", Marked::Nothing),
+            (b"\xff:run:replication", Marked::Nothing),
+        ] {
+            assert_eq!(read(value), marked, "{}", value.escape_ascii());
+        }
+    }
+
+    /// What a nonce may be sealed for while the line is ahead is too old by the line of the next memory.
+    #[test]
+    fn each_memory_has_a_later_line_than_the_one_before() {
+        let line = |begins, timeout, difference| {
+            let Marked::Ours(memory) =
+                Marked::read(b"k", format!("{begins}:r:h").as_bytes(), &Identity::new(b"r", b"h"))
+            else {
+                panic!("it is of this server");
+            };
+            memory.line(Duration::from_millis(timeout), Duration::from_millis(difference)).seconds()
+        };
+        assert_eq!(line(1000, 250, 2000), 1005);
+        assert_eq!(line(1000, 1000, 2000), 1005);
+        assert_eq!(line(1000, 0, 0), 1000);
+        assert!((1..100).all(|begins| line(begins + 1, 250, 1999) == line(begins, 250, 1999) + 1));
+        assert_eq!(line(u64::MAX, 250, 2000), i64::MAX, "nothing passes");
+    }
+}
