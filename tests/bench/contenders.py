@@ -174,7 +174,11 @@ global: {{ checkNewVersion: false, sendAnonymousUsage: false }}
     return Proxy(place, port, ['traefik', f'--configFile={config}'], GOMAXPROCS='1')
 
 
-def holdfast(place, binary, access_log='none'):
+# Room for the proofs of all rounds.
+MEMORY = 'memory: { capacity: 4000000, per_key: 1000000, after_restart: accept }'
+
+
+def holdfast(place, binary, access_log='none', replay=MEMORY):
     """One gateway with a route for each kind of request: /, /certificate and /dpop."""
     port, admin = free_port(), free_port()
     url = f'https://localhost:{port}'
@@ -189,8 +193,7 @@ listeners:
       client_certificates: {{ request: optional, trust: any }}
 issuers:
   - {{ issuer: https://issuer.example.com, audiences: [{url}], keys: {{ jwks_file: {place.files}/issuer.jwks.json }} }}
-# Room for the proofs of all rounds.
-replay: {{ memory: {{ capacity: 4000000, per_key: 1000000, after_restart: accept }} }}
+replay: {{ {replay} }}
 upstreams: {{ up: {{ servers: [http://{place.upstream}] }} }}
 routes:
   - {{ name: public, match: {{ path_prefix: / }}, upstream: up, public: true }}

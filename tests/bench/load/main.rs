@@ -7,6 +7,7 @@
 //! standard output, and goes on at each line that it reads.
 
 mod bare;
+mod claims;
 mod connection;
 mod requests;
 mod upstream;
@@ -39,6 +40,15 @@ struct Arguments {
 enum Command {
     /// Say what one bare verification of an ES256 signature costs, in nanoseconds of processor time.
     Bare { count: usize },
+    /// Claim proofs at a Redis server with nothing around it.
+    Claims {
+        address: SocketAddr,
+        #[arg(long)]
+        count: usize,
+        /// Commands that are sent before the first reply is read.
+        #[arg(long, default_value_t = 1)]
+        batch: usize,
+    },
     /// Send requests over TLS connections that are kept.
     Run {
         #[command(flatten)]
@@ -94,6 +104,11 @@ fn of(command: Command) -> Outcome<()> {
             println!("{}", bare::nanoseconds(count)?);
             Ok(())
         }
+        Command::Claims { address, count, batch } => {
+            let (seconds, took) = claims::claim(address, count, batch)?;
+            println!("{seconds} {}", percentile(&took, 50));
+            Ok(())
+        }
         Command::Run { there, requests, connections, kind } => {
             let each = requests / connections;
             let made = Requests::new(kind, &there.files, there.address, &there.path)?
@@ -139,19 +154,32 @@ async fn run(there: &There, settings: &Settings, lists: Vec<requests::List>) -> 
         .into_iter()
         .map(|(mut connection, list)| {
             tokio::spawn(async move {
-                for request in &list.0[WARM_UP.min(list.0.len())..] {
+                let requests = &list.0[WARM_UP.min(list.0.len())..];
+                let mut took = Vec::with_capacity(requests.len());
+                for request in requests {
+                    let began = Instant::now();
                     connection.exchange(request).await?;
+                    took.push(began.elapsed());
                 }
-                std::io::Result::Ok(list.0.len().saturating_sub(WARM_UP))
+                std::io::Result::Ok(took)
             })
         })
         .collect();
-    let mut done = 0;
+    let mut took = Vec::new();
     for task in tasks {
-        done += task.await??;
+        took.extend(task.await??);
     }
+    let seconds = began.elapsed().as_secs_f64();
     awake.abort();
-    reached(&format!("done {done} {}", began.elapsed().as_secs_f64()))
+    took.sort_unstable();
+    let (median, late) = (percentile(&took, 50), percentile(&took, 99));
+    reached(&format!("done {} {seconds} {median} {late}", took.len()))
+}
+
+/// The microseconds within which so many of a hundred were answered.
+fn percentile(sorted: &[Duration], of_hundred: usize) -> f64 {
+    let at = sorted.len() * of_hundred / 100;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).map_or(0.0, |took| took.as_secs_f64() * 1e6)
 }
 
 /// Lets the connections rest, until they count as idle. Then somebody else comes and goes: no server is without any caller for long, and allocators give back what is free

@@ -1,0 +1,43 @@
+//! Claims as the gateway makes them at a shared store, from a program that does nothing else: what a round trip takes, and how many a server bears.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+
+/// As long as a proof is remembered: its age, what it may be ahead, and what clocks may differ.
+const KEPT: &str = "75000";
+
+/// The reply to a claim that nobody has made before.
+const TAKEN: &[u8] = b"+OK\r\n";
+
+/// Makes `count` claims that are all new, `batch` in each round trip, and gives the seconds of all and the time of each round trip, sorted.
+pub(crate) fn claim(address: SocketAddr, count: usize, batch: usize) -> Outcome<(f64, Vec<Duration>)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    let mut random = vec![0; 16 * batch];
+    let (mut commands, mut replies) = (Vec::new(), vec![0; TAKEN.len() * batch]);
+    let mut took = Vec::with_capacity(count / batch);
+    let mut seconds = 0.0;
+    for _ in 0..count / batch {
+        aws_lc_rs::rand::fill(&mut random)?;
+        commands.clear();
+        for key in random.chunks(16) {
+            commands.extend_from_slice(b"*6\r\n$3\r\nSET\r\n$19\r\nhf:");
+            commands.extend_from_slice(key);
+            let length = KEPT.len();
+            write!(commands, "\r\n$1\r\n1\r\n$2\r\nNX\r\n$2\r\nPX\r\n${length}\r\n{KEPT}\r\n")?;
+        }
+        let began = Instant::now();
+        stream.write_all(&commands)?;
+        stream.read_exact(&mut replies)?;
+        took.push(began.elapsed());
+        seconds += began.elapsed().as_secs_f64();
+        if replies.chunks(TAKEN.len()).any(|reply| reply != TAKEN) {
+            return Err(String::from_utf8_lossy(&replies).into());
+        }
+    }
+    took.sort_unstable();
+    Ok((seconds, took))
+}
