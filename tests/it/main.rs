@@ -51,6 +51,7 @@ mod proxies;
 mod quarantine;
 mod rates;
 mod readme;
+mod redis;
 mod reflection;
 mod refusals;
 mod reload;

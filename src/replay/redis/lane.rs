@@ -214,7 +214,7 @@ impl Task {
         self.state.serving(self.number, place, vetted.memory.begins, vetted.ahead);
         self.serving.store(true, Ordering::Release);
         let judge = Judge { settings, kind: self.kind, vetted, clock };
-        let end = Serving::new(stream, judge, &self.state).run(queue).await;
+        let end = Serving::new(stream, judge, &self.names, &self.state).run(queue).await;
         self.serving.store(false, Ordering::Release);
         end
     }
