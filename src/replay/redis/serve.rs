@@ -64,7 +64,7 @@ impl<'s> Serving<'s> {
     pub(super) fn new(stream: Box<dyn Stream>, judge: Judge<'s>, state: &'s ServerState) -> Self {
         let next_look = Instant::now() + LOOK;
         Self {
-            phrases: Phrases::new(judge.settings, &judge.vetted),
+            phrases: Phrases::new(&judge),
             stream,
             judge,
             state,
