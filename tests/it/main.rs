@@ -51,6 +51,7 @@ mod proxies;
 mod quarantine;
 mod rates;
 mod readme;
+mod redis;
 mod redis_server;
 mod reflection;
 mod refusals;

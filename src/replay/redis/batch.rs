@@ -4,7 +4,8 @@
 //! while the claims were made, since a server does one thing after the other. Then `WAIT`, where copies are asked for. It all goes out at once, so a claim takes one round trip, and at
 //! load the proof is shared by many. Only when all of it is right do the claims of a batch count.
 //!
-//! A batch without claims is a look at the server: `INFO` and `TIME`, by which it is judged as it was when it was vetted.
+//! A batch without claims is a look at the server: `INFO`, `TIME` and a write, by which it is judged as it was when it was vetted. Without the write, a connection
+//! that has nothing to do would seem to work while the server is full.
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Kind;
 use super::bounds::Bounds;
+use super::memory::Names;
 use super::resp::{self, Reply, write_length, write_number};
 use super::trouble::Trouble;
 use super::vet::{self, Asked, Vetted};
@@ -105,7 +107,7 @@ pub(super) struct Phrases {
 
 impl Phrases {
     /// Those of a connection with these settings, to a server with this memory.
-    pub(super) fn new(judge: &Judge<'_>) -> Self {
+    pub(super) fn new(judge: &Judge<'_>, names: &Names) -> Self {
         let Judge { settings, vetted, .. } = judge;
         let prefix = settings.prefix.as_bytes();
         let mut set = b"*6\r\n$3\r\nSET\r\n".to_vec();
@@ -123,6 +125,7 @@ impl Phrases {
         let mut look = Vec::new();
         resp::write(&mut look, &[b"INFO"]);
         resp::write(&mut look, &[b"TIME"]);
+        resp::write(&mut look, &names.probing());
         look.extend_from_slice(&proof);
         let beyond = u64::try_from(vetted.memory.bounds.beyond(judge.bounds).as_millis()).unwrap_or(u64::MAX);
         Self { beyond, set, nx_px: b"\r\n$1\r\n1\r\n$2\r\nNX\r\n$2\r\nPX\r\n".to_vec(), proof, look }
@@ -166,6 +169,7 @@ enum Next {
     Claim(usize),
     Info,
     Time,
+    Probe,
     Marker,
     Copies,
     /// None: everything was right.
@@ -248,16 +252,18 @@ impl Batch {
             Next::Time => {
                 let asked = self.asked.unwrap_or_else(|| Asked::now(judge.clock));
                 judge.vetted.ahead = asked.judge_time(reply, judge.settings.clock_difference)?.1;
-                Next::Marker
+                Next::Probe
             }
+            Next::Probe => match reply {
+                Reply::Simple(b"OK") => Next::Marker,
+                reply => return Err(unexpected(reply)),
+            },
             Next::Marker => {
                 match reply {
                     Reply::Bulk(value) if *value == judge.vetted.memory.value => {
                         if judge.settings.replicas > 0 { Next::Copies } else { Next::Done }
                     }
                     Reply::Bulk(_) | Reply::Nil => return Err(Trouble::MemoryLost),
-                    // The slot of the marker has gone to another node, so this one needs another.
-                    Reply::Error(words) if Redirect::read(words).is_some() => return Err(Trouble::NoSlot),
                     reply => return Err(unexpected(reply)),
                 }
             }
@@ -283,6 +289,8 @@ impl Batch {
 
 fn unexpected(reply: &Reply<'_>) -> Trouble {
     match reply {
+        // Of what is beside the claims: its slot has gone to another node, so this one needs other keys.
+        Reply::Error(words) if Redirect::read(words).is_some() => Trouble::NoSlot,
         Reply::Error(words) => Trouble::of_error(words),
         _ => Trouble::NotRedis,
     }

@@ -257,7 +257,7 @@ impl Task {
         self.state.serving(self.number, &server.to_string(), vetted.memory.begins, vetted.ahead);
         self.serving.store(true, Ordering::Release);
         let judge = Judge { settings, bounds: *bounds, kind: self.kind, vetted, clock };
-        let working = Serving::new(stream, judge, &self.state).run(queue);
+        let working = Serving::new(stream, judge, &self.names, &self.state).run(queue);
         let end = self.place.during(server, working).await.unwrap_or_else(End::Trouble);
         self.serving.store(false, Ordering::Release);
         end
