@@ -6,17 +6,17 @@
 use std::future::Future;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Kind;
 use super::batch::{Answer, Claim, Judge};
 use super::connect::Connector;
 use super::link::Stream;
-use super::memory::Names;
+use super::memory::{Memory, Names};
 use super::sentinel::Whereabouts;
 use super::serve::{End, Serving};
 use super::state::{Server, ServerState, Tally};
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     pub(super) tally: Arc<Tally>,
     /// The latest line of any memory; [`NO_LINE`](Self::NO_LINE) before the first is known.
     line: AtomicI64,
+    /// The latest second in which a memory began.
+    began: AtomicU64,
 }
 
 impl Shared {
@@ -53,7 +55,14 @@ impl Shared {
 
     pub(super) fn new(settings: Arc<config::Redis>, clock: Clock) -> Self {
         let connector = Connector::new(&settings);
-        Self { settings, connector, clock, tally: Arc::default(), line: AtomicI64::new(Self::NO_LINE) }
+        Self {
+            settings,
+            connector,
+            clock,
+            tally: Arc::default(),
+            line: AtomicI64::new(Self::NO_LINE),
+            began: AtomicU64::new(0),
+        }
     }
 
     /// The line, once it is known.
@@ -63,8 +72,15 @@ impl Shared {
             .map(UnixTime::from_seconds)
     }
 
-    /// Draws the line there, unless it lies later already.
-    fn draw(&self, line: UnixTime) {
+    /// The latest second in which a memory began, of any server, as far as this process knows.
+    fn began(&self) -> u64 {
+        self.began.load(Ordering::Relaxed)
+    }
+
+    /// Draws the line behind the beginning of a memory, unless it lies later already.
+    fn draw(&self, memory: &Memory) {
+        let line = memory.line(self.settings.timeout, self.settings.clock_difference);
+        self.began.fetch_max(memory.begins, Ordering::Relaxed);
         self.line.fetch_max(line.seconds(), Ordering::SeqCst);
     }
 }
@@ -76,12 +92,14 @@ pub(super) enum Place {
     At(RedisServer),
     /// Wherever the sentinels say the master of the group is.
     Master(Whereabouts),
+    /// There, for as long as the cluster's map says so, which is looked at anew when something is wrong.
+    Node(RedisServer, Arc<Notify>),
 }
 
 impl Place {
     async fn find(&self) -> Result<RedisServer, Trouble> {
         match self {
-            Place::At(address) => Ok(address.clone()),
+            Place::At(server) | Place::Node(server, _) => Ok(server.clone()),
             Place::Master(whereabouts) => whereabouts.master().await.map(RedisServer::Network),
         }
     }
@@ -95,7 +113,7 @@ impl Place {
             (Place::Master(whereabouts), RedisServer::Network(master)) => {
                 whereabouts.during(master, work).await.ok_or(Trouble::Replaced)
             }
-            (Place::At(_), _) | (Place::Master(_), RedisServer::Unix(_)) => Ok(work.await),
+            (Place::At(_) | Place::Node(..), _) | (Place::Master(_), RedisServer::Unix(_)) => Ok(work.await),
         }
     }
 
@@ -104,6 +122,7 @@ impl Place {
         match self {
             Place::At(_) => {}
             Place::Master(whereabouts) => whereabouts.doubt(),
+            Place::Node(_, doubted) => doubted.notify_one(),
         }
     }
 }
@@ -126,7 +145,7 @@ impl Lanes {
     /// Starts `connections` lanes. Waits for nothing.
     pub(super) fn start(place: Place, kind: Kind, names: Names, shared: &Arc<Shared>) -> Self {
         let name = match &place {
-            Place::At(address) => address.to_string(),
+            Place::At(server) | Place::Node(server, _) => server.to_string(),
             Place::Master(whereabouts) => whereabouts.to_string(),
         };
         let count = shared.settings.connections.max(1);
@@ -227,7 +246,7 @@ impl Task {
         *place = Some(server.to_string());
         let ready = async {
             let mut link = connector.connect(&server).await?;
-            let known = self.state.began();
+            let known = self.shared.began();
             let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, clock).await?;
             Ok::<_, Trouble>((link.into_stream()?, vetted))
         };
@@ -244,8 +263,8 @@ impl Task {
     ) -> End {
         let Shared { settings, clock, .. } = &*self.shared;
         // The line first: whoever sees this lane work has to see the line of its memory.
-        self.shared.draw(vetted.memory.line(settings.timeout, settings.clock_difference));
-        self.state.serving(self.number, &server.to_string(), vetted.memory.begins, vetted.ahead);
+        self.shared.draw(&vetted.memory);
+        self.state.serving(self.number, &server.to_string(), vetted.ahead);
         self.serving.store(true, Ordering::Release);
         let judge = Judge { settings, kind: self.kind, vetted, clock };
         let working = Serving::new(stream, judge, &self.state).run(queue);

@@ -128,8 +128,6 @@ pub(super) struct ServerState {
     clock: Clock,
     /// In milliseconds; [`UNKNOWN`](Self::UNKNOWN) before it was asked.
     ahead: AtomicI64,
-    /// The latest second in which a memory of it began.
-    began: AtomicU64,
     seen: Mutex<Seen>,
 }
 
@@ -153,7 +151,6 @@ impl ServerState {
             tally,
             clock,
             ahead: AtomicI64::new(Self::UNKNOWN),
-            began: AtomicU64::new(0),
             seen: Mutex::new(Seen { place, serving, health, away_since: None, said: 0 }),
         }
     }
@@ -163,11 +160,6 @@ impl ServerState {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The latest second in which a memory of it began, as far as this process knows.
-    pub(super) fn began(&self) -> u64 {
-        self.began.load(Ordering::Relaxed)
-    }
-
     /// A batch was answered, and the server's clock is so far ahead.
     pub(super) fn answered(&self, took: Duration, ahead: i64) {
         self.tally.count_round_trip(took);
@@ -175,8 +167,7 @@ impl ServerState {
     }
 
     /// A lane has vetted the server at `place`, and asks it from now on.
-    pub(super) fn serving(&self, lane: usize, place: &str, began: u64, ahead: i64) {
-        self.began.fetch_max(began, Ordering::Relaxed);
+    pub(super) fn serving(&self, lane: usize, place: &str, ahead: i64) {
         self.ahead.store(ahead, Ordering::Relaxed);
         let mut seen = self.seen();
         seen.serving[lane] = true;
