@@ -19,7 +19,7 @@ use super::lane::{Lanes, Place, Shared};
 use super::memory::Names;
 use super::scout::{Scout, View};
 use super::slots::{SLOTS, SlotMap, slot, tag_in};
-use super::state::{Health, Server};
+use super::state::{Health, Missing, Server};
 use super::trouble::Trouble;
 use crate::config::{RedisEndpoint, RedisServer};
 
@@ -50,6 +50,16 @@ struct Routes {
     nodes: Vec<Arc<Node>>,
     /// What is wrong with the cluster as a whole.
     health: Health,
+    /// While nobody has a slot, the proofs in it cannot be asked about.
+    _missing: Option<Missing>,
+}
+
+impl Routes {
+    fn new(map: SlotMap, nodes: Vec<Arc<Node>>, health: Health, shared: &Shared) -> Self {
+        // While nobody tells of the nodes, those that are known go on.
+        let missing = (!map.is_whole()).then(|| Missing::new(&shared.absences));
+        Self { map, nodes, health, _missing: missing }
+    }
 }
 
 /// A master that has slots.
@@ -64,7 +74,7 @@ struct Node {
 impl Cluster {
     /// The cluster that `seeds` are nodes of. Waits for nothing.
     pub(super) fn start(seeds: &[RedisEndpoint], shared: &Arc<Shared>) -> Self {
-        let nothing = Routes { map: SlotMap::new(), nodes: Vec::new(), health: Health::Connecting };
+        let nothing = Routes::new(SlotMap::new(), Vec::new(), Health::Connecting, shared);
         let routes = Arc::new(ArcSwap::from_pointee(nothing));
         let (doubted, news) = (Arc::<Notify>::default(), Arc::<Notify>::default());
         let end = CancellationToken::new();
@@ -210,7 +220,7 @@ impl Keeper {
                 "replay.redis: the masters of the cluster are others"
             );
         }
-        self.routes.store(Arc::new(Routes { map, nodes, health }));
+        self.routes.store(Arc::new(Routes::new(map, nodes, health, &self.shared)));
         self.news.notify_waiters();
     }
 
@@ -244,9 +254,9 @@ impl Keeper {
             tracing::warn!(%trouble, "replay.redis: the cluster cannot be asked for its nodes");
             self.shared.tally.count_trouble(&trouble);
         }
-        let Routes { map, nodes, health } = &*before;
-        let health = self.away(health, trouble);
-        self.routes.store(Arc::new(Routes { map: map.clone(), nodes: nodes.clone(), health }));
+        let health = self.away(&before.health, trouble);
+        let routes = Routes::new(before.map.clone(), before.nodes.clone(), health, &self.shared);
+        self.routes.store(Arc::new(routes));
     }
 
     fn away(&self, before: &Health, trouble: Trouble) -> Health {

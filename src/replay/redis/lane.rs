@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -19,12 +19,11 @@ use super::link::Stream;
 use super::memory::{Memory, Names};
 use super::sentinel::Whereabouts;
 use super::serve::{End, Serving};
-use super::state::{Server, ServerState, Tally};
+use super::state::{Absences, Server, ServerState, Tally};
 use super::trouble::Trouble;
 use super::vet::{self, Vetted};
 use crate::clock::Clock;
 use crate::config::{self, RedisServer};
-use crate::verify::time::UnixTime;
 
 /// Claims that may wait for a lane. A server that takes a hundred thousand a second is through with them in 20 ms.
 const WAITING: usize = 2048;
@@ -44,15 +43,15 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     /// What is counted.
     pub(super) tally: Arc<Tally>,
-    /// The latest line of any memory; [`NO_LINE`](Self::NO_LINE) before the first is known.
-    line: AtomicI64,
+    /// What nonces are sealed by: the latest line of any memory, and whether a server is away.
+    pub(super) absences: Arc<Absences>,
+    /// Whether a server was vetted once.
+    pub(super) reached: AtomicBool,
     /// The latest second in which a memory began.
     began: AtomicU64,
 }
 
 impl Shared {
-    const NO_LINE: i64 = i64::MIN;
-
     pub(super) fn new(settings: Arc<config::Redis>, clock: Clock) -> Self {
         let connector = Connector::new(&settings);
         Self {
@@ -60,16 +59,10 @@ impl Shared {
             connector,
             clock,
             tally: Arc::default(),
-            line: AtomicI64::new(Self::NO_LINE),
+            absences: Arc::default(),
+            reached: AtomicBool::new(false),
             began: AtomicU64::new(0),
         }
-    }
-
-    /// The line, once it is known.
-    pub(super) fn line(&self) -> Option<UnixTime> {
-        Some(self.line.load(Ordering::SeqCst))
-            .filter(|line| *line != Self::NO_LINE)
-            .map(UnixTime::from_seconds)
     }
 
     /// The latest second in which a memory began, of any server, as far as this process knows.
@@ -79,9 +72,9 @@ impl Shared {
 
     /// Draws the line behind the beginning of a memory, unless it lies later already.
     fn draw(&self, memory: &Memory) {
-        let line = memory.line(self.settings.timeout, self.settings.clock_difference);
         self.began.fetch_max(memory.begins, Ordering::Relaxed);
-        self.line.fetch_max(line.seconds(), Ordering::SeqCst);
+        self.absences.standing().draw(memory.line(self.settings.timeout, self.settings.clock_difference));
+        self.reached.store(true, Ordering::Release);
     }
 }
 
@@ -149,7 +142,13 @@ impl Lanes {
             Place::Master(whereabouts) => whereabouts.to_string(),
         };
         let count = shared.settings.connections.max(1);
-        let state = Arc::new(ServerState::new(name, count, Arc::clone(&shared.tally), shared.clock.clone()));
+        let state = Arc::new(ServerState::new(
+            name,
+            count,
+            Arc::clone(&shared.tally),
+            Arc::clone(&shared.absences),
+            shared.clock.clone(),
+        ));
         let lanes = (0..count).map(|number| {
             let (queue, waiting) = mpsc::channel(WAITING);
             let serving = Arc::<AtomicBool>::default();
@@ -267,7 +266,7 @@ impl Task {
         self.state.serving(self.number, &server.to_string(), vetted.ahead);
         self.serving.store(true, Ordering::Release);
         let judge = Judge { settings, kind: self.kind, vetted, clock };
-        let working = Serving::new(stream, judge, &self.state).run(queue);
+        let working = Serving::new(stream, judge, &self.names, &self.state).run(queue);
         let end = self.place.during(server, working).await.unwrap_or_else(End::Trouble);
         self.serving.store(false, Ordering::Release);
         end
