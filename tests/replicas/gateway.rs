@@ -17,22 +17,23 @@ pub(crate) const ISSUER: &str = "https://issuer.example.com";
 /// A gateway that is not ready by then is broken.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a replica does with proofs: the text of `replay`, and what else the way it is meant to run needs.
+/// What a replica does with proofs.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
-    pub(crate) section: String,
+    max_age: u32,
+    section: String,
 }
 
 impl Replay {
     /// A memory of its own: what a group must not have.
-    pub(crate) fn own_memory() -> Self {
-        Self { section: "replay: { memory: { after_restart: accept } }\n".to_owned() }
+    pub(crate) fn own_memory(max_age: u32) -> Self {
+        Self { max_age, section: "replay: { memory: { after_restart: accept } }\n".to_owned() }
     }
 
     /// The store that these lines under `replay.redis` describe.
-    pub(crate) fn shared(lines: &[String]) -> Self {
+    pub(crate) fn shared(max_age: u32, lines: &[String]) -> Self {
         let lines: String = lines.iter().map(|line| format!("    {line}\n")).collect();
-        Self { section: format!("replay:\n  redis:\n{lines}") }
+        Self { max_age, section: format!("replay:\n  redis:\n{lines}") }
     }
 }
 
@@ -132,9 +133,8 @@ impl Gateway {
 
 fn text(address: &Address, replay: &Replay) -> String {
     let Address { ip, port, admin, upstream, .. } = address;
-    let section = &replay.section;
-    // No retries: a request that goes to the upstream twice would count as a proof that passed twice. Proofs are good for longer than any scene's
-    // outage and its recovery, so that what was recorded before can be tried afterwards.
+    let Replay { max_age, section } = replay;
+    // No retries: a request that goes to the upstream twice would count as a proof that passed twice.
     format!(
         "listeners:
   - name: public
@@ -143,7 +143,7 @@ fn text(address: &Address, replay: &Replay) -> String {
     tls: {{ certificates: [{{ chain: server.pem, key: server.key }}] }}
 issuers:
   - {{ issuer: {ISSUER}, audiences: [https://{HOST}], keys: {{ jwks_file: issuer.jwks.json }}, max_lifetime: 48h }}
-dpop: {{ max_age: 60s, max_future: 1s }}
+dpop: {{ max_age: {max_age}s, max_future: 1s }}
 {section}upstreams: {{ counted: {{ servers: [http://{upstream}], retries: 0 }} }}
 routes: [{{ name: counted, match: {{ path_prefix: / }}, upstream: counted, require: {{ binding: dpop }} }}]
 log: {{ level: info, access: none }}

@@ -41,6 +41,8 @@ pub(crate) struct Scene {
     pub(crate) store: Option<(Shape, Engine)>,
     pub(crate) replicas: usize,
     pub(crate) on_failure: OnFailure,
+    /// `dpop.max_age`, in seconds
+    pub(crate) max_age: u32,
     pub(crate) act: Act,
 }
 
@@ -60,7 +62,11 @@ impl fmt::Display for Scene {
         match self.store {
             None => write!(f, "{} replicas, each with a memory of its own", self.replicas)?,
             Some((shape, engine)) => {
-                write!(f, "{} replicas, {engine} {shape}, on_failure {}", self.replicas, self.on_failure)?;
+                write!(
+                    f,
+                    "{} replicas, {engine} {shape}, on_failure {}, proofs of {} s",
+                    self.replicas, self.on_failure, self.max_age
+                )?;
             }
         }
         match &self.act {
@@ -145,8 +151,8 @@ impl Cast {
             Some((shape, engine)) => Some(Store::start(shape, engine, work.path(), &files, &mut dice)?),
         };
         let replay = match &store {
-            None => Replay::own_memory(),
-            Some(store) => Replay::shared(&store.configuration(scene.on_failure)),
+            None => Replay::own_memory(scene.max_age),
+            Some(store) => Replay::shared(scene.max_age, &store.configuration(scene.on_failure)),
         };
         let ledger = Arc::new(Ledger::new());
         let mut gateways = Vec::new();

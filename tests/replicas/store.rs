@@ -10,7 +10,7 @@ use crate::cluster;
 use crate::dice::Dice;
 use crate::network::{Network, Side};
 use crate::program::{Program, free_port};
-use crate::server::{Engine, PASSWORD, Place, Server, start_sentinel};
+use crate::server::{Engine, FIRST_PASSWORD, PASSWORD, Place, Server, USER, start_sentinel};
 use crate::upset::Upset;
 
 /// What sentinels call the group.
@@ -113,7 +113,7 @@ impl Store {
                 servers
             }
         };
-        std::fs::write(files.join("store-password"), PASSWORD)?;
+        std::fs::write(files.join("store-password"), FIRST_PASSWORD)?;
         let mut store = Self {
             shape,
             servers,
@@ -135,7 +135,7 @@ impl Store {
         for _ in 0..200 {
             let copied = self.servers[0].info("replication", "connected_slaves")? == "2";
             let known = self.sentinels.iter().all(|(place, _)| {
-                let told = place.ask("", &["SENTINEL", "MASTER", GROUP]).unwrap_or_default();
+                let told = place.ask(&["SENTINEL", "MASTER", GROUP]).unwrap_or_default();
                 let words: Vec<&str> = told.lines().collect();
                 let of = |name| words.iter().position(|word| *word == name).map(|at| words[at + 1]);
                 of("num-slaves") == Some("2") && of("num-other-sentinels") == Some("2")
@@ -166,6 +166,7 @@ impl Store {
                 format!("sentinel: {{ name: {GROUP}, servers: [{sentinels}] }}")
             }
         }];
+        lines.push(format!("user: {USER}"));
         lines.push("password: { file: store-password }".to_owned());
         if self.shape == Shape::Split {
             lines.push("trust: { ca: ca.pem }".to_owned());
@@ -175,12 +176,21 @@ impl Store {
         lines
     }
 
+    /// What the gateways have to say by now.
+    fn password(&self) -> String {
+        if self.changes == 0 {
+            FIRST_PASSWORD.to_owned()
+        } else {
+            format!("number-{}-of-gateways", self.changes)
+        }
+    }
+
     /// The number of a master that runs.
     fn master(&self, dice: &mut Dice) -> Outcome<usize> {
         let port = match self.sentinels.last() {
             None => None,
             Some((place, _)) => {
-                let told = place.ask("", &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", GROUP])?;
+                let told = place.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", GROUP])?;
                 Some(told.lines().nth(1).ok_or("the sentinels know no master")?.to_owned())
             }
         };
@@ -230,13 +240,11 @@ impl Store {
             Upset::Flushed => self.servers[self.master(dice)?].ask(&["FLUSHALL"]).map(drop),
             Upset::PasswordChanged => {
                 self.changes += 1;
-                let new = format!("{PASSWORD}-{}", self.changes);
-                let server = &mut self.servers[0];
-                server.ask(&["CONFIG", "SET", "requirepass", &new])?;
-                server.password = new;
+                let new = format!(">{}", self.password());
+                self.servers[0].ask(&["ACL", "SETUSER", USER, "resetpass", &new])?;
                 // It is started again with what is in its file.
-                server.ask(&["CONFIG", "REWRITE"])?;
-                server.ask(&["CLIENT", "KILL", "TYPE", "normal"]).map(drop)
+                self.servers[0].ask(&["CONFIG", "REWRITE"])?;
+                self.servers[0].ask(&["CLIENT", "KILL", "USER", USER]).map(drop)
             }
             Upset::Full => self.servers[0].ask(&["CONFIG", "SET", "maxmemory", "1"]).map(drop),
             Upset::MayEvict => {
@@ -267,7 +275,7 @@ impl Store {
             Upset::PasswordChanged => {
                 // Whole or not at all: a gateway may read it at any time.
                 let (new, file) = (self.files.join("store-password.new"), self.files.join("store-password"));
-                std::fs::write(&new, &self.servers[0].password)?;
+                std::fs::write(&new, self.password())?;
                 Ok(std::fs::rename(new, file)?)
             }
             Upset::Full => self.servers[0].ask(&["CONFIG", "SET", "maxmemory", "0"]).map(drop),
