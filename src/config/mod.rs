@@ -38,6 +38,7 @@ mod proofs;
 mod rate;
 mod redis;
 mod redis_file;
+mod redis_servers;
 mod require;
 mod resource;
 mod route;

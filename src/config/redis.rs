@@ -12,13 +12,13 @@ use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 
-use super::complaint::{Complaints, Span, quoted};
-use super::decode::{List, Setting, Whole};
+use super::complaint::Complaints;
+use super::decode::{Setting, Whole};
 use super::either::Secret;
-use super::issuer::is_loopback;
 use super::material::Surroundings;
-use super::places::{Encrypted, RedisUrl};
+use super::places::Encrypted;
 use super::redis_file as file;
+use super::redis_servers::servers;
 use super::upstream::refuse_tls_settings;
 use super::values::Text;
 
@@ -76,6 +76,16 @@ pub enum RedisServer {
     Network(RedisEndpoint),
     /// `unix:` and the path of a socket
     Unix(PathBuf),
+}
+
+impl fmt::Display for RedisServer {
+    /// `host:port`, or `unix:` and the path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RedisServer::Network(endpoint) => endpoint.fmt(f),
+            RedisServer::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Host and port of a server.
@@ -287,7 +297,7 @@ pub(super) fn redis(
 }
 
 /// Whom the servers know the gateway as: `Some(None)` where nothing is written, `None` after a complaint.
-fn login(
+pub(super) fn login(
     user: Option<&Setting<Text>>,
     password: Option<&Setting<Secret>>,
     surroundings: Surroundings<'_>,
@@ -306,95 +316,4 @@ fn login(
         return None;
     }
     Some(Some(RedisLogin { user: user.map(|user| user.0.clone()), password: RedisPassword(text) }))
-}
-
-/// The one place that is written, and how it is spoken to.
-fn servers(
-    written: &file::Redis,
-    span: Span,
-    surroundings: Surroundings<'_>,
-    complaints: &mut Complaints,
-) -> Option<(RedisServers, Encrypted)> {
-    const ONE: &str = "exactly one of `url`, `sentinel` and `cluster` says where the proofs are remembered";
-    let file::Redis { url, sentinel, cluster, .. } = written;
-    let spans = [
-        url.as_ref().map(|url| url.span),
-        sentinel.as_ref().map(|sentinel| sentinel.span),
-        cluster.as_ref().map(|cluster| cluster.span),
-    ];
-    let mut places = spans.into_iter().flatten();
-    match (places.next(), places.next()) {
-        (None, _) => {
-            complaints.add_with(span, "no server to remember proofs", ONE);
-            return None;
-        }
-        (Some(_), Some(second)) => {
-            complaints.add_with(second, "two places for one memory", ONE);
-            return None;
-        }
-        (Some(_), None) => {}
-    }
-    if let Some(url) = url {
-        let encrypted = judge(&url.value, url.span, complaints)?;
-        return Some((RedisServers::Alone(url.server.clone()), encrypted));
-    }
-    if let Some(sentinel) = sentinel {
-        let login = login(sentinel.user.as_ref(), sentinel.password.as_ref(), surroundings, complaints);
-        let (servers, encrypted) = endpoints(&sentinel.servers.as_ref()?.value, complaints)?;
-        let name = sentinel.name.as_ref()?.0.clone();
-        return Some((RedisServers::Sentinel(Sentinel { name, servers, login: login? }), encrypted));
-    }
-    let (servers, encrypted) = endpoints(&cluster.as_ref()?.servers.as_ref()?.value, complaints)?;
-    Some((RedisServers::Cluster(servers), encrypted))
-}
-
-/// The servers of a list, which are spoken to in one way: those that they tell of are spoken to in the same.
-fn endpoints<const PORT: u16>(
-    list: &List<RedisUrl<PORT>, 1>,
-    complaints: &mut Complaints,
-) -> Option<(Vec<RedisEndpoint>, Encrypted)> {
-    let mut endpoints: Vec<RedisEndpoint> = Vec::with_capacity(list.items.len());
-    let mut way = None;
-    for item in &list.items {
-        let encrypted = judge(&item.value, item.span, complaints)?;
-        let RedisServer::Network(endpoint) = &item.server else {
-            let mend = "it has no socket for the servers that it tells of; write `redis://127.0.0.1`";
-            complaints.add_with(item.span, "a group is not reached through a socket", mend);
-            return None;
-        };
-        if endpoints.contains(endpoint) {
-            complaints.add(item.span, "this stands here twice");
-        }
-        if way.is_some_and(|way| way != encrypted) {
-            let mend = "write `rediss://` for all of them";
-            complaints.add_with(
-                item.span,
-                "some of these servers are spoken to over TLS and some are not",
-                mend,
-            );
-            return None;
-        }
-        way = Some(encrypted);
-        endpoints.push(endpoint.clone());
-    }
-    Some((endpoints, way?))
-}
-
-/// Whether a server is spoken to over TLS; `None` after a complaint. An answer that came over a network in the clear is whoever's: it could say of any proof that it was
-/// never used.
-fn judge<const PORT: u16>(
-    url: &RedisUrl<PORT>,
-    span: Span,
-    complaints: &mut Complaints,
-) -> Option<Encrypted> {
-    if url.encrypted == Encrypted::No
-        && let RedisServer::Network(endpoint) = &url.server
-        && !is_loopback(&endpoint.host)
-    {
-        let message =
-            format!("{} is neither spoken to over TLS nor a loopback address", quoted(&endpoint.host));
-        complaints.add_with(span, message, "write `rediss://`; `redis://` only to a loopback address");
-        return None;
-    }
-    Some(url.encrypted)
 }

@@ -9,20 +9,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Kind;
 use super::batch::{Answer, Claim, Judge};
-use super::link::{Link, Stream};
+use super::connect::Connector;
+use super::link::Stream;
 use super::memory::Names;
+use super::sentinel::Whereabouts;
 use super::serve::{End, Serving};
 use super::state::{Server, ServerState, Tally};
 use super::trouble::Trouble;
 use super::vet::{self, Vetted};
 use crate::clock::Clock;
-use crate::config::{self, RedisServer, RedisWire};
+use crate::config::{self, RedisServer};
 use crate::verify::time::UnixTime;
 
 /// Claims that may wait for a lane. A server that takes a hundred thousand a second is through with them in 20 ms.
@@ -37,6 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     /// What the operator wants.
     pub(super) settings: Arc<config::Redis>,
+    /// The way to its servers.
+    pub(super) connector: Connector,
     /// Ours.
     pub(super) clock: Clock,
     /// What is counted.
@@ -49,7 +52,8 @@ impl Shared {
     const NO_LINE: i64 = i64::MIN;
 
     pub(super) fn new(settings: Arc<config::Redis>, clock: Clock) -> Self {
-        Self { settings, clock, tally: Arc::default(), line: AtomicI64::new(Self::NO_LINE) }
+        let connector = Connector::new(&settings);
+        Self { settings, connector, clock, tally: Arc::default(), line: AtomicI64::new(Self::NO_LINE) }
     }
 
     /// The line, once it is known.
@@ -70,12 +74,36 @@ impl Shared {
 pub(super) enum Place {
     /// It is always there.
     At(RedisServer),
+    /// Wherever the sentinels say the master of the group is.
+    Master(Whereabouts),
 }
 
 impl Place {
     async fn find(&self) -> Result<RedisServer, Trouble> {
         match self {
             Place::At(address) => Ok(address.clone()),
+            Place::Master(whereabouts) => whereabouts.master().await.map(RedisServer::Network),
+        }
+    }
+
+    /// Does `work` with the server that was found, for as long as that is the one.
+    ///
+    /// # Errors
+    /// [`Trouble::Replaced`]
+    async fn during<T>(&self, found: &RedisServer, work: impl Future<Output = T>) -> Result<T, Trouble> {
+        match (self, found) {
+            (Place::Master(whereabouts), RedisServer::Network(master)) => {
+                whereabouts.during(master, work).await.ok_or(Trouble::Replaced)
+            }
+            (Place::At(_), _) | (Place::Master(_), RedisServer::Unix(_)) => Ok(work.await),
+        }
+    }
+
+    /// Something was wrong with the server that was found; perhaps it is no longer the one.
+    fn doubt(&self) {
+        match self {
+            Place::At(_) => {}
+            Place::Master(whereabouts) => whereabouts.doubt(),
         }
     }
 }
@@ -98,7 +126,8 @@ impl Lanes {
     /// Starts `connections` lanes. Waits for nothing.
     pub(super) fn start(place: Place, kind: Kind, names: Names, shared: &Arc<Shared>) -> Self {
         let name = match &place {
-            Place::At(server) => name(server),
+            Place::At(address) => address.to_string(),
+            Place::Master(whereabouts) => whereabouts.to_string(),
         };
         let count = shared.settings.connections.max(1);
         let state = Arc::new(ServerState::new(name, count, Arc::clone(&shared.tally), shared.clock.clone()));
@@ -166,9 +195,9 @@ impl Task {
             let mut place = None;
             let Some(ready) = refusing(&mut queue, self.prepare(&mut place)).await else { return };
             let trouble = match ready {
-                Ok((stream, vetted)) => {
+                Ok((stream, vetted, server)) => {
                     let since = Instant::now();
-                    match self.work(stream, vetted, place.as_deref().unwrap_or_default(), &mut queue).await {
+                    match self.work(stream, vetted, &server, &mut queue).await {
                         End::Closed => return,
                         End::Trouble(trouble) => {
                             // What has worked for a while may have been lost by chance: try again at once, and then with pauses.
@@ -180,6 +209,7 @@ impl Task {
                 Err(trouble) => trouble,
             };
             self.state.failed(self.number, place.as_deref(), trouble);
+            self.place.doubt();
             if refusing(&mut queue, tokio::time::sleep(scattered(pause))).await.is_none() {
                 return;
             }
@@ -188,33 +218,38 @@ impl Task {
     }
 
     /// Connects and vets. `place` becomes where the server is, once that is known.
-    async fn prepare(&self, place: &mut Option<String>) -> Result<(Box<dyn Stream>, Vetted), Trouble> {
-        let Shared { settings, clock, .. } = &*self.shared;
-        let address = self.place.find().await?;
-        *place = Some(name(&address));
-        let connecting = tokio::time::timeout(settings.connect_timeout, connect(&address, &settings.wire));
-        let stream = connecting
-            .await
-            .map_err(|_| Trouble::Unreachable("connecting took longer than `connect_timeout`".into()))??;
-        let mut link = Link::new(stream, settings.timeout);
-        let vetted = vet::vet(&mut link, settings, self.kind, &self.names, self.state.began(), clock).await?;
-        Ok((link.into_stream()?, vetted))
+    async fn prepare(
+        &self,
+        place: &mut Option<String>,
+    ) -> Result<(Box<dyn Stream>, Vetted, RedisServer), Trouble> {
+        let Shared { settings, connector, clock, .. } = &*self.shared;
+        let server = self.place.find().await?;
+        *place = Some(server.to_string());
+        let ready = async {
+            let mut link = connector.connect(&server).await?;
+            let known = self.state.began();
+            let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, clock).await?;
+            Ok::<_, Trouble>((link.into_stream()?, vetted))
+        };
+        let (stream, vetted) = self.place.during(&server, ready).await??;
+        Ok((stream, vetted, server))
     }
 
     async fn work(
         &self,
         stream: Box<dyn Stream>,
         vetted: Vetted,
-        place: &str,
+        server: &RedisServer,
         queue: &mut mpsc::Receiver<Claim>,
     ) -> End {
         let Shared { settings, clock, .. } = &*self.shared;
         // The line first: whoever sees this lane work has to see the line of its memory.
         self.shared.draw(vetted.memory.line(settings.timeout, settings.clock_difference));
-        self.state.serving(self.number, place, vetted.memory.begins, vetted.ahead);
+        self.state.serving(self.number, &server.to_string(), vetted.memory.begins, vetted.ahead);
         self.serving.store(true, Ordering::Release);
         let judge = Judge { settings, kind: self.kind, vetted, clock };
-        let end = Serving::new(stream, judge, &self.state).run(queue).await;
+        let working = Serving::new(stream, judge, &self.state).run(queue);
+        let end = self.place.during(server, working).await.unwrap_or_else(End::Trouble);
         self.serving.store(false, Ordering::Release);
         end
     }
@@ -236,25 +271,4 @@ async fn refusing<T>(queue: &mut mpsc::Receiver<Claim>, work: impl Future<Output
 fn scattered(pause: Duration) -> Duration {
     let chance = RandomState::new().build_hasher().finish() % 1024;
     pause / 2 + pause / 2 * u32::try_from(chance).unwrap_or(0) / 1024
-}
-
-/// Where a server is, for the operator.
-fn name(server: &RedisServer) -> String {
-    match server {
-        RedisServer::Network(endpoint) => endpoint.to_string(),
-        RedisServer::Unix(path) => format!("unix:{}", path.display()),
-    }
-}
-
-async fn connect(server: &RedisServer, wire: &RedisWire) -> Result<Box<dyn Stream>, Trouble> {
-    match (server, wire) {
-        (RedisServer::Network(endpoint), RedisWire::Plain) => {
-            let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
-            // A batch is written at once, and the next one does not wait for the replies.
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
-        }
-        (RedisServer::Network(_), RedisWire::Tls(_)) => Err(Trouble::Tls("it is not spoken yet".into())),
-        (RedisServer::Unix(path), _) => Ok(Box::new(UnixStream::connect(path).await?)),
-    }
 }

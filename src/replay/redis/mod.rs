@@ -7,20 +7,26 @@
 //! | file | what it decides |
 //! |---|---|
 //! | [`lane`] | which connection a claim goes to, and when a server is tried again |
+//! | [`connect`], [`sentinel`] | how a server is reached; which one is the master of a group |
 //! | [`vet`], [`memory`] | whether a server may be trusted with claims; which memory it has |
 //! | [`serve`], [`batch`] | what goes out together, and whether the answers count |
 //! | [`link`], [`resp`] | one question at a time, and the protocol |
 //! | [`trouble`], [`state`] | what is wrong, and what is told of it |
 
 mod batch;
+mod connect;
 mod lane;
 mod link;
 mod memory;
 mod resp;
+mod sentinel;
 mod serve;
 pub mod state;
 pub mod trouble;
 mod vet;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +34,7 @@ use std::time::Duration;
 use self::batch::Answer;
 use self::lane::{Lanes, Place, Shared};
 use self::memory::Names;
+use self::sentinel::{Sentinels, Whereabouts};
 use self::state::{State, Tally};
 use crate::clock::Clock;
 use crate::config::{self, RedisServers};
@@ -77,7 +84,13 @@ impl Redis {
                 let (place, names) = (Place::At(server.clone()), Names::new(&shared.settings.prefix, ""));
                 Servers::One(Lanes::start(place, Kind::Alone, names, &shared))
             }
-            RedisServers::Sentinel(_) | RedisServers::Cluster(_) => Servers::Nowhere,
+            RedisServers::Sentinel(sentinel) => {
+                let sentinels = Sentinels::new(sentinel, shared.connector.clone(), shared.settings.timeout);
+                let (place, names) =
+                    (Place::Master(Whereabouts::watch(sentinels)), Names::new(&shared.settings.prefix, ""));
+                Servers::One(Lanes::start(place, Kind::Alone, names, &shared))
+            }
+            RedisServers::Cluster(_) => Servers::Nowhere,
         };
         Self { shared, servers: Arc::new(servers) }
     }

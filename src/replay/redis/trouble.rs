@@ -43,6 +43,8 @@ pub enum Trouble {
     ClockDiffers(i64),
     /// No sentinel could name the group's master.
     NoMaster(String),
+    /// The sentinels have made another server master.
+    Replaced,
     /// No known server of the cluster has the slot.
     NoSlot,
     /// The cluster says that it is down.
@@ -63,7 +65,7 @@ pub(super) fn said(words: &[u8]) -> String {
 
 impl Trouble {
     /// Every label, in the order of the reasons: what a metric shows before the first of them happens.
-    pub const LABELS: [&str; 21] = [
+    pub const LABELS: [&str; 22] = [
         "unreachable",
         "tls",
         "wrong_password",
@@ -81,6 +83,7 @@ impl Trouble {
         "memory_lost",
         "clock_differs",
         "no_master",
+        "replaced",
         "no_slot",
         "cluster_down",
         "overloaded",
@@ -107,10 +110,11 @@ impl Trouble {
             Trouble::MemoryLost => 14,
             Trouble::ClockDiffers(_) => 15,
             Trouble::NoMaster(_) => 16,
-            Trouble::NoSlot => 17,
-            Trouble::ClusterDown => 18,
-            Trouble::Overloaded => 19,
-            Trouble::Broken(_) => 20,
+            Trouble::Replaced => 17,
+            Trouble::NoSlot => 18,
+            Trouble::ClusterDown => 19,
+            Trouble::Overloaded => 20,
+            Trouble::Broken(_) => 21,
         }
     }
 
@@ -138,7 +142,11 @@ impl Trouble {
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
-        Trouble::Unreachable(error.to_string())
+        // With TLS 1.3 a server refuses our certificate when the handshake is over for us, in the place of its first reply.
+        match error.get_ref().is_some_and(|error| error.is::<rustls::Error>()) {
+            true => Trouble::Tls(error.to_string()),
+            false => Trouble::Unreachable(error.to_string()),
+        }
     }
 }
 
@@ -178,6 +186,7 @@ impl fmt::Display for Trouble {
                 "its clock differs from this machine's by {milliseconds} ms, more than `clock_difference`: set both by NTP"
             ),
             Trouble::NoMaster(why) => write!(f, "no sentinel could name the master: {why}"),
+            Trouble::Replaced => f.write_str("the sentinels have made another server master"),
             Trouble::NoSlot => f.write_str("no known server of the cluster has the proof's slot"),
             Trouble::ClusterDown => f.write_str("the cluster says that it is down: see `CLUSTER INFO`"),
             Trouble::Overloaded => f.write_str("more claims wait than can be sent"),

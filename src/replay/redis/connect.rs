@@ -1,0 +1,178 @@
+//! From an address to a stream of bytes with the server that is meant: TCP, or a socket of this machine, and TLS.
+//!
+//! Nothing is said on it yet: who answers is judged by `vet.rs`. Names are resolved for each connection, so a server that has moved is found again.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::link::{Link, Stream};
+use super::trouble::Trouble;
+use super::vet;
+use crate::config::{self, RedisEndpoint, RedisLogin, RedisServer, RedisTls, RedisWire};
+use crate::keepalive;
+use crate::verify::htu::Authority;
+
+/// How servers are reached: all of a store in one way, those too that Sentinel or a cluster tells of.
+#[derive(Clone)]
+pub(super) struct Connector {
+    wire: Wire,
+    connect_timeout: Duration,
+    timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Wire {
+    Plain,
+    Tls(TlsConnector, Option<ServerName<'static>>),
+    /// TLS that cannot be: the system's roots cannot be had. It is told with each attempt.
+    Unfit(Trouble),
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// The way to the servers of these settings.
+    pub(super) fn new(settings: &config::Redis) -> Self {
+        let wire = match &settings.wire {
+            RedisWire::Plain => Wire::Plain,
+            RedisWire::Tls(tls) => match client_config(tls) {
+                Ok(config) => Wire::Tls(TlsConnector::from(config), tls.server_name.clone()),
+                Err(error) => Wire::Unfit(Trouble::Tls(error.to_string())),
+            },
+        };
+        Self { wire, connect_timeout: settings.connect_timeout, timeout: settings.timeout }
+    }
+
+    /// A connection to a server, with nobody logged in.
+    ///
+    /// # Errors
+    /// [`Trouble::Unreachable`] and [`Trouble::Tls`], also when `connect_timeout` has passed.
+    pub(super) async fn connect(&self, server: &RedisServer) -> Result<Link, Trouble> {
+        let end = Instant::now() + self.connect_timeout;
+        let late = |_| Trouble::Unreachable("no connection in time".into());
+        let stream = match server {
+            RedisServer::Unix(path) => {
+                Box::new(timeout_at(end, UnixStream::connect(path)).await.map_err(late)??) as Box<dyn Stream>
+            }
+            RedisServer::Network(endpoint) => {
+                let stream = timeout_at(end, self.reach(endpoint)).await.map_err(late)??;
+                // A server without TLS waits for the end of a line that never comes.
+                let late = |_| Trouble::Tls("no handshake in time".into());
+                timeout_at(end, self.secure(stream, endpoint)).await.map_err(late)??
+            }
+        };
+        Ok(Link::new(stream, self.timeout))
+    }
+
+    /// A connection to a server that is asked where others are, with `login` logged in. All of it has `connect_timeout` twice, or less.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), [`Trouble::NotRedis`], [`Trouble::WrongPassword`], [`Trouble::Late`].
+    pub(super) async fn log_in(
+        &self,
+        endpoint: &RedisEndpoint,
+        login: Option<&RedisLogin>,
+    ) -> Result<Link, Trouble> {
+        let mut link = self.connect(&RedisServer::Network(endpoint.clone())).await?;
+        let said = async {
+            vet::greet(&mut link).await?;
+            match login {
+                Some(login) => vet::log_in(&mut link, login).await,
+                None => Ok(()),
+            }
+        };
+        timeout(self.connect_timeout, said).await.map_err(|_| Trouble::Late)??;
+        Ok(link)
+    }
+
+    async fn reach(&self, endpoint: &RedisEndpoint) -> Result<TcpStream, Trouble> {
+        let addresses = lookup_host((endpoint.host.as_str(), endpoint.port)).await?;
+        let reached = match &self.wire {
+            Wire::Unfit(trouble) => return Err(trouble.clone()),
+            Wire::Tls(..) => first(addresses).await?.ok_or("its name has no address"),
+            // The configuration lets no other host in, but a sentinel or a cluster may tell of any, and `localhost` may be resolved to anything. What such a server says, or
+            // whoever is in between, decides whether a proof passes.
+            Wire::Plain => first(addresses.filter(|address| address.ip().is_loopback()))
+                .await?
+                .ok_or("it is another machine, and only `rediss://` leads to those"),
+        };
+        reached.map_err(|why| Trouble::Unreachable(why.into()))
+    }
+
+    async fn secure(&self, stream: TcpStream, endpoint: &RedisEndpoint) -> Result<Box<dyn Stream>, Trouble> {
+        let (connector, name) = match &self.wire {
+            Wire::Unfit(trouble) => return Err(trouble.clone()),
+            Wire::Plain => return Ok(Box::new(stream)),
+            Wire::Tls(connector, Some(name)) => (connector, Ok(name.clone())),
+            Wire::Tls(connector, None) => (connector, ServerName::try_from(endpoint.host.clone())),
+        };
+        let unfit = |_| Trouble::Tls("its host is no name that a certificate could be for".into());
+        let stream = connector.connect(name.map_err(unfit)?, stream).await;
+        Ok(Box::new(stream.map_err(|error| Trouble::Tls(error.to_string()))?))
+    }
+}
+
+/// A connection to the first of these addresses that takes one; `None`: there are none.
+async fn first(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<Option<TcpStream>> {
+    let mut refused = None;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // A claim is small and waits for its reply; Nagle's algorithm would only hold it back. Not being able to say so is no failure.
+                let _ = stream.set_nodelay(true);
+                let _ = keepalive::watch(&stream);
+                return Ok(Some(stream));
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    refused.map_or(Ok(None), Err)
+}
+
+/// A server as another one tells of it. Its words go into the log and to the resolver, so they have to be an address, or a name like those of the configuration.
+pub(super) fn announced(host: &[u8], port: u16) -> Option<RedisEndpoint> {
+    let text = std::str::from_utf8(host).ok().filter(|_| port != 0)?;
+    let host = match text.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => {
+            Authority::read(text)
+                .filter(|authority| authority.port.is_none() && !text.contains([':', '[']))?
+                .host
+        }
+    };
+    Some(RedisEndpoint { host, port })
+}
+
+/// TLS to the servers: their certificates are always verified, against `trust` or the system's roots.
+fn client_config(tls: &RedisTls) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = match &tls.trust {
+        Some(roots) => builder.with_root_certificates(Arc::<RootCertStore>::clone(roots)),
+        None => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(rustls_platform_verifier::Verifier::new(provider)?)),
+    };
+    Ok(Arc::new(match &tls.client_certificate {
+        None => builder.with_no_client_auth(),
+        Some(certified) => {
+            let shown = SingleCertAndKey::from(CertifiedKey::clone(certified));
+            builder.with_client_cert_resolver(Arc::new(shown))
+        }
+    }))
+}
