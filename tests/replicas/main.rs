@@ -155,9 +155,6 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Outcome<usize> {
     let seed =
         arguments.seed.unwrap_or_else(|| u64::from(std::process::id()) << 16 | u64::from(clock_bits()));
-    for engine in [Engine::Redis, Engine::Valkey] {
-        println!("{}", engine.version()?);
-    }
     println!("seed {seed}");
     let mut names = vec![gateway::HOST.to_owned()];
     names.extend(network::names());

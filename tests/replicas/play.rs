@@ -148,7 +148,10 @@ impl Cast {
         let issuer = write_files(&files, &stage.names)?;
         let store = match scene.store {
             None => None,
-            Some((shape, engine)) => Some(Store::start(shape, engine, work.path(), &files, &mut dice)?),
+            Some((shape, engine)) => {
+                println!("  {}", engine.version()?);
+                Some(Store::start(shape, engine, work.path(), &files, &mut dice)?)
+            }
         };
         let replay = match &store {
             None => Replay::own_memory(scene.max_age),
