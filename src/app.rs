@@ -73,6 +73,14 @@ pub enum StartError {
     /// An issuer's keys could never be fetched.
     #[error("an issuer's keys cannot be fetched: {0}")]
     Keys(#[from] Unusable),
+    /// A reload names another memory of used proofs.
+    #[error(
+        "replay.redis names another memory than the one in use, and a proof that was used passes once more at a replica that asks the other: stop all replicas, then start them with it"
+    )]
+    OtherMemory,
+    /// A reload changes how the memory of used proofs is reached, and it cannot be reached so.
+    #[error("replay.redis cannot be reached as it stands now; {0}")]
+    MemoryOutOfReach(String),
     /// The system has no randomness.
     #[error("the system gives no random bytes")]
     Random,
@@ -110,9 +118,9 @@ impl Running {
         self.addresses.load().admin
     }
 
-    /// Whether every issuer was tried and one has keys, and nobody has said stop.
+    /// Whether every issuer was tried and one has keys, the shared replay store was reached once, and nobody has said stop.
     pub fn is_ready(&self) -> bool {
-        self.gateway.get().tokens.ready() && !self.stop.is_cancelled()
+        self.gateway.get().is_ready() && !self.stop.is_cancelled()
     }
 
     /// Waits until every issuer was asked for its keys once, whatever came of it.
@@ -170,11 +178,15 @@ async fn begin(
     clock: Clock,
 ) -> Result<Running, StartError> {
     let since_epoch = clock.precise().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let fence = fence::fence(since_epoch, config.replay.after_restart);
+    let fence = match &config.redis {
+        None => fence::fence(since_epoch, config.replay.after_restart),
+        // A memory that outlives the process, and knows itself since when it remembers.
+        Some(_) => None,
+    };
     Lasting::tell_presets(&config);
     let mut lasting = Lasting::new(&config, fence, clock)?;
     let gateway = lasting.gateway(&mut config, None)?;
-    lasting.replay.judged_by(gateway.proofs.max_age, lasting.clock.now());
+    lasting.memory.judged_by(gateway.proofs.max_age, lasting.clock.now());
     lasting.metrics.applied_at(lasting.clock.now().seconds());
 
     let (stop, closing, ended, tasks) =
@@ -244,9 +256,9 @@ async fn sweep(gateway: Arc<Current>, stop: CancellationToken) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let gateway = gateway.get();
-        gateway.replay.settle(gateway.clock.now());
+        gateway.replay.memory().settle(gateway.clock.now());
         // A whole nonce period may end in one second; requests get their turn between the parts.
-        while gateway.replay.sweep(gateway.clock.now(), SWEEP_BUDGET) == SWEEP_BUDGET {
+        while gateway.replay.memory().sweep(gateway.clock.now(), SWEEP_BUDGET) == SWEEP_BUDGET {
             tokio::task::yield_now().await;
         }
         for limiter in gateway.routes.limiters() {

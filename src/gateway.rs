@@ -22,12 +22,14 @@ use crate::forward::{Answer, CallerOrigin, INTERACTION_ID, Pass, Upstreams};
 use crate::observe::access_log::{AccessLog, Decision};
 use crate::observe::metrics::Metrics;
 use crate::quarantine::Quarantine;
-use crate::replay::memory::MemoryStore;
+use crate::replay::store::Store;
 use crate::respond::{self, Body, Refusal, Used};
 use crate::route::resource::Metadata;
 use crate::route::{Demand, Route, Routes};
 use crate::verify::credential::Presented;
+use crate::verify::digest::{Digest, Key};
 use crate::verify::dpop::{DpopRules, Terms};
+use crate::verify::nonce::SealedNonce;
 use crate::verify::policy::{NonceRule, Policy};
 use crate::verify::proof;
 use crate::verify::rejection::{Code, Rejection};
@@ -68,7 +70,7 @@ pub struct Gateway {
     /// Who is shut out.
     pub quarantine: Arc<Quarantine>,
     /// Which proofs were used.
-    pub replay: Arc<MemoryStore>,
+    pub replay: Store,
     /// Where to.
     pub upstreams: Upstreams<CallerBody>,
     /// How large.
@@ -86,6 +88,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Whether it can do its work: every issuer was tried and one has keys, and the shared replay store, where there is one, was reached once. One that is away
+    /// later is no reason to send callers elsewhere: it is away there too, and certificates need none.
+    pub fn is_ready(&self) -> bool {
+        self.tokens.ready() && self.replay.shared().is_none_or(|shared| shared.redis.first_contact())
+    }
+
     fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {
         if why != TurnedAway::Silent {
             self.metrics.count_refused_connection(why.label());
@@ -296,10 +304,10 @@ impl Gateway {
             // Whose request it is has been shown, and that it is not one of theirs sent again, so nobody spends another's allowance; and the proof is not
             // spent, so it is good for another try.
             if let Some(limiter) = route.limiter().filter(|limiter| limiter.rate().by != LimitBy::Address) {
-                granted.refuse_used(&*self.replay).await?;
+                granted.refuse_used(&self.replay).await?;
                 tally.count_holder(limiter, granted.proven())?;
             }
-            granted.claim(&*self.replay, now).await
+            granted.claim(&self.replay, now).await
         };
         decided.await.map_err(|rejection| Denied {
             rejection,
@@ -316,11 +324,26 @@ impl Gateway {
                 | Code::InsufficientUserAuthentication => Vec::new(),
             },
             // Only for the key of a verified token, and only where that key could do better with it (T-NON-15, T-NON-16).
-            nonce: key
-                .filter(|_| policy.nonce == NonceRule::Required)
-                .filter(|_| matches!(rejection.code(), Code::InvalidDpopProof | Code::UseDpopNonce))
-                .map(|key| self.proofs.nonces.seal(key, now)),
+            nonce: key.and_then(|key| self.nonce_for(rejection, policy.nonce, key, now)),
         })
+    }
+
+    /// The nonce that goes with a refusal, for a key that could do better with it.
+    fn nonce_for(
+        &self,
+        rejection: Rejection,
+        rule: NonceRule,
+        key: Digest<Key>,
+        now: UnixTime,
+    ) -> Option<SealedNonce> {
+        let nonces = &self.proofs.nonces;
+        let asks = match rule {
+            NonceRule::None => rejection.code() == Code::UseDpopNonce,
+            NonceRule::Required => matches!(rejection.code(), Code::UseDpopNonce | Code::InvalidDpopProof),
+        };
+        // The store may have gone away just now, before anybody has taken note of it.
+        let elsewhere = rejection == Rejection::NonceElsewhere;
+        asks.then(|| if elsewhere { nonces.seal_here(key, now) } else { nonces.seal(key, now) })
     }
 
     fn refuse(

@@ -116,7 +116,7 @@ impl Admin {
             "/readyz" if self.stop.is_cancelled() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".into())
             }
-            "/readyz" if self.gateway.get().tokens.ready() => {
+            "/readyz" if self.gateway.get().is_ready() => {
                 text(StatusCode::OK, "text/plain", "ready\n".into())
             }
             "/readyz" => {
@@ -174,7 +174,7 @@ fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
         of("upstream_requests_in_flight", "Requests that an upstream has", |of| of.in_flight),
         of("upstream_ejections_total", "Times an address failed too often in a row", |of| of.ejections),
         of("upstream_retries_total", "Requests that were sent once more", |of| of.retries),
-        Kept::one("replay_live_claims", "Proofs that are remembered", replay.live() as u64),
+        Kept::one("replay_live_claims", "Proofs that are remembered", replay.memory().live() as u64),
         Kept::one(
             "routes_report_only",
             "Routes that let unbound tokens through",

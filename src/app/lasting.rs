@@ -14,17 +14,19 @@ use crate::accept::room::Room;
 use crate::accept::site::Sites;
 use crate::authority::Tokens;
 use crate::clock::{Clock, Lapse};
-use crate::config::{Config, GivenNames};
+use crate::config::{Config, GivenNames, OnFailure};
 use crate::forward::{Resolver, Upstreams};
 use crate::gateway::{Gateway, RequestIds, Warnings};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::quarantine::Quarantine;
 use crate::replay::memory::MemoryStore;
+use crate::replay::redis::Redis;
+use crate::replay::store::{Shared, Store};
 use crate::route::Routes;
 use crate::verify::dpop::DpopRules;
 use crate::verify::enforcement::Unenforced;
-use crate::verify::nonce::NonceRing;
+use crate::verify::nonce::{NonceRing, Unasked};
 use crate::verify::time::UnixTime;
 
 /// About how much memory verified tokens may take.
@@ -35,7 +37,9 @@ const NONCE_LINE: i64 = 2;
 /// See the module's description.
 pub(super) struct Lasting {
     pub(super) clock: Clock,
-    pub(super) replay: Arc<MemoryStore>,
+    pub(super) memory: Arc<MemoryStore>,
+    /// The key for nonces that count in this process alone.
+    own_nonce_key: [u8; 32],
     pub(super) metrics: Arc<Metrics>,
     pub(super) room: Arc<Room>,
     quarantine: Arc<Quarantine>,
@@ -56,7 +60,8 @@ impl Lasting {
     pub(super) fn new(config: &Config, fence: Option<UnixTime>, clock: Clock) -> Result<Self, StartError> {
         Ok(Self {
             clock,
-            replay: Arc::new(MemoryStore::new(&config.replay)),
+            memory: Arc::new(MemoryStore::new(&config.replay)),
+            own_nonce_key: random()?,
             metrics: Arc::default(),
             room: Room::new(&config.limits),
             quarantine: Arc::default(),
@@ -80,11 +85,12 @@ impl Lasting {
             None => Tokens::new(&config.issuers, TOKEN_CACHE_BYTES)?,
             Some(before) => before.tokens.followed_by(&config.issuers, TOKEN_CACHE_BYTES)?,
         };
+        let replay = self.store(config, before)?;
         Ok(Gateway {
             sites: Sites::new(&config.listeners),
             tokens,
             proofs: DpopRules {
-                nonces: self.nonce_ring(config),
+                nonces: self.nonce_ring(config, &replay),
                 algorithms: config.dpop.algorithms.clone(),
                 max_age: config.dpop.max_age,
                 max_future: config.dpop.max_future,
@@ -92,7 +98,7 @@ impl Lasting {
                 oldest: None,
             },
             quarantine: Arc::clone(&self.quarantine),
-            replay: Arc::clone(&self.replay),
+            replay,
             upstreams: Upstreams::new(
                 &config.upstreams,
                 config.assertions.as_ref(),
@@ -114,7 +120,7 @@ impl Lasting {
     pub(super) fn hand_over(&self, before: &Gateway, next: &mut Gateway) {
         next.routes.count_on_from(&before.routes);
         // Claims stay from now on until their proofs are too old by the new rules as well.
-        self.replay.judged_by(next.proofs.max_age, self.clock.now());
+        self.memory.judged_by(next.proofs.max_age, self.clock.now());
         // Read after that: what was not too old by now is still remembered, and what was stays too old.
         let now = self.clock.now();
         next.proofs.oldest = Some(now.minus(before.proofs.max_age)).max(before.proofs.oldest);
@@ -148,16 +154,60 @@ impl Lasting {
 
     /// What of a configuration is not part of the gateway.
     pub(super) fn adopt(&self, config: &Config) {
-        self.replay.limit(&config.replay);
+        self.memory.limit(&config.replay);
         self.room.resize(config.limits.connections);
         self.delay.set(config.shutdown_delay);
         self.grace.set(config.shutdown_grace);
     }
 
     /// The configured nonce keys, or the one made at the start: then a restart makes every nonce stale, which costs each client one round trip.
-    fn nonce_ring(&self, config: &Config) -> NonceRing {
+    fn nonce_ring(&self, config: &Config, replay: &Store) -> NonceRing {
         let (first, older) = config.dpop.nonce_keys.0.split_first().unwrap_or((&self.nonce_key, &[]));
-        NonceRing::new(first, older, config.dpop.nonce_lifetime)
+        let mut ring = NonceRing::new(first, older, config.dpop.nonce_lifetime);
+        if let Some(region) = &config.dpop.nonce_region {
+            ring.pin(region);
+        }
+        let Some(shared) = replay.shared() else { return ring };
+        ring.stand_by(shared.redis.standing().clone());
+        match shared.settings.on_failure {
+            OnFailure::Refuse => ring.look_at_unasked(Unasked::Helps),
+            OnFailure::Nonce => {
+                ring.look_at_unasked(Unasked::Counts);
+                ring.seal_alone_with(&self.own_nonce_key);
+            }
+        }
+        ring
+    }
+
+    /// Where used proofs are remembered. A store that is reached in the same way lives on.
+    fn store(&self, config: &Config, before: Option<&Gateway>) -> Result<Store, StartError> {
+        // Other replicas change at other moments. While they differ, a proof that was used in one memory passes in the other.
+        let is_other = match (before.map(|before| before.replay.shared()), &config.redis) {
+            (None, _) | (Some(None), None) => false,
+            (Some(Some(shared)), Some(settings)) => !settings.has_memory_of(&shared.settings),
+            (Some(Some(_)), None) | (Some(None), Some(_)) => true,
+        };
+        if is_other {
+            return Err(StartError::OtherMemory);
+        }
+        let memory = Arc::clone(&self.memory);
+        let Some(settings) = &config.redis else { return Ok(Store::Alone(memory)) };
+        let before = before.and_then(|before| before.replay.shared());
+        let redis = match before.filter(|shared| shared.settings.is_same(settings)) {
+            Some(shared) => shared.redis.clone(),
+            None => Redis::start(Arc::new(settings.clone()), self.clock.clone()),
+        };
+        if let Some(line) = before.and_then(|before| before.redis.line()) {
+            // The same memory, reached otherwise: what is in doubt there stays so.
+            redis.standing().draw(line);
+        }
+        Ok(Store::Shared(Shared {
+            memory,
+            redis,
+            settings: Arc::new(settings.clone()),
+            max_future: config.dpop.max_future,
+            clock: self.clock.clone(),
+        }))
     }
 
     fn access_log(&mut self) -> io::Result<AccessLog> {

@@ -23,12 +23,15 @@ use super::watch::FileWatch;
 use super::{Addresses, StartError};
 use crate::admin::reload::{Asked, Outcome, Trigger};
 use crate::config::{self, AfterRestart, Config, Files, Reading, Watch};
-use crate::gateway::Current;
+use crate::gateway::{Current, Gateway};
 use crate::observe::metrics::Reloaded;
 
 /// How long a reload waits for the keys of an issuer that is new. After that it goes on without: its tokens are refused until the keys come, those
 /// of others are not.
 const KEYS_AT_LATEST: Duration = Duration::from_secs(10);
+
+/// How long a reload waits for the shared replay store, where it is reached otherwise than before.
+const MEMORY_AT_LATEST: Duration = Duration::from_secs(10);
 
 /// The value of a variable, where it has one.
 pub type Variables = dyn Fn(&str) -> Option<String> + Send + Sync;
@@ -161,6 +164,7 @@ impl Reloading {
         let admin = operators.prepare(config.admin.as_ref()).await?;
         let prepared = listeners.prepare(config, Vec::new()).await?;
         let mut next = lasting.gateway(config, Some(&before))?;
+        reach_memory(&before, &next).await?;
         // Nothing can fail from here on.
         next.tokens.spawn(tasks, stop);
         if timeout(KEYS_AT_LATEST, next.tokens.tried()).await.is_err() {
@@ -191,6 +195,15 @@ impl Reloading {
         }
         Ok(changes)
     }
+}
+
+/// A password that is wrong in the file must not take a store away that is in use.
+async fn reach_memory(before: &Gateway, next: &Gateway) -> Result<(), StartError> {
+    let (Some(before), Some(next)) = (before.replay.shared(), next.replay.shared()) else { return Ok(()) };
+    if !before.redis.state().is_usable() {
+        return Ok(());
+    }
+    next.reached(MEMORY_AT_LATEST).await.map_err(StartError::MemoryOutOfReach)
 }
 
 /// Logs a refusal, in one line. `why` is for whoever asked.

@@ -140,6 +140,13 @@ fn routes_and_what_they_rely_on() {
         REFERENCE,
         &[
             (
+                "# nonce_region: eu-north",
+                "nonce_region: north",
+                "north",
+                "route `account` takes proofs without a nonce, which pass once in every region",
+            ),
+            ("# nonce_region: eu-north", "nonce_region: \"a b\"", "\"a b", "`a b` is no name"),
+            (
                 "{ file: secrets/assertion-keys.pem }",
                 "{ file: certs/server.pem }",
                 "{ file: certs/server.pem }",
@@ -156,6 +163,12 @@ fn routes_and_what_they_rely_on() {
     judge(
         EXAMPLE,
         &[
+            (
+                "nonce: none                             #",
+                "nonce: required\n  nonce_region: north #",
+                "north",
+                "without `nonce_keys` no other process opens the nonces of this one",
+            ),
             (
                 "identity: headers ",
                 "report: [x-forwarded, forwarded, x-forwarded] # ",

@@ -143,6 +143,8 @@ settings! {
         nonce_lifetime: Seconds<10, 3600> => default "5m";
         /// one key a line, 32 bytes in base64url: the first seals, all open; left out, made at start
         nonce_keys: Secret => optional;
+        /// nonces count in the region of this name alone, and so do proofs that hold them
+        nonce_region: Name => optional;
     }
 }
 

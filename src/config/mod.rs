@@ -165,6 +165,8 @@ pub struct Dpop {
     pub nonce_lifetime: i64,
     /// `nonce_keys`, first one seals; empty: made at start
     pub nonce_keys: NonceKeys,
+    /// `nonce_region`; default none: a nonce counts wherever its key is
+    pub nonce_region: Option<String>,
 }
 
 /// The secrets of `nonce_keys`. They are never printed.

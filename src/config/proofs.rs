@@ -42,6 +42,7 @@ pub(super) fn dpop(
     }
     if *whole {
         refuse_nonces_of_one(written, routes, shared, complaints);
+        refuse_open_region(written, routes, complaints);
     }
     // A key of kilobytes stands in each proof, and a signature of kilobytes behind it.
     if let Some(large) = written.algorithms.items.iter().find(|algorithm| algorithm.value.is_large())
@@ -63,6 +64,7 @@ pub(super) fn dpop(
         max_future: written.max_future.0,
         nonce_lifetime: written.nonce_lifetime.0,
         nonce_keys,
+        nonce_region: written.nonce_region.as_ref().map(|region| region.value.0.clone()),
     })
 }
 
@@ -92,6 +94,34 @@ fn refuse_nonces_of_one(
             span,
             message,
             "`replay.redis` is shared: write `nonce_keys` under `dpop`, or `nonce: none`",
+        );
+    }
+}
+
+/// What a region closes is closed only where a nonce is asked for: a proof without one passes once in every region. And where each process has nonces of its own, they count in no other anyway.
+fn refuse_open_region(
+    written: &file::Dpop,
+    routes: Option<&List<route_file::Route, 1>>,
+    complaints: &mut Complaints,
+) {
+    let Some(region) = &written.nonce_region else { return };
+    if written.nonce_keys.is_none() {
+        complaints.add_with(
+            region.span,
+            "without `nonce_keys` no other process opens the nonces of this one, so this has no effect",
+            "write `nonce_keys` under `dpop`, the same in every region",
+        );
+    }
+    let routes = routes.map_or(&[][..], |routes| &routes.items);
+    let takes_proofs =
+        |route: &route_file::Route| !route.public.value && route.require.binding.value != BindingRule::Mtls;
+    let open = routes.iter().find(|route| takes_proofs(route) && !asks_for_nonce(route, written.nonce.value));
+    if let Some(route) = open {
+        let name = route.name.as_ref().map_or("", |name| &name.0);
+        complaints.add_with(
+            region.span,
+            format!("route `{name}` takes proofs without a nonce, which pass once in every region"),
+            "write `nonce: required` under `dpop`, and no route with `nonce: none`",
         );
     }
 }

@@ -45,7 +45,7 @@ settings! {
         /// copies that must have a claim before it counts; left out, 0 with `url`, 1 with `sentinel` and `cluster`
         replicas: Count<0, 16> => optional;
         /// how far the clocks of gateway and server may differ
-        clock_difference: Millis<100, MINUTE> => default "2s";
+        clock_difference: Millis<100, MINUTE> => default "1s";
         /// `refuse`: 503 until it is back; or `nonce`: proofs with a nonce of this process alone, remembered by it
         on_failure: OnFailure => default "refuse";
     }

@@ -53,6 +53,7 @@ fn walk(node: &Node, path: &str, into: &mut Vec<(String, Node)>) {
 
 /// How lines of the reference begin that are comments, since what they say cannot stand beside what is there.
 const AFTER_RESTART: &[&str] = &["    # after_restart: refuse"];
+const REGION: &[&str] = &["  # nonce_region: eu-north"];
 const SENTINEL: &[&str] = &[
     "    # sentinel: ",
     "    #   name: holdfast ",
@@ -246,7 +247,7 @@ fn the_reference_has_every_setting_and_no_other() {
     let mut reference = REFERENCE.replacen("      # cel: ", "      cel: ", 1);
     loaded(if cfg!(feature = "cel") { &reference } else { REFERENCE }, Format::Yaml);
     // So is what cannot stand beside something else that is there once.
-    for line in AFTER_RESTART.iter().chain(SENTINEL).chain(CLUSTER) {
+    for line in [AFTER_RESTART, REGION, SENTINEL, CLUSTER].concat() {
         reference = uncommented(&reference, line);
     }
     let mut written = Vec::new();
@@ -291,7 +292,7 @@ fn the_reference_loads_with_each_kind_of_shared_memory() {
     assert!(tls.trust.is_some() && tls.client_certificate.is_some() && tls.server_name.is_some());
     assert_eq!((alone.timeout, alone.connect_timeout), (Duration::from_millis(250), Duration::from_secs(1)));
     assert_eq!((alone.prefix.as_str(), alone.connections, alone.on_failure), ("hf:", 2, OnFailure::Refuse));
-    assert_eq!(alone.clock_difference, Duration::from_secs(2));
+    assert_eq!(alone.clock_difference, Duration::from_secs(1));
     let watched = other(SENTINEL);
     let RedisServers::Sentinel(sentinel) = &watched.servers else { panic!("sentinels") };
     assert_eq!((sentinel.name.as_str(), sentinel.servers[2].port, watched.replicas), ("holdfast", 26379, 1));

@@ -70,6 +70,7 @@ pub fn configuration(listener: &TcpListener, around: &Surroundings) -> Result<Co
             max_future: 10,
             nonce_lifetime: 300,
             nonce_keys: NonceKeys(Vec::new()),
+            nonce_region: None,
         },
         replay: ReplayMemory {
             capacity: 100_000,

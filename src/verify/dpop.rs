@@ -14,10 +14,10 @@ use super::htu;
 use super::json::{Object, Value};
 use super::jwk::{PublicKey, Unfit};
 use super::jws::{self, Compact};
-use super::nonce::{NonceRing, OpenedNonce, SealedNonce};
+use super::nonce::{NonceRing, OpenedNonce, Reach, SealedNonce, Unasked};
 use super::policy::NonceRule;
 use super::rejection::Rejection;
-use super::replay::Claim;
+use super::replay::{Claim, Made};
 use super::request::RequestFacts;
 use super::time::UnixTime;
 
@@ -144,7 +144,7 @@ impl<'r> CheckedProof<'r> {
         }
         // Check 10.
         let nonce = match terms.nonce {
-            NonceRule::None => None,
+            NonceRule::None => self.open_unasked(terms)?,
             NonceRule::Required => Some(self.open_nonce(terms)?),
         };
         // Check 6, the only dear one.
@@ -158,10 +158,26 @@ impl<'r> CheckedProof<'r> {
         // lasts as long by that rule as by the nonce's.
         let until = self.iat.plus(terms.rules.max_age);
         let until = nonce.map_or(until, |nonce| nonce.until.max(until));
+        let made = match nonce {
+            None => Made::Dated(self.iat),
+            Some(OpenedNonce { reach: Reach::Group, sealed, .. }) => Made::AfterNonce(sealed),
+            Some(OpenedNonce { reach: Reach::Here, .. }) => Made::AfterOwnNonce,
+        };
         let next_nonce =
             nonce.filter(|nonce| nonce.previous).map(|_| terms.rules.nonces.seal(self.thumbprint, terms.now));
-        let claim = Claim { proof: self.id, owner: self.thumbprint, until };
+        let claim = Claim { proof: self.id, owner: self.thumbprint, until, made };
         Ok(HeldKey { thumbprint: self.thumbprint, claim, next_nonce })
+    }
+
+    /// The nonce of a proof that needs none, as far as it counts.
+    fn open_unasked(&self, terms: &Terms<'_>) -> Result<Option<OpenedNonce>, Rejection> {
+        let nonces = &terms.rules.nonces;
+        let open = |nonce: &String| nonces.open(nonce, self.thumbprint, terms.now);
+        match (nonces.unasked(), &self.nonce) {
+            (Unasked::Ignored, _) | (_, None) => Ok(None),
+            (Unasked::Helps, Some(nonce)) => Ok(open(nonce)),
+            (Unasked::Counts, Some(nonce)) => open(nonce).map(Some).ok_or(Rejection::NonceStale),
+        }
     }
 
     fn open_nonce(&self, terms: &Terms<'_>) -> Result<OpenedNonce, Rejection> {

@@ -3,8 +3,14 @@
 //! A nonce is `base64url(time ‖ MAC(time ‖ jkt))`, so any replica that holds the ring can open it and none has to remember it. Time cuts into periods of
 //! one lifetime; a nonce of the current or the previous period is good, so each is good for one to two lifetimes and a rotation
 //! never interrupts a client (R-D-03). A nonce serves many proofs: what makes a proof single is its `jti` (R-D-06).
+//!
+//! A nonce can be narrowed to where it counts: to a **region**, whose name is under the MAC, so that a proof made for one region is asked for
+//! another nonce in the next; and to **this process alone**, by a key that nobody else has, so that this process's memory is enough to know
+//! whether the proof was used.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use aws_lc_rs::{constant_time, hmac};
 use http::header::CACHE_CONTROL;
@@ -22,12 +28,79 @@ const MAC_BYTES: usize = 16;
 /// What the MAC is for, so that the same secret used elsewhere could never make a nonce.
 const PURPOSE: &[u8] = b"holdfast DPoP-Nonce 1";
 
+/// How far ahead of our clock, in seconds, a nonce of the next period may have been sealed: replicas' clocks differ by a little.
+const AHEAD: i64 = 10;
+
 /// The keys nonces are sealed with: the first seals, all open. It prints no key.
 pub struct NonceRing {
     sealing: hmac::Key,
     older: Vec<hmac::Key>,
     lifetime: i64,
     not_before: UnixTime,
+    region: Box<str>,
+    unasked: Unasked,
+    standing: Option<Standing>,
+    own: Option<hmac::Key>,
+}
+
+/// What the memory that replicas share says at the moment, as far as nonces are concerned. Whoever asks that memory writes it, and each [`NonceRing`] reads it.
+#[derive(Clone, Debug)]
+pub struct Standing(Arc<Moment>);
+
+#[derive(Debug)]
+struct Moment {
+    alone: AtomicBool,
+    /// In seconds; the least number while there is none.
+    line: AtomicI64,
+}
+
+impl Default for Standing {
+    /// On its own, and no line.
+    fn default() -> Self {
+        Self(Arc::new(Moment { alone: AtomicBool::new(true), line: AtomicI64::new(i64::MIN) }))
+    }
+}
+
+impl Standing {
+    /// Whether this process is on its own from now on: nobody else can be asked which proofs were used.
+    pub fn stand_alone(&self, alone: bool) {
+        self.0.alone.store(alone, Ordering::SeqCst);
+    }
+
+    /// Whether it is.
+    pub fn is_alone(&self) -> bool {
+        self.0.alone.load(Ordering::SeqCst)
+    }
+
+    /// Draws the line there, unless it lies later already: up to this second a proof may have been used that the memory does not know of.
+    pub fn draw(&self, line: UnixTime) {
+        self.0.line.fetch_max(line.seconds(), Ordering::SeqCst);
+    }
+
+    /// The line, once one was drawn.
+    pub fn line(&self) -> Option<UnixTime> {
+        Some(self.0.line.load(Ordering::SeqCst)).filter(|line| *line != i64::MIN).map(UnixTime::from_seconds)
+    }
+}
+
+/// What a nonce in a proof means where the route asks for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unasked {
+    /// Nothing: it is not looked at (T-NON-13).
+    Ignored,
+    /// If it is one of ours, it shows that the proof was made after it was sealed. Any other is ignored.
+    Helps,
+    /// It must be one of ours. Where nonces can be narrowed to one process, one that is ignored elsewhere would let its proof pass there again.
+    Counts,
+}
+
+/// Where a nonce counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Wherever the ring's keys are, in this region.
+    Group,
+    /// In this process alone.
+    Here,
 }
 
 /// A nonce as it is sent: NQCHAR characters only (RFC 9449 §8.1).
@@ -60,6 +133,8 @@ pub struct OpenedNonce {
     pub until: UnixTime,
     /// Whether it is of the previous period, so that the answer should bring a new one.
     pub previous: bool,
+    /// Where it counts.
+    pub reach: Reach,
 }
 
 impl NonceRing {
@@ -71,7 +146,36 @@ impl NonceRing {
             older: older.iter().map(key).collect(),
             lifetime: lifetime.max(1),
             not_before: UnixTime::from_seconds(i64::MIN),
+            region: Box::default(),
+            unasked: Unasked::Ignored,
+            standing: None,
+            own: None,
         }
+    }
+
+    /// Pins nonces to the region of this name: a ring of the same keys with another opens none of them.
+    pub fn pin(&mut self, region: &str) {
+        self.region = region.into();
+    }
+
+    /// Nonces are looked at as `unasked` says where no route asks for one.
+    pub const fn look_at_unasked(&mut self, unasked: Unasked) {
+        self.unasked = unasked;
+    }
+
+    /// Follows a memory that replicas share: what is sealed is later than its line, as if that had passed already.
+    pub fn stand_by(&mut self, standing: Standing) {
+        self.standing = Some(standing);
+    }
+
+    /// While this process is on its own, seals with `secret`, which no other has. What was sealed with it opens later too.
+    pub fn seal_alone_with(&mut self, secret: &[u8; 32]) {
+        self.own = Some(hmac::Key::new(hmac::HMAC_SHA256, secret));
+    }
+
+    /// What was said last with [`look_at_unasked`](Self::look_at_unasked); without, [`Unasked::Ignored`].
+    pub const fn unasked(&self) -> Unasked {
+        self.unasked
     }
 
     /// Opens no nonce from before `time`, and until then seals as if it were that time already: when the rules for nonces change, claims of
@@ -89,16 +193,35 @@ impl NonceRing {
         self.not_before = if drawn { time.max(before.not_before.plus(1)) } else { before.not_before };
     }
 
-    /// Seals a nonce for the holder of `jkt`.
+    /// Seals a nonce for the holder of `jkt`, for this process alone while it is on its own and has a key for that.
     pub fn seal(&self, jkt: Digest<Key>, now: UnixTime) -> SealedNonce {
-        let time = now.max(self.not_before).seconds().to_be_bytes();
+        match (&self.own, &self.standing) {
+            (Some(own), Some(standing)) if standing.is_alone() => self.seal_with(own, jkt, now),
+            _ => self.seal_with(&self.sealing, jkt, now),
+        }
+    }
+
+    /// Seals a nonce that counts in this process alone, where there is a key for that.
+    pub fn seal_here(&self, jkt: Digest<Key>, now: UnixTime) -> SealedNonce {
+        self.seal_with(self.own.as_ref().unwrap_or(&self.sealing), jkt, now)
+    }
+
+    fn seal_with(&self, key: &hmac::Key, jkt: Digest<Key>, now: UnixTime) -> SealedNonce {
+        let time = self.earliest(now).seconds().to_be_bytes();
         let mut bytes = [0; TIME_BYTES + MAC_BYTES];
         bytes[..TIME_BYTES].copy_from_slice(&time);
-        bytes[TIME_BYTES..].copy_from_slice(&mac(&self.sealing, &time, jkt).as_ref()[..MAC_BYTES]);
+        bytes[TIME_BYTES..].copy_from_slice(&self.mac(key, &time, jkt).as_ref()[..MAC_BYTES]);
         SealedNonce(jws::to_base64url(&bytes))
     }
 
-    /// Opens what a proof holds. `None` for what is not ours, not for this key, older than two periods,
+    /// The time that counts: behind both lines.
+    fn earliest(&self, now: UnixTime) -> UnixTime {
+        let line = self.standing.as_ref().and_then(Standing::line);
+        let now = now.max(self.not_before);
+        line.map_or(now, |line| now.max(line.plus(1)))
+    }
+
+    /// Opens what a proof holds. `None` for what is not ours, not for this key or this region, older than two periods,
     /// from before [`NonceRing::not_before`], or from the future.
     pub fn open(&self, nonce: &str, jkt: Digest<Key>, now: UnixTime) -> Option<OpenedNonce> {
         // The length first, so that a caller's megabyte is not decoded.
@@ -107,22 +230,31 @@ impl NonceRing {
         }
         let bytes = jws::from_base64url(nonce)?;
         let (time, tag) = bytes.split_first_chunk::<TIME_BYTES>()?;
-        let genuine = std::iter::once(&self.sealing).chain(&self.older).any(|key| {
-            constant_time::verify_slices_are_equal(&mac(key, time, jkt).as_ref()[..MAC_BYTES], tag).is_ok()
-        });
-        if !genuine {
+        let opens = |key: &hmac::Key| {
+            let mac = self.mac(key, time, jkt);
+            constant_time::verify_slices_are_equal(&mac.as_ref()[..MAC_BYTES], tag).is_ok()
+        };
+        let reach = if std::iter::once(&self.sealing).chain(&self.older).any(opens) {
+            Reach::Group
+        } else if self.own.as_ref().is_some_and(opens) {
+            Reach::Here
+        } else {
             return None;
-        }
+        };
         let sealed = UnixTime::from_seconds(i64::from_be_bytes(*time));
         if sealed < self.not_before {
             return None;
         }
-        let age = self.period(now.max(self.not_before)).checked_sub(self.period(sealed))?;
+        let now = self.earliest(now);
+        let age = self.period(now).checked_sub(self.period(sealed))?;
         let until = UnixTime::from_seconds((self.period(sealed) + 2) * self.lifetime - 1);
+        let opened = |previous| Some(OpenedNonce { sealed, until, previous, reach });
         match age {
-            0 => Some(OpenedNonce { sealed, until, previous: false }),
-            1 => Some(OpenedNonce { sealed, until, previous: true }),
-            // Replicas' clocks may differ by a little; one that is a whole period ahead of us is wrong, and its nonce waits.
+            0 => opened(false),
+            1 => opened(true),
+            // Replicas' clocks differ by a little, and one of them is the first in the next period. Its nonce is good at the others at once.
+            -1 if sealed.since(now) <= AHEAD => opened(false),
+            // One that is farther ahead of us is wrong, and its nonce waits.
             _ => None,
         }
     }
@@ -135,14 +267,16 @@ impl NonceRing {
     fn period(&self, time: UnixTime) -> i64 {
         time.seconds().div_euclid(self.lifetime)
     }
-}
 
-fn mac(key: &hmac::Key, time: &[u8; TIME_BYTES], jkt: Digest<Key>) -> hmac::Tag {
-    let mut context = hmac::Context::with_key(key);
-    context.update(PURPOSE);
-    context.update(time);
-    context.update(jkt.as_bytes());
-    context.sign()
+    fn mac(&self, key: &hmac::Key, time: &[u8; TIME_BYTES], jkt: Digest<Key>) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(key);
+        context.update(PURPOSE);
+        context.update(time);
+        context.update(jkt.as_bytes());
+        // Last, since it alone has no length of its own.
+        context.update(self.region.as_bytes());
+        context.sign()
+    }
 }
 
 impl fmt::Debug for NonceRing {
@@ -150,13 +284,14 @@ impl fmt::Debug for NonceRing {
         f.debug_struct("NonceRing")
             .field("keys", &(1 + self.older.len()))
             .field("lifetime", &self.lifetime)
-            .finish()
+            .field("region", &self.region)
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Digest, NonceRing, UnixTime};
+    use super::{Digest, NonceRing, Reach, Standing, UnixTime};
 
     const AT: UnixTime = UnixTime::from_seconds(1_000_000_200);
 
@@ -179,7 +314,13 @@ mod tests {
             "the claim is kept exactly as long as the nonce opens"
         );
         assert_eq!(opened(last.plus(1)), None);
-        assert_eq!(opened(UnixTime::from_seconds(start - 1)), None, "from the future");
+        for (early, opens) in [(1, true), (10, true), (11, false), (300, false)] {
+            assert_eq!(
+                opened(UnixTime::from_seconds(start - early)).is_some(),
+                opens,
+                "{early} seconds ahead"
+            );
+        }
     }
 
     #[test]
@@ -224,6 +365,74 @@ mod tests {
             let opened = drawn.open(after.as_str(), jkt, time).map(|opened| (opened.sealed, opened.until));
             assert_eq!(opened, Some((line, line.plus(599))), "{time:?}");
         }
+    }
+
+    /// A proof that was made for one region is asked for another nonce in the next.
+    #[test]
+    fn pinned_to_a_region() {
+        let jkt = Digest::of(b"key");
+        let of = |region: &str| {
+            let mut ring = ring();
+            ring.pin(region);
+            ring
+        };
+        let nonce = of("north").seal(jkt, AT);
+        assert!(of("north").open(nonce.as_str(), jkt, AT).is_some());
+        for other in ["south", "nort", "north2", "North", ""] {
+            assert_eq!(of(other).open(nonce.as_str(), jkt, AT), None, "{other}");
+            assert_eq!(of("north").open(of(other).seal(jkt, AT).as_str(), jkt, AT), None, "{other}");
+        }
+    }
+
+    /// What a process seals while it is on its own opens there, then and later, and nowhere else.
+    #[test]
+    fn sealed_for_one_process_alone() {
+        let jkt = Digest::of(b"key");
+        let of = |secret: u8| {
+            let (mut ring, standing) = (ring(), Standing::default());
+            ring.stand_by(standing.clone());
+            ring.seal_alone_with(&[secret; 32]);
+            standing.stand_alone(false);
+            (ring, standing)
+        };
+        let ((one, standing), (other, _)) = (of(1), of(2));
+        let reach = |ring: &NonceRing, nonce: &super::SealedNonce| {
+            ring.open(nonce.as_str(), jkt, AT).map(|opened| opened.reach)
+        };
+        let before = one.seal(jkt, AT);
+        standing.stand_alone(true);
+        let (meanwhile, asked_for) = (one.seal(jkt, AT), one.seal_here(jkt, AT));
+        standing.stand_alone(false);
+        for (nonce, at_one, at_other) in [
+            (&before, Some(Reach::Group), Some(Reach::Group)),
+            (&meanwhile, Some(Reach::Here), None),
+            (&asked_for, Some(Reach::Here), None),
+            (&one.seal(jkt, AT), Some(Reach::Group), Some(Reach::Group)),
+        ] {
+            assert_eq!((reach(&one, nonce), reach(&other, nonce)), (at_one, at_other));
+            assert_eq!(reach(&ring(), nonce), at_other);
+        }
+    }
+
+    /// What is sealed while the line of a shared memory is still ahead is later than it, and opens at once.
+    #[test]
+    fn sealed_behind_the_line_of_a_shared_memory() {
+        let jkt = Digest::of(b"key");
+        let (mut behind, standing) = (ring(), Standing::default());
+        behind.stand_by(standing.clone());
+        let before = behind.seal(jkt, AT);
+        // At the end of a period, so that what is sealed is of the next.
+        let now = AT.plus(299);
+        standing.draw(now.plus(3));
+        standing.draw(AT);
+        assert_eq!(standing.line(), Some(now.plus(3)), "it never goes back");
+        let sealed = |ring: &NonceRing, nonce: &super::SealedNonce| {
+            ring.open(nonce.as_str(), jkt, now).map(|opened| opened.sealed)
+        };
+        let after = behind.seal(jkt, now);
+        assert_eq!(sealed(&behind, &after), Some(now.plus(4)));
+        assert_eq!(sealed(&ring(), &after), Some(now.plus(4)), "at a replica that knows no line yet");
+        assert_eq!(sealed(&behind, &before), Some(AT), "whether that is too old is the store's to say");
     }
 
     #[test]

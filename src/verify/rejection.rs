@@ -169,6 +169,10 @@ rejections! {
     NonceMissing: 401 UseDpopNonce "nonce_missing" "Repeat the request with the nonce of the DPoP-Nonce header in the proof.";
     /// The nonce is not one of ours for this key, or too old (check 10).
     NonceStale: 401 UseDpopNonce "nonce_stale" "Repeat the request with the nonce of the DPoP-Nonce header in the proof.";
+    /// The replay store cannot be asked, and this process alone vouches for proofs with a nonce that it sealed itself.
+    NonceElsewhere: 401 UseDpopNonce "nonce_elsewhere" "Repeat the request with the nonce of the DPoP-Nonce header in the proof.";
+    /// The replay store has lost its memory of the time in which this proof may have been used.
+    ProofBeforeMemory: 401 UseDpopNonce "proof_before_memory" "Repeat the request with a new proof that has the nonce of the DPoP-Nonce header.";
 
     // The access token (RFC 9068 §4, RFC 8725).
 
@@ -271,6 +275,8 @@ rejections! {
     KeyShareExhausted: 429 None "key_share_exhausted" "This key has made too many requests in a short time; wait and repeat with a new proof.";
     /// The replay store is full.
     ReplayStoreFull: 503 None "replay_store_full" "The server cannot take the request now; repeat it later with a new proof.";
+    /// The shared replay store cannot be asked whether the proof was used.
+    ReplayStoreUnavailable: 503 None "replay_store_unavailable" "The server cannot take the request now; repeat it later with a new proof.";
     /// The issuer's keys cannot be had.
     IssuerUnavailable: 503 None "issuer_unavailable" "The server cannot check the access token now; repeat the request later.";
     /// The issuer's introspection endpoint cannot be reached over verified TLS, or breaks off.

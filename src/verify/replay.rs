@@ -23,6 +23,19 @@ pub struct Claim {
     /// The last second in which the proof could still pass; the claim is kept through it. Counted from `iat` or from the
     /// nonce's time, never from now: a proof dated ahead lives longer (R-E-04).
     pub until: UnixTime,
+    /// What shows when the proof was made, so that it cannot have been used before.
+    pub made: Made,
+}
+
+/// What shows when a proof was made, and with it, which memory has to be asked whether it was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// Its `iat`, which the caller chose, by up to `max_future` ahead.
+    Dated(UnixTime),
+    /// A nonce that was sealed then, by one who holds the ring's keys: the proof was made later.
+    AfterNonce(UnixTime),
+    /// A nonce that this process sealed for itself alone ([`Reach::Here`](super::nonce::Reach::Here)): it can have been used nowhere else.
+    AfterOwnNonce,
 }
 
 /// Why a claim was not taken.
@@ -36,6 +49,12 @@ pub enum ClaimError {
     Full,
     /// The claim's last second has gone by since its request read the clock, and with it what was known of that second.
     Past,
+    /// The store cannot be asked, or did not answer in time. The claim may have been taken all the same.
+    Unavailable,
+    /// The same, and a proof with a nonce of this process alone can do without the store.
+    AskedHere,
+    /// The proof may be older than the store's memory, which has lost what was before.
+    BeforeMemory,
 }
 
 impl From<ClaimError> for Rejection {
@@ -45,6 +64,9 @@ impl From<ClaimError> for Rejection {
             ClaimError::OwnerFull => Rejection::KeyShareExhausted,
             ClaimError::Full => Rejection::ReplayStoreFull,
             ClaimError::Past => Rejection::ProofTooOld,
+            ClaimError::Unavailable => Rejection::ReplayStoreUnavailable,
+            ClaimError::AskedHere => Rejection::NonceElsewhere,
+            ClaimError::BeforeMemory => Rejection::ProofBeforeMemory,
         }
     }
 }

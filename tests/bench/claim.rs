@@ -12,7 +12,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use holdfast::config::{AfterRestart, ReplayMemory};
 use holdfast::replay::memory::MemoryStore;
 use holdfast::verify::digest::Digest;
-use holdfast::verify::replay::Claim;
+use holdfast::verify::replay::{Claim, Made};
 use holdfast::verify::time::UnixTime;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -42,7 +42,12 @@ impl Traffic {
         let claim = |n: usize| {
             let owner = Digest::of(&(n % KEYS).to_be_bytes());
             let proof = Digest::of_pair(owner.as_bytes(), &n.to_be_bytes());
-            Claim { proof, owner, until: UnixTime::from_seconds(0) }
+            Claim {
+                proof,
+                owner,
+                until: UnixTime::from_seconds(0),
+                made: Made::Dated(UnixTime::from_seconds(0)),
+            }
         };
         Self { claims: (0..count).map(claim).collect(), next: 0 }
     }

@@ -23,7 +23,7 @@ use holdfast::verify::jws;
 use holdfast::verify::nonce::NonceRing;
 use holdfast::verify::policy::{BindingRule, NonceRule, Policy};
 use holdfast::verify::proof;
-use holdfast::verify::replay::{Claim, Permit};
+use holdfast::verify::replay::{Claim, Made, Permit};
 use holdfast::verify::request::{RequestFacts, Target};
 use holdfast::verify::time::UnixTime;
 use holdfast::verify::token::{TokenRules, TokenType};
@@ -182,7 +182,7 @@ fn store() -> MemoryStore {
     for number in 0..50_000_u64 {
         let (proof, owner) = (Digest::of(&number.to_be_bytes()), Digest::of(&(number % 100).to_be_bytes()));
         let until = NOW.plus((number % 60) as i64);
-        store.take(Claim { proof, owner, until }, NOW).expect("room");
+        store.take(Claim { proof, owner, until, made: Made::Dated(NOW) }, NOW).expect("room");
     }
     store
 }

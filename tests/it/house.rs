@@ -47,6 +47,7 @@ pub struct House {
     pub certificates: Vec<(Vec<u8>, Vec<u8>)>,
     seen: Arc<Mutex<Vec<Seen>>>,
     ahead: Arc<AtomicI64>,
+    clock: Clock,
     pub directory: TempDir,
 }
 
@@ -72,6 +73,8 @@ pub struct Plan {
     pub timeouts: &'static str,
     /// Whether the gateway reads its configuration again.
     pub reloads: bool,
+    /// Whether the clock runs, as that of a server outside does; otherwise it stands still.
+    pub ticks: bool,
     /// Files beside the configuration: name and text. They take the place of the house's own.
     pub files: Vec<(&'static str, String)>,
 }
@@ -95,6 +98,7 @@ impl Default for Plan {
             upstream: None,
             timeouts: "",
             reloads: false,
+            ticks: false,
             files: Vec::new(),
         }
     }
@@ -147,19 +151,20 @@ impl House {
         let Reading { outcome, files } = source.read();
         let config = outcome.unwrap_or_else(|complaints| panic!("{complaints}\n{text}"));
         let sockets = Sockets::bind(&config).expect("port 0 is free");
-        let clock = clock(Arc::clone(&ahead));
+        let clock = clock(Arc::clone(&ahead), plan.ticks);
         let started = if plan.reloads {
-            app::start_from(source, config, files, sockets, clock).await
+            app::start_from(source, config, files, sockets, clock.clone()).await
         } else {
-            app::start(config, sockets, clock).await
+            app::start(config, sockets, clock.clone()).await
         };
         let gateway = started.expect("the gateway starts");
-        while !gateway.is_ready() && !plan.issuer.contains("unreachable") {
+        let never_ready = [plan.issuer, plan.rules].iter().any(|text| text.contains("unreachable"));
+        while !gateway.is_ready() && !never_ready {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let address = gateway.addresses()[0];
         let admin = gateway.admin_address().expect("an admin listener");
-        Self { gateway, address, admin, issuer, certificates, seen, ahead, directory }
+        Self { gateway, address, admin, issuer, certificates, seen, ahead, clock, directory }
     }
 
     /// A connection with this SNI, and the certificate of that index.
@@ -181,8 +186,7 @@ impl House {
 
     /// The gateway's time, in whole seconds.
     pub fn now(&self) -> i64 {
-        let clock = clock(Arc::clone(&self.ahead));
-        clock.now().seconds()
+        self.clock.now().seconds()
     }
 
     /// Moves the gateway's clock.
@@ -235,10 +239,11 @@ impl House {
 }
 
 /// The system's time at the start, standing still, moved by what a test adds: so that a window's edge can be hit exactly.
-fn clock(ahead: Arc<AtomicI64>) -> Clock {
+fn clock(ahead: Arc<AtomicI64>, ticks: bool) -> Clock {
     static START: std::sync::OnceLock<SystemTime> = std::sync::OnceLock::new();
     let start = *START.get_or_init(SystemTime::now);
     Clock::new(move || {
+        let start = if ticks { SystemTime::now() } else { start };
         start
             + Duration::from_secs(
                 u64::try_from(ahead.load(Ordering::SeqCst)).expect("time is moved forwards"),

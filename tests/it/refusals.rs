@@ -186,6 +186,7 @@ async fn every_refusal_is_heard() {
     in_other_houses(&mut heard).await;
     introspection::every_refusal(&mut heard).await;
     exchange::every_refusal(&mut heard).await;
+    crate::shared_store::every_refusal(&mut heard).await;
     #[cfg(feature = "cel")]
     crate::condition::every_refusal(&mut heard).await;
     // Without CEL there is no condition that could refuse.

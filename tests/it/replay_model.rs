@@ -12,7 +12,7 @@ use std::thread;
 use holdfast::config::{AfterRestart, ReplayMemory};
 use holdfast::replay::memory::MemoryStore;
 use holdfast::verify::digest::Digest;
-use holdfast::verify::replay::{Claim, ClaimError};
+use holdfast::verify::replay::{Claim, ClaimError, Made};
 use holdfast::verify::time::UnixTime;
 use proptest::prelude::*;
 
@@ -31,7 +31,12 @@ const fn at(seconds: i64) -> UnixTime {
 /// The claim of proof `jti` by `owner`, to be kept through `until`.
 fn claim(owner: u64, jti: u64, until: i64) -> Claim {
     let owner = Digest::of(&owner.to_be_bytes());
-    Claim { proof: Digest::of_pair(owner.as_bytes(), &jti.to_be_bytes()), owner, until: at(until) }
+    Claim {
+        proof: Digest::of_pair(owner.as_bytes(), &jti.to_be_bytes()),
+        owner,
+        until: at(until),
+        made: Made::Dated(at(0)),
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -154,6 +159,9 @@ proptest! {
                     until < now || taken.iter().any(|(_, _, u)| *u >= until && *u < latest),
                     "nothing was forgotten up to there"
                 ),
+                Err(ClaimError::Unavailable | ClaimError::AskedHere | ClaimError::BeforeMemory) => {
+                    prop_assert!(false, "memory is never away and loses nothing: {answer:?}");
+                }
             }
             prop_assert!(store.live() <= capacity);
         }

@@ -4,7 +4,8 @@
 //! while the claims were made, since a server does one thing after the other. Then `WAIT`, where copies are asked for. It all goes out at once, so a claim takes one round trip, and at
 //! load the proof is shared by many. Only when all of it is right do the claims of a batch count.
 //!
-//! A batch without claims is a look at the server: `INFO` and `TIME`, by which it is judged as it was when it was vetted.
+//! A batch without claims is a look at the server: `INFO`, `TIME` and a write, by which it is judged as it was when it was vetted. Without the write, a connection
+//! that has nothing to do would seem to work while the server is full.
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Kind;
+use super::memory::Names;
 use super::resp::{self, Reply, write_length, write_number};
 use super::trouble::Trouble;
 use super::vet::{self, Asked, Vetted};
@@ -100,7 +102,7 @@ pub(super) struct Phrases {
 
 impl Phrases {
     /// Those of a connection with these settings, to a server with this memory.
-    pub(super) fn new(settings: &config::Redis, vetted: &Vetted) -> Self {
+    pub(super) fn new(settings: &config::Redis, names: &Names, vetted: &Vetted) -> Self {
         let prefix = settings.prefix.as_bytes();
         let mut set = b"*6\r\n$3\r\nSET\r\n".to_vec();
         write_length(&mut set, b'$', prefix.len() + KEY);
@@ -117,6 +119,7 @@ impl Phrases {
         let mut look = Vec::new();
         resp::write(&mut look, &[b"INFO"]);
         resp::write(&mut look, &[b"TIME"]);
+        resp::write(&mut look, &names.probing());
         look.extend_from_slice(&proof);
         Self { set, nx_px: b"\r\n$1\r\n1\r\n$2\r\nNX\r\n$2\r\nPX\r\n".to_vec(), proof, look }
     }
@@ -156,6 +159,7 @@ enum Next {
     Claim(usize),
     Info,
     Time,
+    Probe,
     Marker,
     Copies,
     /// None: everything was right.
@@ -238,16 +242,18 @@ impl Batch {
             Next::Time => {
                 let asked = self.asked.unwrap_or_else(|| Asked::now(judge.clock));
                 judge.vetted.ahead = asked.judge_time(reply, judge.settings.clock_difference)?.1;
-                Next::Marker
+                Next::Probe
             }
+            Next::Probe => match reply {
+                Reply::Simple(b"OK") => Next::Marker,
+                reply => return Err(unexpected(reply)),
+            },
             Next::Marker => {
                 match reply {
                     Reply::Bulk(value) if *value == judge.vetted.memory.value => {
                         if judge.settings.replicas > 0 { Next::Copies } else { Next::Done }
                     }
                     Reply::Bulk(_) | Reply::Nil => return Err(Trouble::MemoryLost),
-                    // The slot of the marker has gone to another node, so this one needs another.
-                    Reply::Error(words) if Redirect::read(words).is_some() => return Err(Trouble::NoSlot),
                     reply => return Err(unexpected(reply)),
                 }
             }
@@ -273,6 +279,8 @@ impl Batch {
 
 fn unexpected(reply: &Reply<'_>) -> Trouble {
     match reply {
+        // Of what is beside the claims: its slot has gone to another node, so this one needs other keys.
+        Reply::Error(words) if Redirect::read(words).is_some() => Trouble::NoSlot,
         Reply::Error(words) => Trouble::of_error(words),
         _ => Trouble::NotRedis,
     }

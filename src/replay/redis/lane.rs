@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -19,12 +19,11 @@ use super::link::Stream;
 use super::memory::Names;
 use super::sentinel::Whereabouts;
 use super::serve::{End, Serving};
-use super::state::{Server, ServerState, Tally};
+use super::state::{Absences, Server, ServerState, Tally};
 use super::trouble::Trouble;
 use super::vet::{self, Vetted};
 use crate::clock::Clock;
 use crate::config::{self, RedisServer};
-use crate::verify::time::UnixTime;
 
 /// Claims that may wait for a lane. A server that takes a hundred thousand a second is through with them in 20 ms.
 const WAITING: usize = 2048;
@@ -44,28 +43,23 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     /// What is counted.
     pub(super) tally: Arc<Tally>,
-    /// The latest line of any memory; [`NO_LINE`](Self::NO_LINE) before the first is known.
-    line: AtomicI64,
+    /// What nonces are sealed by: the latest line of any memory, and whether a server is away.
+    pub(super) absences: Arc<Absences>,
+    /// Whether a server was vetted once.
+    pub(super) reached: AtomicBool,
 }
 
 impl Shared {
-    const NO_LINE: i64 = i64::MIN;
-
     pub(super) fn new(settings: Arc<config::Redis>, clock: Clock) -> Self {
         let connector = Connector::new(&settings);
-        Self { settings, connector, clock, tally: Arc::default(), line: AtomicI64::new(Self::NO_LINE) }
-    }
-
-    /// The line, once it is known.
-    pub(super) fn line(&self) -> Option<UnixTime> {
-        Some(self.line.load(Ordering::SeqCst))
-            .filter(|line| *line != Self::NO_LINE)
-            .map(UnixTime::from_seconds)
-    }
-
-    /// Draws the line there, unless it lies later already.
-    fn draw(&self, line: UnixTime) {
-        self.line.fetch_max(line.seconds(), Ordering::SeqCst);
+        Self {
+            settings,
+            connector,
+            clock,
+            tally: Arc::default(),
+            absences: Arc::default(),
+            reached: AtomicBool::new(false),
+        }
     }
 }
 
@@ -130,7 +124,13 @@ impl Lanes {
             Place::Master(whereabouts) => whereabouts.to_string(),
         };
         let count = shared.settings.connections.max(1);
-        let state = Arc::new(ServerState::new(name, count, Arc::clone(&shared.tally), shared.clock.clone()));
+        let state = Arc::new(ServerState::new(
+            name,
+            count,
+            Arc::clone(&shared.tally),
+            Arc::clone(&shared.absences),
+            shared.clock.clone(),
+        ));
         let lanes = (0..count).map(|number| {
             let (queue, waiting) = mpsc::channel(WAITING);
             let serving = Arc::<AtomicBool>::default();
@@ -244,11 +244,12 @@ impl Task {
     ) -> End {
         let Shared { settings, clock, .. } = &*self.shared;
         // The line first: whoever sees this lane work has to see the line of its memory.
-        self.shared.draw(vetted.memory.line(settings.timeout, settings.clock_difference));
+        self.shared.absences.standing().draw(vetted.memory.line(settings.timeout, settings.clock_difference));
+        self.shared.reached.store(true, Ordering::Release);
         self.state.serving(self.number, &server.to_string(), vetted.memory.begins, vetted.ahead);
         self.serving.store(true, Ordering::Release);
         let judge = Judge { settings, kind: self.kind, vetted, clock };
-        let working = Serving::new(stream, judge, &self.state).run(queue);
+        let working = Serving::new(stream, judge, &self.names, &self.state).run(queue);
         let end = self.place.during(server, working).await.unwrap_or_else(End::Trouble);
         self.serving.store(false, Ordering::Release);
         end

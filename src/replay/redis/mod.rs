@@ -29,6 +29,7 @@ mod vet;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::batch::Answer;
@@ -39,6 +40,7 @@ use self::state::{State, Tally};
 use crate::clock::Clock;
 use crate::config::{self, RedisServers};
 use crate::verify::digest::{Digest, ProofId};
+use crate::verify::nonce::Standing;
 use crate::verify::time::UnixTime;
 
 /// Why a claim was not taken.
@@ -105,7 +107,7 @@ impl Redis {
 
     /// Up to this second a proof may have been used before the store's memory begins. It never goes back. `None`: no server was vetted yet.
     pub fn line(&self) -> Option<UnixTime> {
-        self.shared.line()
+        self.standing().line()
     }
 
     /// Takes a proof, once among all replicas, for `keep`: the time from now to the beginning of its last second. That second, and what clocks may differ, are added here.
@@ -155,8 +157,13 @@ impl Redis {
         State { servers, line: self.line(), counts: self.shared.tally.counts() }
     }
 
-    /// Whether the store was usable once, so that the line is known.
+    /// What nonces are sealed by while this store is asked.
+    pub fn standing(&self) -> &Standing {
+        self.shared.absences.standing()
+    }
+
+    /// Whether the store was usable once.
     pub fn first_contact(&self) -> bool {
-        self.line().is_some()
+        self.shared.reached.load(Ordering::Acquire)
     }
 }

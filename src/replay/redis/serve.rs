@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::batch::{Batch, Claim, Judge, Phrases};
 use super::link::Stream;
+use super::memory::Names;
 use super::resp::{NoReply, Reply};
 use super::state::ServerState;
 use super::trouble::Trouble;
@@ -61,10 +62,15 @@ pub(super) struct Serving<'s> {
 
 impl<'s> Serving<'s> {
     /// A connection that was just vetted.
-    pub(super) fn new(stream: Box<dyn Stream>, judge: Judge<'s>, state: &'s ServerState) -> Self {
+    pub(super) fn new(
+        stream: Box<dyn Stream>,
+        judge: Judge<'s>,
+        names: &Names,
+        state: &'s ServerState,
+    ) -> Self {
         let next_look = Instant::now() + LOOK;
         Self {
-            phrases: Phrases::new(judge.settings, &judge.vetted),
+            phrases: Phrases::new(judge.settings, names, &judge.vetted),
             stream,
             judge,
             state,

@@ -1,6 +1,6 @@
 //! How the store is: what metrics, readiness and the log tell of it. Nothing here decides about a proof.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::trouble::Trouble;
 use crate::clock::Clock;
+use crate::verify::nonce::Standing;
 use crate::verify::time::UnixTime;
 
 /// A look at the whole store.
@@ -121,10 +122,46 @@ impl Tally {
     }
 }
 
+/// How many servers are away. While one is, some proofs cannot be asked about, and which ones nobody knows before: so this process counts as being on its own.
+#[derive(Debug, Default)]
+pub(super) struct Absences {
+    count: AtomicUsize,
+    standing: Standing,
+}
+
+impl Absences {
+    /// What is told of it.
+    pub(super) const fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    fn one_more(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        self.tell();
+    }
+
+    fn one_less(&self) {
+        self.count.fetch_sub(1, Ordering::SeqCst);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        // Who counts last may not be who tells last, so each looks again at what it has told.
+        loop {
+            let count = self.count.load(Ordering::SeqCst);
+            self.standing.stand_alone(count > 0);
+            if self.count.load(Ordering::SeqCst) == count {
+                return;
+            }
+        }
+    }
+}
+
 /// What the lanes to one server know of it.
 #[derive(Debug)]
 pub(super) struct ServerState {
     tally: Arc<Tally>,
+    absences: Arc<Absences>,
     clock: Clock,
     /// In milliseconds; [`UNKNOWN`](Self::UNKNOWN) before it was asked.
     ahead: AtomicI64,
@@ -147,10 +184,18 @@ impl ServerState {
     const UNKNOWN: i64 = i64::MIN;
 
     /// A server that was not reached yet, with so many lanes to it.
-    pub(super) fn new(place: String, lanes: usize, tally: Arc<Tally>, clock: Clock) -> Self {
+    pub(super) fn new(
+        place: String,
+        lanes: usize,
+        tally: Arc<Tally>,
+        absences: Arc<Absences>,
+        clock: Clock,
+    ) -> Self {
+        absences.one_more();
         let (serving, health) = (vec![false; lanes], Health::Connecting);
         Self {
             tally,
+            absences,
             clock,
             ahead: AtomicI64::new(Self::UNKNOWN),
             began: AtomicU64::new(0),
@@ -181,7 +226,11 @@ impl ServerState {
         let mut seen = self.seen();
         seen.serving[lane] = true;
         place.clone_into(&mut seen.place);
-        match std::mem::replace(&mut seen.health, Health::Usable) {
+        let before = std::mem::replace(&mut seen.health, Health::Usable);
+        if before != Health::Usable {
+            self.absences.one_less();
+        }
+        match before {
             Health::Usable => {}
             Health::Connecting => {
                 info!(server = place, clock_difference_ms = ahead, "the replay store is in use")
@@ -213,6 +262,9 @@ impl ServerState {
         if seen.serving.contains(&true) {
             return;
         }
+        if seen.health == Health::Usable {
+            self.absences.one_more();
+        }
         let since = match &seen.health {
             Health::Away { since, .. } => *since,
             Health::Connecting | Health::Usable => {
@@ -240,6 +292,15 @@ impl ServerState {
             place: seen.place.clone(),
             health: seen.health.clone(),
             clock_difference: (ahead != Self::UNKNOWN).then_some(ahead),
+        }
+    }
+}
+
+impl Drop for ServerState {
+    /// A server that is used no more is missed no more.
+    fn drop(&mut self) {
+        if self.seen().health != Health::Usable {
+            self.absences.one_less();
         }
     }
 }

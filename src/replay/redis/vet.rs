@@ -17,9 +17,6 @@ use super::trouble::{Trouble, said};
 use crate::clock::Clock;
 use crate::config::{self, RedisLogin};
 
-/// How long the key of the write that is tried lasts, in milliseconds.
-const PROBE_LASTS: &[u8] = b"1000";
-
 /// How long a memory that begins in the next second is waited for.
 const LONGEST_WAIT: Duration = Duration::from_millis(1100);
 
@@ -52,7 +49,7 @@ pub(super) async fn vet(
         Reply::Bulk(info) => judge_info(info, kind)?,
         _ => return Err(Trouble::NotRedis),
     };
-    link.demand(&[b"SET", names.probe(), b"1", b"PX", PROBE_LASTS]).await?;
+    link.demand(&names.probing()).await?;
     // Before the marker may be written: a master that was cut off from the others could still be taking claims, while this one begins a memory without them.
     await_copies(link, settings).await?;
     // A server whose clock is wrong is not given a marker: it would be wrong for long after the clock is right again.

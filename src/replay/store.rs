@@ -1,0 +1,136 @@
+//! Where used proofs are remembered: by this process, or by a server that replicas share with this process's memory in front of it.
+//!
+//! With a shared store a proof takes two steps. What this replica has seen is refused here, without a round trip; the same memory holds each key to
+//! its share. Then the store is asked, which knows what all the others have seen. A proof passes only where both take it.
+//!
+//! **When the store is away**, `on_failure: refuse` refuses. With `nonce` a proof is asked for a nonce that this process seals for itself alone. A proof
+//! that has one was made for this process, no other replica takes it, now or later, and so this process's own memory is enough to know whether it was
+//! used. Nothing passes that no memory was asked about.
+//!
+//! **When the store has lost its memory**, proofs that may have been used before are not taken, whoever asks: see [`Redis::line`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::memory::MemoryStore;
+use super::redis::state::{Health, Server};
+use super::redis::{Redis, Refused};
+use crate::clock::Clock;
+use crate::config::{self, OnFailure};
+use crate::verify::replay::{Claim, ClaimError, ClaimStore, Made};
+use crate::verify::time::UnixTime;
+
+/// How often a store that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The store of a gateway. Its memory outlives configurations; the way to others may change with one.
+#[derive(Debug)]
+pub enum Store {
+    /// No other process knows what this one has seen.
+    Alone(Arc<MemoryStore>),
+    /// Others do.
+    Shared(Shared),
+}
+
+/// A store that replicas share, and what this one remembers by itself.
+#[derive(Debug)]
+pub struct Shared {
+    /// What this replica has seen.
+    pub memory: Arc<MemoryStore>,
+    /// What any of them has seen.
+    pub redis: Redis,
+    /// How it is reached, and what becomes of proofs that it cannot be asked about.
+    pub settings: Arc<config::Redis>,
+    /// `dpop.max_future`: how much earlier than its `iat`, in seconds, a proof can have been used.
+    pub max_future: i64,
+    /// To see that an answer did not come too late.
+    pub clock: Clock,
+}
+
+impl Store {
+    /// What this process remembers by itself.
+    pub fn memory(&self) -> &MemoryStore {
+        match self {
+            Store::Alone(memory) => memory,
+            Store::Shared(shared) => &shared.memory,
+        }
+    }
+
+    /// What it shares with others, where it does.
+    pub const fn shared(&self) -> Option<&Shared> {
+        match self {
+            Store::Alone(_) => None,
+            Store::Shared(shared) => Some(shared),
+        }
+    }
+}
+
+impl Shared {
+    /// Waits until the store was reached once, for `patience` at most. Gives why it was not.
+    ///
+    /// # Errors
+    /// The trouble, for the operator.
+    pub async fn reached(&self, patience: Duration) -> Result<(), String> {
+        let first = async {
+            while !self.redis.first_contact() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let trouble = |server: Server| match server.health {
+            Health::Away { trouble, .. } => Some(format!("{}: {trouble}", server.place)),
+            Health::Connecting => Some(format!("{}: no answer yet", server.place)),
+            Health::Usable => None,
+        };
+        tokio::time::timeout(patience, first).await.map_err(|_| {
+            let troubles: Vec<_> = self.redis.state().servers.into_iter().filter_map(trouble).collect();
+            troubles.join("; ")
+        })
+    }
+
+    async fn claim(&self, claim: Claim, now: UnixTime) -> Result<(), ClaimError> {
+        // The earliest second in which the proof can have been used.
+        let earliest = match claim.made {
+            // Only this process takes it, so nobody else can have seen it.
+            Made::AfterOwnNonce => return self.memory.take(claim, now),
+            Made::Dated(iat) => iat.minus(self.max_future),
+            Made::AfterNonce(sealed) => sealed,
+        };
+        let Some(line) = self.redis.line().filter(|_| self.redis.is_usable(claim.proof)) else {
+            // Before the memory is asked, so that the proof is as good as it was.
+            return Err(self.away());
+        };
+        if earliest <= line {
+            return Err(ClaimError::BeforeMemory);
+        }
+        self.memory.take(claim, now)?;
+        let keep = Duration::from_secs(u64::try_from(claim.until.since(now)).unwrap_or_default());
+        match self.redis.claim(claim.proof, keep, line).await {
+            // The answer is of a memory that may forget the proof after its last second. A request that was held up until then cannot know.
+            Ok(()) if self.clock.now() > claim.until => Err(ClaimError::Past),
+            Ok(()) => Ok(()),
+            Err(Refused::Replayed) => Err(ClaimError::Replayed),
+            Err(Refused::Unavailable) => Err(self.away()),
+        }
+    }
+
+    fn away(&self) -> ClaimError {
+        match self.settings.on_failure {
+            OnFailure::Refuse => ClaimError::Unavailable,
+            OnFailure::Nonce => ClaimError::AskedHere,
+        }
+    }
+}
+
+impl ClaimStore for Store {
+    async fn claim(&self, claim: Claim, now: UnixTime) -> Result<(), ClaimError> {
+        match self {
+            Store::Alone(memory) => memory.take(claim, now),
+            Store::Shared(shared) => shared.claim(claim, now).await,
+        }
+    }
+
+    /// What this process knows by itself: nobody else is asked.
+    async fn is_taken(&self, claim: Claim) -> bool {
+        self.memory().is_taken(claim).await
+    }
+}

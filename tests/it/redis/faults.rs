@@ -1,0 +1,297 @@
+//! What can be wrong with a server: each with its own reason, no claim passed, and back by itself once it is mended.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use holdfast::clock::Clock;
+use holdfast::replay::redis::trouble::Trouble;
+use holdfast::replay::redis::{Redis, Refused};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::server::{Server, free_port, login, settings, store};
+use super::{claim, until_away, until_usable};
+use crate::process::wait;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_may_evict_is_not_used() {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lru"]);
+    let redis = store(server.settings());
+    let told = until_away(&redis, "may_evict").await;
+    assert!(told.contains("allkeys-lru") && told.contains("maxmemory-policy noeviction"), "{told}");
+    assert!(!redis.first_contact());
+    server.order(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    until_usable(&redis).await;
+    assert_eq!(claim(&redis, 0).await, Ok(()));
+    // And when it is changed while it is used.
+    server.order(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]);
+    until_away(&redis, "may_evict").await;
+    assert_eq!(claim(&redis, 1).await, Err(Refused::Unavailable));
+    server.order(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    until_usable(&redis).await;
+    assert_eq!(claim(&redis, 0).await, Err(Refused::Replayed), "it is the same memory");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_and_users() {
+    let server = Server::start(&["--requirepass", "right"]);
+    let open = Server::start(&[]);
+    let with = |server: &Server, login| {
+        let mut settings = server.settings();
+        settings.login = login;
+        store(settings)
+    };
+    for (server, login) in [
+        (&server, None),
+        (&server, login(None, "wrong")),
+        (&server, login(Some("holdfast"), "right")),
+        (&open, login(None, "right")),
+    ] {
+        let told = until_away(&with(server, login), "wrong_password").await;
+        assert!(!told.contains("right") && !told.contains("\"wrong"), "{told}");
+    }
+    for login in [login(None, "right"), login(Some("default"), "right")] {
+        until_usable(&with(&server, login)).await;
+    }
+
+    // What the README names as enough is enough, and each of it is needed.
+    let may = "+ping +info +time +get +set +watch +unwatch +multi +exec +wait";
+    let allow = |may: &str| {
+        let rule = format!("reset on >secret ~hf:* {may}");
+        let rules: Vec<_> = ["ACL", "SETUSER", "holdfast"].into_iter().chain(rule.split(' ')).collect();
+        open.order(&rules);
+    };
+    for needed in ["+info ", "+time ", "+get ", "+set "] {
+        allow(&may.replace(needed, ""));
+        let redis = with(&open, login(Some("holdfast"), "secret"));
+        let told = until_away(&redis, "not_permitted").await;
+        assert!(told.contains(needed.trim_matches(['+', ' '])), "{told}");
+    }
+    allow(may);
+    let redis = with(&open, login(Some("holdfast"), "secret"));
+    until_usable(&redis).await;
+    assert_eq!(claim(&redis, 0).await, Ok(()));
+    // Taken away while it is used: what it may do is looked at with each command.
+    allow(&may.replace("+set ", ""));
+    assert_eq!(claim(&redis, 1).await, Err(Refused::Unavailable));
+    until_away(&redis, "not_permitted").await;
+}
+
+/// Something that takes connections and says `words` to each, once it was asked.
+async fn speaker(words: &'static [u8]) -> (u16, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let port = socket.local_addr().expect("an address").port();
+    let (heard, hear) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = socket.accept().await {
+            let heard = heard.clone();
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                    let _ = heard.send(buffer[..count].to_vec());
+                    if !words.is_empty() && stream.write_all(words).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (port, hear)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_redis_is_given_no_password() {
+    for (words, label) in [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".as_slice(), "not_redis"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "not_redis"),
+        (b"\xff\x00\x9c random \r\n", "not_redis"),
+        (b"$99999999999\r\n", "not_redis"),
+        (b"*1048575\r\n*1048575\r\n*1048575\r\n", "late"),
+        (b"+OK\r\n", "not_redis"),
+        (b"-ERR max number of clients reached\r\n", "broken"),
+        (b"", "late"),
+    ] {
+        let (port, mut hear) = speaker(words).await;
+        let mut settings = settings(port);
+        settings.login = login(Some("holdfast"), "secret");
+        let redis = store(settings);
+        let told = until_away(&redis, label).await;
+        assert!(label != "broken" || told.contains("max number of clients"), "{told}");
+        drop(redis);
+        while let Ok(heard) = hear.try_recv() {
+            assert_eq!(heard.escape_ascii().to_string(), "*1\\r\\n$4\\r\\nPING\\r\\n", "{words:?}");
+        }
+    }
+    until_away(&store(settings(free_port())), "unreachable").await;
+}
+
+/// What says all the right things until it comes to its memory: replies that nobody asked for would become the next one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_too_many_ends_the_connection() {
+    let (port, _hear) = speaker(b"+PONG\r\n+PONG\r\n").await;
+    until_away(&store(settings(port)), "not_redis").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_not_used() {
+    let master = Server::start(&[]);
+    let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", master.port)]);
+    until_away(&store(replica.settings()), "read_only").await;
+    // One that becomes a replica while it is used.
+    let redis = store(master.settings());
+    until_usable(&redis).await;
+    master.order(&["REPLICAOF", "127.0.0.1", &replica.port.to_string()]);
+    assert_eq!(claim(&redis, 0).await, Err(Refused::Unavailable));
+    until_away(&redis, "read_only").await;
+    let node = Server::start(&["--cluster-enabled", "yes"]);
+    until_away(&store(node.settings()), "in_cluster").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_refuses_and_forgets_nothing() {
+    let server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    assert_eq!(claim(&redis, 0).await, Ok(()));
+    server.order(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(claim(&redis, 1).await, Err(Refused::Unavailable));
+    let told = until_away(&redis, "full").await;
+    assert!(told.contains("maxmemory"), "{told}");
+    server.order(&["CONFIG", "SET", "maxmemory", "0"]);
+    until_usable(&redis).await;
+    assert_eq!(claim(&redis, 0).await, Err(Refused::Replayed));
+    assert_eq!(claim(&redis, 1).await, Ok(()), "it was not made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_save_takes_no_writes() {
+    let server = Server::start(&["--save", "3600", "1"]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    // A directory where the file ought to be.
+    std::fs::create_dir(server.directory.path().join("dump.rdb")).expect("a directory");
+    server.say(&["BGSAVE"]);
+    wait("it has failed", async || server.say(&["INFO"]).contains("rdb_last_bgsave_status:err")).await;
+    until_away(&redis, "cannot_persist").await;
+    assert_eq!(claim(&redis, 0).await, Err(Refused::Unavailable));
+}
+
+/// A pause of the server, and of its whole process. Nobody waits longer than `timeout`, and after the first nobody at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_too_late_is_left_alone_until_it_is_back() {
+    let server = Server::start(&[]);
+    let redis = store(server.settings());
+    for number in 0..2 {
+        until_usable(&redis).await;
+        assert_eq!(claim(&redis, number).await, Ok(()));
+        let line = redis.line();
+        match number {
+            0 => server.order(&["CLIENT", "PAUSE", "100000", "WRITE"]),
+            _ => server.signal("STOP"),
+        }
+        let begin = Instant::now();
+        assert_eq!(claim(&redis, 100 + number).await, Err(Refused::Unavailable));
+        let waited = begin.elapsed();
+        assert!((200..700).contains(&waited.as_millis()), "{waited:?}");
+        until_away(&redis, "late").await;
+        let begin = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(claim(&redis, 200).await, Err(Refused::Unavailable));
+        }
+        assert!(begin.elapsed() < Duration::from_millis(200), "{:?}", begin.elapsed());
+        match number {
+            0 => server.order(&["CLIENT", "UNPAUSE"]),
+            _ => server.signal("CONT"),
+        }
+        until_usable(&redis).await;
+        assert_eq!(redis.line(), line, "it has forgotten nothing");
+        assert_eq!(claim(&redis, number).await, Err(Refused::Replayed));
+    }
+}
+
+/// More than the lanes can hold: what does not fit is refused, the rest is answered in time, and nothing stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_claims_wait_than_can_be_sent() {
+    let server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    server.signal("STOP");
+    let begin = Instant::now();
+    let mut all = JoinSet::new();
+    for number in 0..10_000 {
+        let redis = redis.clone();
+        all.spawn(async move { claim(&redis, number).await });
+    }
+    assert!(all.join_all().await.iter().all(|answer| *answer == Err(Refused::Unavailable)));
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    let counts = redis.state().counts;
+    let overloaded = Trouble::LABELS.iter().position(|label| *label == "overloaded").expect("a label");
+    assert!(counts.troubles[overloaded] > 0);
+    assert_eq!(counts.unavailable, 10_000);
+    server.signal("CONT");
+    until_usable(&redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_not_copied_does_not_count() {
+    let server = Server::start(&["--repl-diskless-sync-delay", "0"]);
+    let mut settings = server.settings();
+    settings.replicas = 1;
+    let redis = store(settings);
+    until_away(&redis, "too_few_replicas").await;
+    assert!(server.say(&["GET", "hf:since"]).contains("nil"), "no memory is begun that may be one of two");
+    let mut replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", server.port)]);
+    until_usable(&redis).await;
+    assert_eq!(claim(&redis, 0).await, Ok(()));
+    // Stopped, it is still connected, and has nothing.
+    replica.signal("STOP");
+    assert_eq!(claim(&redis, 1).await, Err(Refused::Unavailable));
+    until_away(&redis, "too_few_replicas").await;
+    replica.signal("CONT");
+    until_usable(&redis).await;
+    assert_eq!(claim(&redis, 1).await, Err(Refused::Replayed), "it is spent");
+    replica.kill();
+    // Seen although nobody claims.
+    until_away(&redis, "too_few_replicas").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_differ_are_seen() {
+    let server = Server::start(&[]);
+    let behind = Arc::new(std::sync::atomic::AtomicU64::new(10));
+    let clock = {
+        let behind = Arc::clone(&behind);
+        Clock::new(move || {
+            let seconds = behind.load(std::sync::atomic::Ordering::Relaxed);
+            SystemTime::now() - Duration::from_secs(seconds)
+        })
+    };
+    let redis = Redis::start(Arc::new(server.settings()), clock);
+    until_away(&redis, "clock_differs").await;
+    let measured = || redis.state().servers[0].clock_difference.expect("it was asked");
+    assert!((9_900..10_100).contains(&measured()), "{}", measured());
+    assert!(server.say(&["GET", "hf:since"]).contains("nil"), "no memory is begun by a wrong clock");
+    behind.store(1, std::sync::atomic::Ordering::Relaxed);
+    until_usable(&redis).await;
+    assert_eq!(claim(&redis, 0).await, Ok(()));
+    wait("it is measured", async || (900..1_100).contains(&measured())).await;
+    // A clock that is set while the store is used.
+    behind.store(7, std::sync::atomic::Ordering::Relaxed);
+    until_away(&redis, "clock_differs").await;
+}
+
+/// A connection that is cut takes its claims with it and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_cut_come_back() {
+    let server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    for number in 0..5 {
+        server.say(&["CLIENT", "KILL", "TYPE", "normal"]);
+        until_usable(&redis).await;
+        wait("a claim is taken", async || claim(&redis, number).await != Err(Refused::Unavailable)).await;
+        assert_eq!(claim(&redis, number).await, Err(Refused::Replayed));
+    }
+}

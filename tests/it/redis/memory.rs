@@ -1,0 +1,164 @@
+//! A server that has forgotten is found out before a claim counts.
+
+use std::time::Duration;
+
+use holdfast::replay::redis::{Redis, Refused};
+use holdfast::verify::time::UnixTime;
+use tokio::task::JoinSet;
+
+use super::server::{Server, store};
+use super::{KEEP, claim, proof, until_away, until_usable};
+use crate::process::wait;
+
+/// Waits until the line lies later and the store is usable behind it.
+async fn until_moved(redis: &Redis, line: UnixTime) {
+    wait("the line has moved", async || redis.line().is_some_and(|now| now > line)).await;
+    until_usable(redis).await;
+}
+
+/// While claims are under way, again and again: each proof was used before, so none of them may pass by the line it was judged by.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_flushall_has_forgotten_does_not_pass() {
+    let server = Server::start(&[]);
+    let (one, other) = (store(server.settings()), store(server.settings()));
+    for round in 0..4 {
+        until_usable(&one).await;
+        until_usable(&other).await;
+        let line = one.line().expect("a line");
+        assert_eq!(one.claim(proof(round), KEEP, line).await, Ok(()));
+        let mut all = JoinSet::new();
+        for replica in [&one, &other] {
+            for lane in 0..50 {
+                let replica = replica.clone();
+                all.spawn(async move {
+                    for attempt in 0..40 {
+                        let again = replica.claim(proof(round), KEEP, line).await;
+                        assert!(again.is_err(), "{lane}, {attempt}");
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                });
+            }
+        }
+        server.order(&["FLUSHALL"]);
+        all.join_all().await;
+        until_moved(&one, line).await;
+        until_moved(&other, line).await;
+        assert_eq!(one.line(), other.line());
+        // The gateway refuses such a proof itself, as too old for the line. The store would take it once, unless it was spent by a claim that did not count.
+        let _ = claim(&other, round).await;
+        assert_eq!(claim(&one, round).await, Err(Refused::Replayed));
+    }
+}
+
+/// The marker of another memory is not taken for that of the one a connection was vetted with, however good it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_marker_is_another_memory() {
+    let server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    let line = redis.line().expect("a line");
+    let marker = server.say(&["GET", "hf:since"]);
+    let (begins, whose) = marker.trim_matches('"').split_once(':').expect("two parts");
+    let later = begins.parse::<i64>().expect("a second") + 1;
+    server.order(&["SET", "hf:since", &format!("{later}:{whose}")]);
+    assert_eq!(redis.claim(proof(0), KEEP, line).await, Err(Refused::Unavailable));
+    until_moved(&redis, line).await;
+    assert_eq!(redis.line(), Some(line.plus(1)));
+}
+
+/// A proof that was judged by a line that has moved since may be older than the memory that took it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_that_was_judged_by_an_older_line_does_not_pass() {
+    let server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    let line = redis.line().expect("a line");
+    assert_eq!(redis.claim(proof(0), KEEP, line.minus(1)).await, Err(Refused::Unavailable));
+    assert_eq!(redis.claim(proof(1), KEEP, line).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_restarted_empty_has_another_memory() {
+    let mut server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    for number in 0..2 {
+        let line = redis.line().expect("a line");
+        assert_eq!(redis.claim(proof(number), KEEP, line).await, Ok(()));
+        server.kill();
+        assert_eq!(redis.claim(proof(number), KEEP, line).await, Err(Refused::Unavailable));
+        server.restart();
+        until_moved(&redis, line).await;
+        assert_eq!(redis.claim(proof(number), KEEP, line).await, Err(Refused::Unavailable));
+    }
+}
+
+/// What it had saved is older than what it had taken, and so is the marker in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_restarted_from_a_snapshot_has_another_memory() {
+    let mut server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    let line = redis.line().expect("a line");
+    server.order(&["SAVE"]);
+    assert_eq!(redis.claim(proof(0), KEEP, line).await, Ok(()));
+    server.kill();
+    server.restart();
+    assert!(server.say(&["GET", "hf:since"]).contains(':'), "the old marker is there");
+    until_moved(&redis, line).await;
+    assert_eq!(redis.claim(proof(0), KEEP, line).await, Err(Refused::Unavailable));
+}
+
+/// A replica that becomes the master may lack what the old one had taken last, and the old one what the new one has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promoted_replica_has_another_memory_and_so_has_a_master_that_comes_back() {
+    let first = Server::start(&[]);
+    let one = store(first.settings());
+    until_usable(&one).await;
+    let line = one.line().expect("a line");
+    let second = Server::start(&["--replicaof", &format!("127.0.0.1 {}", first.port)]);
+    wait("it follows", async || second.say(&["GET", "hf:since"]).contains(':')).await;
+    let other = store(second.settings());
+    until_away(&other, "read_only").await;
+
+    second.order(&["REPLICAOF", "NO", "ONE"]);
+    until_usable(&other).await;
+    let promoted = other.line().expect("a line");
+    assert!(promoted > line);
+
+    // The old master follows the new one, and takes its place again. Whoever has not noticed must not be told that nothing has happened.
+    first.order(&["REPLICAOF", "127.0.0.1", &second.port.to_string()]);
+    wait("it follows", async || first.say(&["GET", "hf:since"]) == second.say(&["GET", "hf:since"])).await;
+    first.order(&["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(one.claim(proof(0), KEEP, line).await, Err(Refused::Unavailable));
+    until_moved(&one, promoted).await;
+}
+
+/// Many replicas that start at once agree on one marker.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_come_first_agree() {
+    let server = Server::start(&[]);
+    let all: Vec<_> = (0..20).map(|_| store(server.settings())).collect();
+    for redis in &all {
+        until_usable(redis).await;
+    }
+    for (number, redis) in all.iter().enumerate() {
+        assert_eq!(redis.line(), all[0].line());
+        assert_eq!(claim(redis, number).await, Ok(()), "{number}");
+        assert_eq!(redis.state().counts.troubles.iter().sum::<u64>(), 0);
+    }
+}
+
+/// Claims count from the second on that the marker names, which is after it was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_is_not_used_before_it_begins() {
+    let server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    let marker = server.say(&["GET", "hf:since"]);
+    let begins: i64 = marker.trim_matches('"').split(':').next().expect("a part").parse().expect("a second");
+    let now: i64 = server.say(&["TIME"]).split('"').nth(1).expect("seconds").parse().expect("a number");
+    assert!(now >= begins, "{now}, {begins}");
+    // 250 ms and twice 2 s, in whole seconds.
+    assert_eq!(redis.line(), Some(UnixTime::from_seconds(begins + 5)));
+}

@@ -1,0 +1,47 @@
+//! The memory that replicas share, against a real redis-server.
+
+mod faults;
+mod memory;
+mod once;
+mod server;
+
+use std::time::Duration;
+
+use holdfast::replay::redis::state::Health;
+use holdfast::replay::redis::{Redis, Refused};
+use holdfast::verify::digest::{Digest, ProofId};
+
+use crate::process::wait;
+
+/// How long proofs could pass, in these tests.
+const KEEP: Duration = Duration::from_secs(60);
+
+/// A proof by its number.
+fn proof(number: usize) -> Digest<ProofId> {
+    Digest::of(&number.to_be_bytes())
+}
+
+/// Claims a proof that is younger than the line, whatever that is.
+async fn claim(redis: &Redis, number: usize) -> Result<(), Refused> {
+    let line = redis.line().expect("a line");
+    redis.claim(proof(number), KEEP, line).await
+}
+
+async fn until_usable(redis: &Redis) {
+    wait("the store is usable", async || redis.state().is_usable()).await;
+}
+
+/// Waits until the store is away for a reason with this label, and gives what the operator is told.
+async fn until_away(redis: &Redis, label: &str) -> String {
+    let mut told = String::new();
+    wait(&format!("the store is away: {label}"), async || match &redis.state().servers[0].health {
+        Health::Away { trouble, .. } if trouble.label() == label => {
+            told = trouble.to_string();
+            true
+        }
+        _ => false,
+    })
+    .await;
+    assert!(!redis.is_usable(proof(0)));
+    told
+}

@@ -1,0 +1,92 @@
+//! One proof passes once, whoever it comes to.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdfast::replay::redis::Refused;
+use tokio::task::JoinSet;
+
+use super::server::{Server, store};
+use super::{KEEP, claim, proof, until_usable};
+
+/// 200 at once over three replicas, each with two connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_200_in_parallel_one_passes() {
+    let server = Server::start(&[]);
+    let replicas: Vec<_> = (0..3).map(|_| store(server.settings())).collect();
+    for replica in &replicas {
+        until_usable(replica).await;
+    }
+    let line = replicas[0].line().expect("a line");
+    assert!(replicas.iter().all(|replica| replica.line() == Some(line)), "all draw the same line");
+    for round in 0..50 {
+        let mut all = JoinSet::new();
+        for number in 0..200 {
+            let replica = replicas[number % 3].clone();
+            all.spawn(async move { replica.claim(proof(round), KEEP, line).await });
+        }
+        let answers = all.join_all().await;
+        let taken = answers.iter().filter(|answer| answer.is_ok()).count();
+        let replayed = answers.iter().filter(|answer| **answer == Err(Refused::Replayed)).count();
+        assert_eq!((taken, replayed), (1, 199), "round {round}");
+    }
+    let counts: Vec<_> = replicas.iter().map(|replica| replica.state().counts).collect();
+    assert_eq!(counts.iter().map(|counts| counts.taken).sum::<u64>(), 50);
+    assert_eq!(counts.iter().map(|counts| counts.replayed).sum::<u64>(), 50 * 199);
+    let trips: u64 = counts.iter().flat_map(|counts| counts.round_trips).sum();
+    assert!(trips < 50 * 200, "claims go out together: {trips} round trips");
+}
+
+/// Until its last second is over, by whichever clock within `clock_difference`: 60 s, 1 s for the last one, and twice 2 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_kept_for_as_long_as_its_proof_could_pass() {
+    let server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    assert_eq!(claim(&redis, 0).await, Ok(()));
+    let script = "for _, k in ipairs(redis.call('KEYS', 'hf:*')) do if #k == 19 then return redis.call('PTTL', k) end end";
+    let left = server.say(&["EVAL", script, "0"]);
+    let left: u64 = left.strip_prefix("(integer) ").expect(&left).parse().expect("a number");
+    assert!((60_000..=65_000).contains(&left) && left > 65_000 - 5_000, "{left}");
+    // What is kept says nothing of a caller: a part of a hash, and a 1.
+    let script = "local all = {} for _, k in ipairs(redis.call('KEYS', '*')) do all[#all + 1] = #k .. '=' .. redis.call('GET', k) end table.sort(all) return all[1]";
+    assert_eq!(server.say(&["EVAL", script, "0"]), "\"19=1\"");
+}
+
+/// A store that is away holds nobody up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_refuses_at_once() {
+    let mut server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    server.kill();
+    super::until_away(&redis, "unreachable").await;
+    let begin = Instant::now();
+    for number in 0..1000 {
+        assert_eq!(claim(&redis, number).await, Err(Refused::Unavailable));
+    }
+    assert!(begin.elapsed() < Duration::from_millis(250), "{:?}", begin.elapsed());
+    assert_eq!(redis.state().counts.unavailable, 1000);
+    server.restart();
+    until_usable(&redis).await;
+    assert_eq!(claim(&redis, 0).await, Ok(()));
+}
+
+/// With the last of its clones a store ends its connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_dropped_leaves() {
+    let server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    let connections = || {
+        let list = server.say(&["CLIENT", "LIST"]);
+        // One is who asks.
+        list.matches("addr=").count() / 2 - 1
+    };
+    crate::process::wait("both lanes have connected", async || connections() == 2).await;
+    let clone = Arc::new(redis.clone());
+    drop(redis);
+    assert_eq!(claim(&clone, 0).await, Ok(()));
+    drop(clone);
+    crate::process::wait("they have left", async || connections() == 0).await;
+}

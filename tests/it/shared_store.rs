@@ -1,0 +1,256 @@
+//! Replicas with one memory of used proofs, a real redis-server, and what happens without it (T-RPL-08, T-RPL-15, T-NON-20).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdfast::caller::key::random_base64url;
+use holdfast::verify::rejection::Rejection::{self, *};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::house::{House, Plan};
+use crate::redis_server::RedisServer;
+use crate::scene::Scene;
+use crate::scripted::nobody;
+use crate::served::leaked;
+use crate::table::Heard::{Passed, Refused};
+use crate::table::{hear, heard};
+
+const RING: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n";
+const ROUTES: &str =
+    "  - { name: nonce, match: { path_prefix: /nonce }, upstream: echo, require: { nonce: required } }\n";
+
+/// A gateway that shares what is at `url`.
+fn sharing(url: &str, more: &str) -> Plan {
+    let rules = format!(
+        "dpop: {{ max_future: 1s, nonce_keys: {{ file: ring }} }}\nreplay: {{ redis: {{ url: \"{url}\"{more} }} }}\n"
+    );
+    Plan {
+        rules: leaked(rules),
+        routes: ROUTES,
+        files: vec![("ring", RING.to_owned())],
+        ticks: true,
+        ..Plan::default()
+    }
+}
+
+/// One whose store nobody answers for.
+async fn without(on_failure: &str) -> Plan {
+    let url = format!("redis://{}", nobody().await);
+    sharing(&url, &format!(", prefix: \"unreachable:\", on_failure: {on_failure}"))
+}
+
+/// Another proof by the same key for the same token: now, with this nonce or without.
+fn renew(scene: &mut Scene, house: &House, nonce: Option<&str>) {
+    scene.proof_claims["jti"] = json!(random_base64url::<16>().expect("randomness"));
+    scene.proof_claims["iat"] = json!(house.now());
+    match nonce {
+        Some(nonce) => scene.proof_claims["nonce"] = json!(nonce),
+        None => drop(scene.proof_claims.as_object_mut().expect("an object").remove("nonce")),
+    }
+}
+
+/// Sends a new proof again and again until it passes: the store is there, and nothing of before it is in doubt any more.
+async fn until_it_passes(house: &House, scene: &mut Scene) {
+    let start = Instant::now();
+    loop {
+        renew(scene, house, None);
+        if scene.send(house).await.status == 200 {
+            house.seen();
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "the store never comes back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The refusals that only a shared store has. For `refusals`.
+pub async fn every_refusal(heard_of: &mut HashSet<Rejection>) {
+    let refusing = House::built(without("refuse").await).await;
+    let answer = hear(&refusing, &Scene::right(&refusing), "no store", Refused(ReplayStoreUnavailable)).await;
+    assert!(answer.one("retry-after").parse::<u64>().is_ok());
+    let asking = House::built(without("nonce").await).await;
+    hear(&asking, &Scene::right(&asking), "no store", Refused(NonceElsewhere)).await;
+    let server = RedisServer::start(&[]);
+    let fresh = House::built(sharing(&server.url(), "")).await;
+    let mut old = Scene::right(&fresh);
+    old.proof_claims["iat"] = json!(fresh.now() - 30);
+    until_it_passes(&fresh, &mut Scene::right(&fresh)).await;
+    hear(&fresh, &old, "older than the memory", Refused(ProofBeforeMemory)).await;
+    heard_of.extend([ReplayStoreUnavailable, NonceElsewhere, ProofBeforeMemory]);
+}
+
+/// T-RPL-08, R-E-03: whichever replica, one proof passes once.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_proof_passes_once_among_replicas() {
+    let server = RedisServer::start(&[]);
+    let first = Arc::new(House::built(sharing(&server.url(), "")).await);
+    let second = Arc::new(first.twin(sharing(&server.url(), "")).await);
+    let mut scene = Scene::right(&first);
+    until_it_passes(&first, &mut scene).await;
+    for round in 0..20 {
+        renew(&mut scene, &first, None);
+        let bytes: Arc<[u8]> = scene.bytes(&first).into();
+        let mut all = JoinSet::new();
+        for at in 0..20 {
+            let (house, bytes) = (Arc::clone(if at % 2 == 0 { &first } else { &second }), Arc::clone(&bytes));
+            all.spawn(async move {
+                let mut client = house.connect(crate::house::HOST, None).await;
+                let answer = client.exchange(&bytes).await.expect("an answer");
+                (answer.status, answer.reason())
+            });
+        }
+        let answers = all.join_all().await;
+        let replayed = (401, ProofReplayed.label().to_owned());
+        assert_eq!(answers.iter().filter(|answer| answer.0 == 200).count(), 1, "{round}: {answers:?}");
+        assert_eq!(answers.iter().filter(|answer| **answer == replayed).count(), 19, "{round}: {answers:?}");
+        assert_eq!(first.seen().len() + second.seen().len(), 1, "{round}");
+    }
+    // Nothing about a caller can be read from what is kept (issue 5): keys are hashes.
+    let keys = server.ask("DBSIZE");
+    assert!(keys.trim_start_matches(':').parse::<u32>().expect("a number") >= 21, "{keys}");
+}
+
+/// `on_failure: refuse`: 503, and the proof is as good as it was, since nothing was asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_store_nothing_passes_and_it_returns_by_itself() {
+    let mut server = RedisServer::start(&[]);
+    let house = House::built(sharing(&server.url(), "")).await;
+    let mut scene = Scene::right(&house);
+    until_it_passes(&house, &mut scene).await;
+    renew(&mut scene, &house, None);
+    let used = scene.bytes(&house);
+    assert_eq!(scene.send_bytes(&house, &used).await.status, 200);
+    house.seen();
+    server.kill();
+    renew(&mut scene, &house, None);
+    let meanwhile = scene.bytes(&house);
+    for _ in 0..3 {
+        let answer = scene.send_bytes(&house, &meanwhile).await;
+        heard(&house, &scene, &answer, "the store is dead", Refused(ReplayStoreUnavailable));
+    }
+    // What needs no proof goes on.
+    let with_certificate = Scene::with_certificate(&house);
+    hear(&house, &with_certificate, "a certificate", Passed).await;
+    // It comes back with an empty memory: what may have been used before is not taken, by anybody.
+    server.revive();
+    until_it_passes(&house, &mut scene).await;
+    let twin = house.twin(sharing(&server.url(), "")).await;
+    for replica in [&house, &twin] {
+        for bytes in [&used, &meanwhile] {
+            assert_eq!(scene.send_bytes(replica, bytes).await.status, 401);
+        }
+        assert!(replica.seen().is_empty());
+    }
+}
+
+/// A proof that is older than the store's memory is asked for a nonce, and passes with it, on a route that asks for none too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nonce_shows_that_a_proof_is_new() {
+    let server = RedisServer::start(&[]);
+    let house = House::built(sharing(&server.url(), "")).await;
+    let mut scene = Scene::right(&house);
+    until_it_passes(&house, &mut scene).await;
+    // A caller whose clock is behind: every proof of his looks as if it were from before.
+    renew(&mut scene, &house, None);
+    scene.proof_claims["iat"] = json!(house.now() - 30);
+    let answer = hear(&house, &scene, "looks old", Refused(ProofBeforeMemory)).await;
+    renew(&mut scene, &house, Some(answer.one("dpop-nonce")));
+    scene.proof_claims["iat"] = json!(house.now() - 30);
+    let bytes = scene.bytes(&house);
+    let answer = scene.send_bytes(&house, &bytes).await;
+    heard(&house, &scene, &answer, "with a nonce", Passed);
+    let answer = scene.send_bytes(&house, &bytes).await;
+    heard(&house, &scene, &answer, "again", Refused(ProofReplayed));
+    // A nonce that is none of ours is ignored there, as without a shared store (T-NON-13).
+    renew(&mut scene, &house, Some("of-an-issuer"));
+    hear(&house, &scene, "a foreign nonce", Passed).await;
+}
+
+/// `on_failure: nonce`: what one replica vouches for by itself passes there once, and nowhere else, then and later.
+#[tokio::test(flavor = "multi_thread")]
+async fn alone_a_replica_vouches_for_its_own_nonces() {
+    let first = House::built(without("nonce").await).await;
+    let second = first.twin(without("nonce").await).await;
+    for path in ["/", "/nonce"] {
+        let mut scene = Scene::at(&first, path);
+        let answer = scene.send(&first).await;
+        assert_eq!((answer.status, first.seen().len()), (401, 0), "{path}");
+        let nonce = answer.one("dpop-nonce").to_owned();
+        renew(&mut scene, &first, Some(&nonce));
+        let bytes = scene.bytes(&first);
+        let answer = scene.send_bytes(&first, &bytes).await;
+        heard(&first, &scene, &answer, path, Passed);
+        let answer = scene.send_bytes(&first, &bytes).await;
+        heard(&first, &scene, &answer, "again", Refused(ProofReplayed));
+        // At another replica it is nobody's, and never ignored.
+        let answer = scene.send_bytes(&second, &bytes).await;
+        heard(&second, &scene, &answer, "elsewhere", Refused(NonceStale));
+        renew(&mut scene, &first, Some("of-an-issuer"));
+        hear(&first, &scene, "a foreign nonce", Refused(NonceStale)).await;
+    }
+}
+
+/// The same replicas, one of which has the store again: what the other let through alone does not pass here.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passed_alone_passes_nowhere_when_the_store_is_back() {
+    let mut server = RedisServer::start(&[]);
+    let plan = || sharing(&server.url(), ", on_failure: nonce");
+    let first = House::built(plan()).await;
+    let second = first.twin(plan()).await;
+    let mut scene = Scene::right(&first);
+    until_it_passes(&first, &mut scene).await;
+    server.kill();
+    let start = Instant::now();
+    let nonce = loop {
+        renew(&mut scene, &first, None);
+        let answer = scene.send(&first).await;
+        if answer.reason() == NonceElsewhere.label() {
+            break answer.one("dpop-nonce").to_owned();
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{answer:?}");
+    };
+    renew(&mut scene, &first, Some(&nonce));
+    let alone = scene.bytes(&first);
+    let answer = scene.send_bytes(&first, &alone).await;
+    heard(&first, &scene, &answer, "alone", Passed);
+    server.revive();
+    let mut other = Scene::right(&first);
+    for house in [&first, &second] {
+        until_it_passes(house, &mut other).await;
+    }
+    let answer = scene.send_bytes(&first, &alone).await;
+    heard(&first, &scene, &answer, "at the same replica", Refused(ProofReplayed));
+    let answer = scene.send_bytes(&second, &alone).await;
+    heard(&second, &scene, &answer, "at the other", Refused(NonceStale));
+}
+
+/// A region's nonces count in it alone, with the same keys, and so do the proofs that hold them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_of_one_region_passes_in_no_other() {
+    let in_region = |region: &str| Plan {
+        rules: leaked(format!(
+            "dpop: {{ nonce: required, nonce_keys: {{ file: ring }}, nonce_region: {region} }}\n"
+        )),
+        files: vec![("ring", RING.to_owned())],
+        ..Plan::default()
+    };
+    let north = House::built(in_region("north")).await;
+    let (also_north, south) = (north.twin(in_region("north")).await, north.twin(in_region("south")).await);
+    for house in [&north, &also_north, &south] {
+        house.pass_time(1);
+    }
+    let mut scene = Scene::right(&north);
+    let answer = hear(&north, &scene, "without", Refused(NonceMissing)).await;
+    renew(&mut scene, &north, Some(answer.one("dpop-nonce")));
+    let bytes = scene.bytes(&north);
+    let answer = scene.send_bytes(&south, &bytes).await;
+    heard(&south, &scene, &answer, "in the south", Refused(NonceStale));
+    let nonce = answer.one("dpop-nonce").to_owned();
+    // A replica of the same region takes it: T-NON-20.
+    let answer = scene.send_bytes(&also_north, &bytes).await;
+    heard(&also_north, &scene, &answer, "in the north", Passed);
+    renew(&mut scene, &north, Some(&nonce));
+    hear(&south, &scene, "with its own nonce", Passed).await;
+}
