@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 
 use dice::Dice;
-use play::{Act, Scene, Stage, Verdict, play};
+use play::{Act, Clocks, Scene, Stage, Verdict, play};
 use server::Engine;
 use store::{OnFailure, Shape};
 use upset::Upset;
@@ -93,17 +93,23 @@ struct Group {
     /// Seconds for which a proof is good.
     #[arg(long, default_value_t = MAX_AGE)]
     max_age: u32,
+    /// Copies that a claim needs. With 0, two halves of a network that is cut both take a proof, and that has to be seen.
+    #[arg(long)]
+    copies: Option<u8>,
+    #[arg(long, value_enum, default_value = "right")]
+    clocks: Clocks,
 }
 
 impl Group {
     fn scene(&self, act: Act) -> Scene {
-        let Self { shape, engine, on_failure, replicas, max_age } = *self;
-        Scene { store: Some((shape, engine)), replicas, on_failure, max_age, act }
+        let Self { shape, engine, on_failure, replicas, max_age, copies, clocks } = *self;
+        Scene { store: Some((shape, engine)), replicas, on_failure, max_age, copies, clocks, act }
     }
 }
 
 fn scene(store: (Shape, Engine), replicas: usize, on_failure: OnFailure, act: Act) -> Scene {
-    Scene { store: Some(store), replicas, on_failure, max_age: MAX_AGE, act }
+    let (copies, clocks) = (None, Clocks::Right);
+    Scene { store: Some(store), replicas, on_failure, max_age: MAX_AGE, copies, clocks, act }
 }
 
 fn brief() -> Vec<Scene> {
@@ -118,7 +124,11 @@ fn brief() -> Vec<Scene> {
         scene((Shape::Sentinel, Redis), 2, Refuse, upsets(&[Upset::MasterKilled])),
         scene((Shape::Cluster, Valkey), 2, Refuse, upsets(&[Upset::Resharded, Upset::MasterKilled])),
         scene((Shape::Split, Redis), 2, Refuse, upsets(&[Upset::Cut])),
-        Scene { max_age: SHORT, ..scene((Shape::Alone, Redis), 3, Refuse, upsets(&[Upset::GatewayPaused])) },
+        Scene {
+            max_age: SHORT,
+            clocks: Clocks::Apart,
+            ..scene((Shape::Alone, Redis), 3, Refuse, upsets(&[Upset::GatewayPaused]))
+        },
     ]
 }
 
@@ -133,7 +143,7 @@ fn long() -> Vec<Scene> {
             scenes.push(scene((shape, engine), 2, OnFailure::Refuse, Act::SameRequest(300)));
             for on_failure in [OnFailure::Refuse, OnFailure::Nonce] {
                 let all = scene((shape, engine), 3, on_failure, Act::Upsets(Upset::all(shape).to_vec()));
-                scenes.extend([all.clone(), Scene { max_age: SHORT, ..all }]);
+                scenes.extend([all.clone(), Scene { max_age: SHORT, clocks: Clocks::Apart, ..all }]);
             }
         }
     }
@@ -164,6 +174,8 @@ fn run(arguments: Arguments) -> Outcome<usize> {
         replicas: 3,
         on_failure: OnFailure::Refuse,
         max_age: MAX_AGE,
+        copies: None,
+        clocks: Clocks::Right,
         act: Act::SameRequest(5),
     };
     let (scenes, checker_first) = match arguments.command {

@@ -16,6 +16,9 @@ use crate::upset::Upset;
 /// What sentinels call the group.
 const GROUP: &str = "holdfast";
 
+/// Milliseconds that the clocks of gateways and servers may differ (`clock_difference`).
+pub(crate) const CLOCK_DIFFERENCE: i32 = 500;
+
 /// How a store is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Shape {
@@ -149,7 +152,7 @@ impl Store {
     }
 
     /// The lines of `replay.redis`.
-    pub(crate) fn configuration(&self, on_failure: OnFailure) -> Vec<String> {
+    pub(crate) fn configuration(&self, on_failure: OnFailure, copies: Option<u8>) -> Vec<String> {
         let urls =
             |places: &mut dyn Iterator<Item = &Place>| places.map(Place::url).collect::<Vec<_>>().join(", ");
         let mut lines = vec![match self.shape {
@@ -171,7 +174,8 @@ impl Store {
         if self.shape == Shape::Split {
             lines.push("trust: { ca: ca.pem }".to_owned());
         }
-        lines.push("clock_difference: 500ms".to_owned());
+        lines.push(format!("clock_difference: {CLOCK_DIFFERENCE}ms"));
+        lines.extend(copies.map(|copies| format!("replicas: {copies}")));
         lines.push(format!("on_failure: {on_failure}"));
         lines
     }
@@ -209,7 +213,7 @@ impl Store {
     pub(crate) async fn strike(&mut self, upset: Upset, dice: &mut Dice) -> Outcome<()> {
         match upset {
             Upset::Cut => self.network.as_ref().ok_or("no network to cut")?.cut(),
-            Upset::GatewayKilled | Upset::GatewayPaused => Ok(()),
+            Upset::GatewayKilled | Upset::GatewayPaused | Upset::ClockWrong => Ok(()),
             Upset::Resharded => {
                 let from = self.master(dice)?;
                 let to = loop {
@@ -258,7 +262,11 @@ impl Store {
     pub(crate) fn mend(&mut self, upset: Upset) -> Outcome<()> {
         match upset {
             Upset::Cut => self.network.as_ref().ok_or("no network to mend")?.mend(),
-            Upset::Flushed | Upset::Resharded | Upset::GatewayKilled | Upset::GatewayPaused => Ok(()),
+            Upset::Flushed
+            | Upset::Resharded
+            | Upset::GatewayKilled
+            | Upset::GatewayPaused
+            | Upset::ClockWrong => Ok(()),
             Upset::Emptied | Upset::OldSnapshot | Upset::MasterKilled => {
                 for number in std::mem::take(&mut self.down) {
                     let server = &mut self.servers[number];
