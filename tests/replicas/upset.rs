@@ -90,8 +90,7 @@ impl Upset {
             Emptied | OldSnapshot | Paused | PasswordChanged | Full | MayEvict | ReadOnly | ClockWrong => {
                 true
             }
-            MasterKilled | MasterPaused | Flushed | Resharded | Cut | GatewayKilled | GatewayPaused
-            | ClockWrong => false,
+            MasterKilled | MasterPaused | Flushed | Resharded | Cut | GatewayKilled | GatewayPaused => false,
         }
     }
 
