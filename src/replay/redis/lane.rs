@@ -6,17 +6,17 @@
 use std::future::Future;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Kind;
 use super::batch::{Answer, Claim, Judge};
 use super::connect::Connector;
 use super::link::Stream;
-use super::memory::Names;
+use super::memory::{Memory, Names};
 use super::sentinel::Whereabouts;
 use super::serve::{End, Serving};
 use super::state::{Absences, Server, ServerState, Tally};
@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub(super) absences: Arc<Absences>,
     /// Whether a server was vetted once.
     pub(super) reached: AtomicBool,
+    /// The latest second in which a memory began.
+    began: AtomicU64,
 }
 
 impl Shared {
@@ -59,7 +61,20 @@ impl Shared {
             tally: Arc::default(),
             absences: Arc::default(),
             reached: AtomicBool::new(false),
+            began: AtomicU64::new(0),
         }
+    }
+
+    /// The latest second in which a memory began, of any server, as far as this process knows.
+    fn began(&self) -> u64 {
+        self.began.load(Ordering::Relaxed)
+    }
+
+    /// Draws the line behind the beginning of a memory, unless it lies later already.
+    fn draw(&self, memory: &Memory) {
+        self.began.fetch_max(memory.begins, Ordering::Relaxed);
+        self.absences.standing().draw(memory.line(self.settings.timeout, self.settings.clock_difference));
+        self.reached.store(true, Ordering::Release);
     }
 }
 
@@ -70,12 +85,14 @@ pub(super) enum Place {
     At(RedisServer),
     /// Wherever the sentinels say the master of the group is.
     Master(Whereabouts),
+    /// There, for as long as the cluster's map says so, which is looked at anew when something is wrong.
+    Node(RedisServer, Arc<Notify>),
 }
 
 impl Place {
     async fn find(&self) -> Result<RedisServer, Trouble> {
         match self {
-            Place::At(address) => Ok(address.clone()),
+            Place::At(server) | Place::Node(server, _) => Ok(server.clone()),
             Place::Master(whereabouts) => whereabouts.master().await.map(RedisServer::Network),
         }
     }
@@ -89,7 +106,7 @@ impl Place {
             (Place::Master(whereabouts), RedisServer::Network(master)) => {
                 whereabouts.during(master, work).await.ok_or(Trouble::Replaced)
             }
-            (Place::At(_), _) | (Place::Master(_), RedisServer::Unix(_)) => Ok(work.await),
+            (Place::At(_) | Place::Node(..), _) | (Place::Master(_), RedisServer::Unix(_)) => Ok(work.await),
         }
     }
 
@@ -98,6 +115,7 @@ impl Place {
         match self {
             Place::At(_) => {}
             Place::Master(whereabouts) => whereabouts.doubt(),
+            Place::Node(_, doubted) => doubted.notify_one(),
         }
     }
 }
@@ -120,7 +138,7 @@ impl Lanes {
     /// Starts `connections` lanes. Waits for nothing.
     pub(super) fn start(place: Place, kind: Kind, names: Names, shared: &Arc<Shared>) -> Self {
         let name = match &place {
-            Place::At(address) => address.to_string(),
+            Place::At(server) | Place::Node(server, _) => server.to_string(),
             Place::Master(whereabouts) => whereabouts.to_string(),
         };
         let count = shared.settings.connections.max(1);
@@ -227,7 +245,7 @@ impl Task {
         *place = Some(server.to_string());
         let ready = async {
             let mut link = connector.connect(&server).await?;
-            let known = self.state.began();
+            let known = self.shared.began();
             let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, clock).await?;
             Ok::<_, Trouble>((link.into_stream()?, vetted))
         };
@@ -244,9 +262,8 @@ impl Task {
     ) -> End {
         let Shared { settings, clock, .. } = &*self.shared;
         // The line first: whoever sees this lane work has to see the line of its memory.
-        self.shared.absences.standing().draw(vetted.memory.line(settings.timeout, settings.clock_difference));
-        self.shared.reached.store(true, Ordering::Release);
-        self.state.serving(self.number, &server.to_string(), vetted.memory.begins, vetted.ahead);
+        self.shared.draw(&vetted.memory);
+        self.state.serving(self.number, &server.to_string(), vetted.ahead);
         self.serving.store(true, Ordering::Release);
         let judge = Judge { settings, kind: self.kind, vetted, clock };
         let working = Serving::new(stream, judge, &self.names, &self.state).run(queue);
