@@ -17,22 +17,23 @@ pub(crate) const ISSUER: &str = "https://issuer.example.com";
 /// A gateway that is not ready by then is broken.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a replica does with proofs: the text of `replay`, and what else the way it is meant to run needs.
+/// What a replica does with proofs.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
-    pub(crate) section: String,
+    max_age: u32,
+    section: String,
 }
 
 impl Replay {
     /// A memory of its own: what a group must not have.
-    pub(crate) fn own_memory() -> Self {
-        Self { section: "replay: { memory: { after_restart: accept } }\n".to_owned() }
+    pub(crate) fn own_memory(max_age: u32) -> Self {
+        Self { max_age, section: "replay: { memory: { after_restart: accept } }\n".to_owned() }
     }
 
     /// The store that these lines under `replay.redis` describe.
-    pub(crate) fn shared(lines: &[String]) -> Self {
+    pub(crate) fn shared(max_age: u32, lines: &[String]) -> Self {
         let lines: String = lines.iter().map(|line| format!("    {line}\n")).collect();
-        Self { section: format!("replay:\n  redis:\n{lines}") }
+        Self { max_age, section: format!("replay:\n  redis:\n{lines}") }
     }
 }
 
@@ -44,6 +45,23 @@ pub(crate) struct Address {
     pub(crate) admin: u16,
     pub(crate) upstream: SocketAddr,
     pub(crate) namespace: Option<String>,
+    /// Milliseconds by which its clock is ahead, or behind
+    pub(crate) ahead: i32,
+}
+
+/// What Debian's libfaketime is, which makes a process's clock wrong.
+const FAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
+
+/// The environment of a process whose clock is ahead. Only the time of day is: what measures how long things take goes as ever.
+fn clock(ahead: i32) -> Vec<(&'static str, String)> {
+    if ahead == 0 {
+        return Vec::new();
+    }
+    vec![
+        ("LD_PRELOAD", FAKETIME.to_owned()),
+        ("FAKETIME", format!("{:+.3}", f64::from(ahead) / 1000.0)),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ]
 }
 
 pub(crate) struct Gateway {
@@ -73,9 +91,15 @@ impl Gateway {
 
     /// Starts it after it was killed, on the same addresses.
     pub(crate) fn start_again(&mut self) -> Outcome<()> {
+        self.start_ahead(self.address.ahead)
+    }
+
+    /// Starts it after it was killed, with a clock that is ahead by so many milliseconds.
+    pub(crate) fn start_ahead(&mut self, ahead: i32) -> Outcome<()> {
         let command = [&self.binary, Path::new("serve"), Path::new("--config"), &self.configuration]
             .map(|part| part.display().to_string());
-        self.program = Some(Program::start(&command, self.address.namespace.as_deref(), &self.said)?);
+        let namespace = self.address.namespace.as_deref();
+        self.program = Some(Program::start_with(&command, &clock(ahead), namespace, &self.said)?);
         Ok(())
     }
 
@@ -132,9 +156,8 @@ impl Gateway {
 
 fn text(address: &Address, replay: &Replay) -> String {
     let Address { ip, port, admin, upstream, .. } = address;
-    let section = &replay.section;
-    // No retries: a request that goes to the upstream twice would count as a proof that passed twice. Proofs are good for longer than any scene's
-    // outage and its recovery, so that what was recorded before can be tried afterwards.
+    let Replay { max_age, section } = replay;
+    // No retries: a request that goes to the upstream twice would count as a proof that passed twice.
     format!(
         "listeners:
   - name: public
@@ -143,7 +166,7 @@ fn text(address: &Address, replay: &Replay) -> String {
     tls: {{ certificates: [{{ chain: server.pem, key: server.key }}] }}
 issuers:
   - {{ issuer: {ISSUER}, audiences: [https://{HOST}], keys: {{ jwks_file: issuer.jwks.json }}, max_lifetime: 48h }}
-dpop: {{ max_age: 60s, max_future: 1s }}
+dpop: {{ max_age: {max_age}s, max_future: 1s }}
 {section}upstreams: {{ counted: {{ servers: [http://{upstream}], retries: 0 }} }}
 routes: [{{ name: counted, match: {{ path_prefix: / }}, upstream: counted, require: {{ binding: dpop }} }}]
 log: {{ level: info, access: none }}

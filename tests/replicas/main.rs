@@ -28,10 +28,16 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 
 use dice::Dice;
-use play::{Act, Scene, Stage, Verdict, play};
+use play::{Act, Clocks, Scene, Stage, Verdict, play};
 use server::Engine;
 use store::{OnFailure, Shape};
 use upset::Upset;
+
+/// Seconds for which a proof is good: longer than any scene is broken and comes back, so that what was recorded before can be tried afterwards.
+const MAX_AGE: u32 = 60;
+
+/// So short that recorded requests are tried on both sides of the moment in which their proofs end.
+const SHORT: u32 = 2;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -54,16 +60,18 @@ enum Command {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// Load, and these upsets, one after the other.
+    Play {
+        #[command(flatten)]
+        group: Group,
+        /// May be repeated. Left out: all that the store can have.
+        #[arg(long, value_enum)]
+        upset: Vec<Upset>,
+    },
     /// Load, and parts at random that are broken and mended.
     Chaos {
-        #[arg(long, value_enum, default_value = "alone")]
-        shape: Shape,
-        #[arg(long, value_enum, default_value = "redis")]
-        engine: Engine,
-        #[arg(long, value_enum, default_value = "refuse")]
-        on_failure: OnFailure,
-        #[arg(long, default_value_t = 3)]
-        replicas: usize,
+        #[command(flatten)]
+        group: Group,
         #[arg(long, default_value_t = 5)]
         minutes: u64,
     },
@@ -71,8 +79,37 @@ enum Command {
     OwnMemory,
 }
 
+/// What is played with.
+#[derive(Debug, clap::Args)]
+struct Group {
+    #[arg(long, value_enum, default_value = "alone")]
+    shape: Shape,
+    #[arg(long, value_enum, default_value = "redis")]
+    engine: Engine,
+    #[arg(long, value_enum, default_value = "refuse")]
+    on_failure: OnFailure,
+    #[arg(long, default_value_t = 3)]
+    replicas: usize,
+    /// Seconds for which a proof is good.
+    #[arg(long, default_value_t = MAX_AGE)]
+    max_age: u32,
+    /// Copies that a claim needs. With 0, two halves of a network that is cut both take a proof, and that has to be seen.
+    #[arg(long)]
+    copies: Option<u8>,
+    #[arg(long, value_enum, default_value = "right")]
+    clocks: Clocks,
+}
+
+impl Group {
+    fn scene(&self, act: Act) -> Scene {
+        let Self { shape, engine, on_failure, replicas, max_age, copies, clocks } = *self;
+        Scene { store: Some((shape, engine)), replicas, on_failure, max_age, copies, clocks, act }
+    }
+}
+
 fn scene(store: (Shape, Engine), replicas: usize, on_failure: OnFailure, act: Act) -> Scene {
-    Scene { store: Some(store), replicas, on_failure, act }
+    let (copies, clocks) = (None, Clocks::Right);
+    Scene { store: Some(store), replicas, on_failure, max_age: MAX_AGE, copies, clocks, act }
 }
 
 fn brief() -> Vec<Scene> {
@@ -87,6 +124,11 @@ fn brief() -> Vec<Scene> {
         scene((Shape::Sentinel, Redis), 2, Refuse, upsets(&[Upset::MasterKilled])),
         scene((Shape::Cluster, Valkey), 2, Refuse, upsets(&[Upset::Resharded, Upset::MasterKilled])),
         scene((Shape::Split, Redis), 2, Refuse, upsets(&[Upset::Cut])),
+        Scene {
+            max_age: SHORT,
+            clocks: Clocks::Apart,
+            ..scene((Shape::Alone, Redis), 3, Refuse, upsets(&[Upset::GatewayPaused]))
+        },
     ]
 }
 
@@ -100,7 +142,8 @@ fn long() -> Vec<Scene> {
             }
             scenes.push(scene((shape, engine), 2, OnFailure::Refuse, Act::SameRequest(300)));
             for on_failure in [OnFailure::Refuse, OnFailure::Nonce] {
-                scenes.push(scene((shape, engine), 3, on_failure, Act::Upsets(Upset::all(shape).to_vec())));
+                let all = scene((shape, engine), 3, on_failure, Act::Upsets(Upset::all(shape).to_vec()));
+                scenes.extend([all.clone(), Scene { max_age: SHORT, clocks: Clocks::Apart, ..all }]);
             }
         }
     }
@@ -122,15 +165,19 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Outcome<usize> {
     let seed =
         arguments.seed.unwrap_or_else(|| u64::from(std::process::id()) << 16 | u64::from(clock_bits()));
-    for engine in [Engine::Redis, Engine::Valkey] {
-        println!("{}", engine.version()?);
-    }
     println!("seed {seed}");
     let mut names = vec![gateway::HOST.to_owned()];
     names.extend(network::names());
     let mut stage = Stage { binary: gateway_binary()?, names, dice: Dice::new(seed) };
-    let own_memory =
-        Scene { store: None, replicas: 3, on_failure: OnFailure::Refuse, act: Act::SameRequest(5) };
+    let own_memory = Scene {
+        store: None,
+        replicas: 3,
+        on_failure: OnFailure::Refuse,
+        max_age: MAX_AGE,
+        copies: None,
+        clocks: Clocks::Right,
+        act: Act::SameRequest(5),
+    };
     let (scenes, checker_first) = match arguments.command {
         Command::Brief => (brief(), true),
         Command::Long { only } => {
@@ -138,9 +185,12 @@ fn run(arguments: Arguments) -> Outcome<usize> {
             scenes.retain(|scene| scene.to_string().contains(&only));
             (scenes, true)
         }
-        Command::Chaos { shape, engine, on_failure, replicas, minutes } => {
-            let act = Act::Chaos(Duration::from_secs(60 * minutes));
-            (vec![scene((shape, engine), replicas, on_failure, act)], true)
+        Command::Play { group, upset } => {
+            let upsets = if upset.is_empty() { Upset::all(group.shape).to_vec() } else { upset };
+            (vec![group.scene(Act::Upsets(upsets))], true)
+        }
+        Command::Chaos { group, minutes } => {
+            (vec![group.scene(Act::Chaos(Duration::from_secs(60 * minutes)))], true)
         }
         Command::OwnMemory => (vec![own_memory.clone()], false),
     };

@@ -20,8 +20,8 @@ use crate::network::Side;
 use crate::program::free_port;
 use crate::same_request;
 use crate::server::Engine;
-use crate::store::{OnFailure, Shape, Store};
-use crate::tally::Tally;
+use crate::store::{self, OnFailure, Shape, Store};
+use crate::tally::{Part, Tally};
 use crate::upset::{Comeback, Upset};
 use crate::upstream;
 
@@ -31,7 +31,13 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// The same for a caller that knows none, who has to wait until `iat` lies behind the beginning of the store's memory.
 const PLAIN_RECOVERY: Duration = Duration::from_secs(20);
 
-/// How the latest recorded requests are tried once more at every door, when all is over.
+/// The longest that a store which is away may hold a request: many times `timeout`, for machines that are busy.
+const HELD: Duration = Duration::from_secs(2);
+
+/// Milliseconds by which a clock is wrong that is too far off.
+const WRONG: i32 = 1500;
+
+/// So many of the latest recorded requests are tried once more at every door, when all is over.
 const SWEPT: usize = 1500;
 
 /// What a scene is.
@@ -41,7 +47,32 @@ pub(crate) struct Scene {
     pub(crate) store: Option<(Shape, Engine)>,
     pub(crate) replicas: usize,
     pub(crate) on_failure: OnFailure,
+    /// `dpop.max_age`, in seconds
+    pub(crate) max_age: u32,
+    /// `replay.redis.replicas`; left out, what it is by default
+    pub(crate) copies: Option<u8>,
+    pub(crate) clocks: Clocks,
     pub(crate) act: Act,
+}
+
+/// What the gateways' clocks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Clocks {
+    /// That of the servers.
+    Right,
+    /// Ahead, right and behind, in turn, as far as is borne.
+    Apart,
+}
+
+impl Clocks {
+    /// Milliseconds by which a gateway's is ahead. What the measurement adds of its own has to fit in too.
+    fn ahead(self, gateway: usize) -> i32 {
+        let most = store::CLOCK_DIFFERENCE - 100;
+        match self {
+            Self::Right => 0,
+            Self::Apart => [most, 0, -most][gateway % 3],
+        }
+    }
 }
 
 /// What happens in it.
@@ -60,7 +91,17 @@ impl fmt::Display for Scene {
         match self.store {
             None => write!(f, "{} replicas, each with a memory of its own", self.replicas)?,
             Some((shape, engine)) => {
-                write!(f, "{} replicas, {engine} {shape}, on_failure {}", self.replicas, self.on_failure)?;
+                write!(
+                    f,
+                    "{} replicas, {engine} {shape}, on_failure {}, proofs of {} s",
+                    self.replicas, self.on_failure, self.max_age
+                )?;
+                if self.clocks == Clocks::Apart {
+                    write!(f, ", clocks apart")?;
+                }
+                if let Some(copies) = self.copies {
+                    write!(f, ", claims with {copies} copies")?;
+                }
             }
         }
         match &self.act {
@@ -142,11 +183,16 @@ impl Cast {
         let issuer = write_files(&files, &stage.names)?;
         let store = match scene.store {
             None => None,
-            Some((shape, engine)) => Some(Store::start(shape, engine, work.path(), &files, &mut dice)?),
+            Some((shape, engine)) => {
+                println!("  {}", engine.version()?);
+                Some(Store::start(shape, engine, work.path(), &files, &mut dice)?)
+            }
         };
         let replay = match &store {
-            None => Replay::own_memory(),
-            Some(store) => Replay::shared(&store.configuration(scene.on_failure)),
+            None => Replay::own_memory(scene.max_age),
+            Some(store) => {
+                Replay::shared(scene.max_age, &store.configuration(scene.on_failure, scene.copies))
+            }
         };
         let ledger = Arc::new(Ledger::new());
         let mut gateways = Vec::new();
@@ -160,7 +206,7 @@ impl Cast {
             };
             let upstream = upstream::serve(SocketAddr::from((back, 0)), number, Arc::clone(&ledger)).await?;
             let (port, admin) = (free_port(&mut dice), free_port(&mut dice));
-            let address = Address { ip, port, admin, upstream, namespace };
+            let address = Address { ip, port, admin, upstream, namespace, ahead: scene.clocks.ahead(number) };
             gateways.push(Gateway::start(&stage.binary, &files, number, address, &replay)?);
         }
         for gateway in &mut gateways {
@@ -255,6 +301,10 @@ impl Cast {
         match upset {
             Upset::GatewayKilled => self.gateways[victim].kill()?,
             Upset::GatewayPaused => self.gateways[victim].signal("STOP")?,
+            Upset::ClockWrong => {
+                self.gateways[victim].kill()?;
+                self.gateways[victim].start_ahead(WRONG)?;
+            }
             _ => {}
         }
         // With the network cut, the gateway that is with the old master has nobody to ask.
@@ -275,6 +325,10 @@ impl Cast {
         self.store.as_mut().ok_or("it is still there")?.mend(upset)?;
         match upset {
             Upset::GatewayKilled => self.gateways[victim].start_again()?,
+            Upset::ClockWrong => {
+                self.gateways[victim].kill()?;
+                self.gateways[victim].start_again()?;
+            }
             Upset::GatewayPaused => self.gateways[victim].signal("CONT")?,
             Upset::PasswordChanged => {
                 for gateway in &self.gateways {
@@ -299,7 +353,10 @@ impl Cast {
     }
 
     /// An upset that breaks nothing proves nothing.
-    fn judge_broken(&self, upset: Upset, broken: &crate::tally::Part) -> Outcome<()> {
+    fn judge_broken(&self, upset: Upset, broken: &Part) -> Outcome<()> {
+        if upset != Upset::GatewayPaused && broken.longest() > HELD {
+            return Err(format!("{upset}: a request was held for {:?}", broken.longest()).into());
+        }
         let refused = broken.of(&Answer::Refused(503, "replay_store_unavailable".to_owned()));
         match self.on_failure {
             OnFailure::Refuse if upset.takes_the_store_away() && refused == 0 => {

@@ -17,6 +17,16 @@ pub(crate) struct Program {
 impl Program {
     /// Starts a program, in a network namespace if one is named. Everything it says goes to `said`.
     pub(crate) fn start(command: &[String], namespace: Option<&str>, said: &Path) -> Outcome<Self> {
+        Self::start_with(command, &[], namespace, said)
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_with(
+        command: &[String],
+        environment: &[(&str, String)],
+        namespace: Option<&str>,
+        said: &Path,
+    ) -> Outcome<Self> {
         // A killed rig must leave nothing behind that runs.
         let mut whole = vec!["setpriv", "--pdeathsig", "KILL"];
         if let Some(namespace) = namespace {
@@ -26,6 +36,7 @@ impl Program {
         let log = File::options().create(true).append(true).open(said)?;
         let child = Command::new(whole[0])
             .args(&whole[1..])
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

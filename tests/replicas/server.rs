@@ -11,8 +11,16 @@ use crate::program::{Program, run};
 /// A server that does not answer by then has not come up.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The password of every server here.
+/// The password of every server here, for the rig and for its copies.
 pub(crate) const PASSWORD: &str = "only-for-tests";
+
+/// Who the gateways are to the servers, and what their first password is.
+pub(crate) const USER: &str = "holdfast";
+pub(crate) const FIRST_PASSWORD: &str = "first-of-gateways";
+
+/// What README.md lets that user do, and no more.
+const RIGHTS: &str =
+    "~hf:* +ping +info +time +get +set +watch +unwatch +multi +exec +wait +asking +cluster|slots";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Engine {
@@ -87,9 +95,11 @@ impl Place {
     }
 
     /// Asks whoever listens there. An error reply is an error.
-    pub(crate) fn ask(&self, password: &str, words: &[&str]) -> Outcome<String> {
+    pub(crate) fn ask(&self, words: &[&str]) -> Outcome<String> {
         let (ip, port) = (self.ip.to_string(), self.port.to_string());
         let ca = self.tls.as_ref().map(|files| files.join("ca.pem").display().to_string());
+        // A sentinel has no password, and the client would say that it needs none.
+        let environment = [("REDISCLI_AUTH", PASSWORD)];
         let mut command = Vec::new();
         if let Some(namespace) = &self.namespace {
             command.extend(["ip", "netns", "exec", namespace]);
@@ -100,14 +110,13 @@ impl Place {
             command.extend(["--tls", "--cacert", ca]);
         }
         command.extend(words);
-        run(&command, &[("REDISCLI_AUTH", password)])
+        run(&command, &environment)
     }
 }
 
 /// A server with its directory.
 pub(crate) struct Server {
     pub(crate) place: Place,
-    pub(crate) password: String,
     directory: PathBuf,
     program: Option<Program>,
 }
@@ -123,11 +132,12 @@ impl Server {
             "save \"\"".to_owned(),
             format!("requirepass {PASSWORD}"),
             format!("masterauth {PASSWORD}"),
+            format!("user {USER} on >{FIRST_PASSWORD} {RIGHTS}"),
             "repl-diskless-sync-delay 0".to_owned(),
         ]);
         lines.extend(more.iter().map(|line| (*line).to_owned()));
         std::fs::write(directory.join("server.conf"), lines.join("\n") + "\n")?;
-        let mut server = Self { place, password: PASSWORD.to_owned(), directory, program: None };
+        let mut server = Self { place, directory, program: None };
         server.start_again()?;
         Ok(server)
     }
@@ -150,7 +160,7 @@ impl Server {
     }
 
     pub(crate) fn ask(&self, words: &[&str]) -> Outcome<String> {
-        self.place.ask(&self.password, words)
+        self.place.ask(words)
     }
 
     /// Ends it at once.

@@ -10,11 +10,14 @@ use crate::cluster;
 use crate::dice::Dice;
 use crate::network::{Network, Side};
 use crate::program::{Program, free_port};
-use crate::server::{Engine, PASSWORD, Place, Server, start_sentinel};
+use crate::server::{Engine, FIRST_PASSWORD, PASSWORD, Place, Server, USER, start_sentinel};
 use crate::upset::Upset;
 
 /// What sentinels call the group.
 const GROUP: &str = "holdfast";
+
+/// Milliseconds that the clocks of gateways and servers may differ (`clock_difference`).
+pub(crate) const CLOCK_DIFFERENCE: i32 = 500;
 
 /// How a store is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -113,7 +116,7 @@ impl Store {
                 servers
             }
         };
-        std::fs::write(files.join("store-password"), PASSWORD)?;
+        std::fs::write(files.join("store-password"), FIRST_PASSWORD)?;
         let mut store = Self {
             shape,
             servers,
@@ -135,7 +138,7 @@ impl Store {
         for _ in 0..200 {
             let copied = self.servers[0].info("replication", "connected_slaves")? == "2";
             let known = self.sentinels.iter().all(|(place, _)| {
-                let told = place.ask("", &["SENTINEL", "MASTER", GROUP]).unwrap_or_default();
+                let told = place.ask(&["SENTINEL", "MASTER", GROUP]).unwrap_or_default();
                 let words: Vec<&str> = told.lines().collect();
                 let of = |name| words.iter().position(|word| *word == name).map(|at| words[at + 1]);
                 of("num-slaves") == Some("2") && of("num-other-sentinels") == Some("2")
@@ -149,7 +152,7 @@ impl Store {
     }
 
     /// The lines of `replay.redis`.
-    pub(crate) fn configuration(&self, on_failure: OnFailure) -> Vec<String> {
+    pub(crate) fn configuration(&self, on_failure: OnFailure, copies: Option<u8>) -> Vec<String> {
         let urls =
             |places: &mut dyn Iterator<Item = &Place>| places.map(Place::url).collect::<Vec<_>>().join(", ");
         let mut lines = vec![match self.shape {
@@ -166,13 +169,24 @@ impl Store {
                 format!("sentinel: {{ name: {GROUP}, servers: [{sentinels}] }}")
             }
         }];
+        lines.push(format!("user: {USER}"));
         lines.push("password: { file: store-password }".to_owned());
         if self.shape == Shape::Split {
             lines.push("trust: { ca: ca.pem }".to_owned());
         }
-        lines.push("clock_difference: 500ms".to_owned());
+        lines.push(format!("clock_difference: {CLOCK_DIFFERENCE}ms"));
+        lines.extend(copies.map(|copies| format!("replicas: {copies}")));
         lines.push(format!("on_failure: {on_failure}"));
         lines
+    }
+
+    /// What the gateways have to say by now.
+    fn password(&self) -> String {
+        if self.changes == 0 {
+            FIRST_PASSWORD.to_owned()
+        } else {
+            format!("number-{}-of-gateways", self.changes)
+        }
     }
 
     /// The number of a master that runs.
@@ -180,7 +194,7 @@ impl Store {
         let port = match self.sentinels.last() {
             None => None,
             Some((place, _)) => {
-                let told = place.ask("", &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", GROUP])?;
+                let told = place.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", GROUP])?;
                 Some(told.lines().nth(1).ok_or("the sentinels know no master")?.to_owned())
             }
         };
@@ -199,7 +213,7 @@ impl Store {
     pub(crate) async fn strike(&mut self, upset: Upset, dice: &mut Dice) -> Outcome<()> {
         match upset {
             Upset::Cut => self.network.as_ref().ok_or("no network to cut")?.cut(),
-            Upset::GatewayKilled | Upset::GatewayPaused => Ok(()),
+            Upset::GatewayKilled | Upset::GatewayPaused | Upset::ClockWrong => Ok(()),
             Upset::Resharded => {
                 let from = self.master(dice)?;
                 let to = loop {
@@ -230,13 +244,11 @@ impl Store {
             Upset::Flushed => self.servers[self.master(dice)?].ask(&["FLUSHALL"]).map(drop),
             Upset::PasswordChanged => {
                 self.changes += 1;
-                let new = format!("{PASSWORD}-{}", self.changes);
-                let server = &mut self.servers[0];
-                server.ask(&["CONFIG", "SET", "requirepass", &new])?;
-                server.password = new;
+                let new = format!(">{}", self.password());
+                self.servers[0].ask(&["ACL", "SETUSER", USER, "resetpass", &new])?;
                 // It is started again with what is in its file.
-                server.ask(&["CONFIG", "REWRITE"])?;
-                server.ask(&["CLIENT", "KILL", "TYPE", "normal"]).map(drop)
+                self.servers[0].ask(&["CONFIG", "REWRITE"])?;
+                self.servers[0].ask(&["CLIENT", "KILL", "USER", USER]).map(drop)
             }
             Upset::Full => self.servers[0].ask(&["CONFIG", "SET", "maxmemory", "1"]).map(drop),
             Upset::MayEvict => {
@@ -250,7 +262,11 @@ impl Store {
     pub(crate) fn mend(&mut self, upset: Upset) -> Outcome<()> {
         match upset {
             Upset::Cut => self.network.as_ref().ok_or("no network to mend")?.mend(),
-            Upset::Flushed | Upset::Resharded | Upset::GatewayKilled | Upset::GatewayPaused => Ok(()),
+            Upset::Flushed
+            | Upset::Resharded
+            | Upset::GatewayKilled
+            | Upset::GatewayPaused
+            | Upset::ClockWrong => Ok(()),
             Upset::Emptied | Upset::OldSnapshot | Upset::MasterKilled => {
                 for number in std::mem::take(&mut self.down) {
                     let server = &mut self.servers[number];
@@ -267,7 +283,7 @@ impl Store {
             Upset::PasswordChanged => {
                 // Whole or not at all: a gateway may read it at any time.
                 let (new, file) = (self.files.join("store-password.new"), self.files.join("store-password"));
-                std::fs::write(&new, &self.servers[0].password)?;
+                std::fs::write(&new, self.password())?;
                 Ok(std::fs::rename(new, file)?)
             }
             Upset::Full => self.servers[0].ask(&["CONFIG", "SET", "maxmemory", "0"]).map(drop),

@@ -42,6 +42,11 @@ impl Part {
         self.0.answers.get(answer).copied().unwrap_or_default()
     }
 
+    /// How long the one waited that waited longest.
+    pub(crate) fn longest(&self) -> Duration {
+        self.0.longest
+    }
+
     /// Requests that were sent.
     pub(crate) fn sent(&self) -> u64 {
         self.0.answers.values().sum()

@@ -35,6 +35,8 @@ pub(crate) enum Upset {
     GatewayKilled,
     /// A gateway is stopped and goes on.
     GatewayPaused,
+    /// A gateway starts again with a clock that is too far ahead, and later with the right one.
+    ClockWrong,
 }
 
 /// How a group comes back.
@@ -61,6 +63,7 @@ impl Upset {
                 ReadOnly,
                 GatewayKilled,
                 GatewayPaused,
+                ClockWrong,
                 MayEvict,
             ],
             Shape::Sentinel => &[MasterKilled, MasterPaused, Flushed, GatewayKilled, GatewayPaused],
@@ -76,15 +79,17 @@ impl Upset {
             // In a cluster the one copy has become the master, and WAIT has to find another before claims count.
             MasterKilled | MasterPaused if shape != Shape::Cluster => Comeback::Alone,
             MasterKilled | MasterPaused | Emptied | OldSnapshot | Paused | PasswordChanged | Full
-            | MayEvict | ReadOnly | GatewayKilled | GatewayPaused => Comeback::Mended,
+            | MayEvict | ReadOnly | GatewayKilled | GatewayPaused | ClockWrong => Comeback::Mended,
         }
     }
 
-    /// Whether the whole store is away while it is broken.
+    /// Whether the store is away while it is broken, for a gateway at least.
     pub(crate) fn takes_the_store_away(self) -> bool {
         use Upset::*;
         match self {
-            Emptied | OldSnapshot | Paused | PasswordChanged | Full | MayEvict | ReadOnly => true,
+            Emptied | OldSnapshot | Paused | PasswordChanged | Full | MayEvict | ReadOnly | ClockWrong => {
+                true
+            }
             MasterKilled | MasterPaused | Flushed | Resharded | Cut | GatewayKilled | GatewayPaused => false,
         }
     }
@@ -117,6 +122,7 @@ impl fmt::Display for Upset {
             Self::Cut => "network cut",
             Self::GatewayKilled => "gateway killed",
             Self::GatewayPaused => "gateway paused",
+            Self::ClockWrong => "gateway with a clock too far ahead",
         })
     }
 }

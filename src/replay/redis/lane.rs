@@ -6,17 +6,18 @@
 use std::future::Future;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Kind;
 use super::batch::{Answer, Claim, Judge};
+use super::bounds::Bounds;
 use super::connect::Connector;
 use super::link::Stream;
-use super::memory::Names;
+use super::memory::{Memory, Names};
 use super::sentinel::Whereabouts;
 use super::serve::{End, Serving};
 use super::state::{Absences, Server, ServerState, Tally};
@@ -45,21 +46,43 @@ pub(super) struct Shared {
     pub(super) tally: Arc<Tally>,
     /// What nonces are sealed by: the latest line of any memory, and whether a server is away.
     pub(super) absences: Arc<Absences>,
+    /// What this gateway counts on.
+    pub(super) bounds: Bounds,
+    /// How far ahead, in seconds, any replica takes proofs.
+    pub(super) max_future: AtomicU64,
     /// Whether a server was vetted once.
     pub(super) reached: AtomicBool,
+    /// The latest second in which a memory began.
+    began: AtomicU64,
 }
 
 impl Shared {
-    pub(super) fn new(settings: Arc<config::Redis>, clock: Clock) -> Self {
+    pub(super) fn new(settings: Arc<config::Redis>, bounds: Bounds, clock: Clock) -> Self {
         let connector = Connector::new(&settings);
         Self {
             settings,
+            bounds,
             connector,
             clock,
+            max_future: AtomicU64::new(bounds.max_future),
             tally: Arc::default(),
             absences: Arc::default(),
             reached: AtomicBool::new(false),
+            began: AtomicU64::new(0),
         }
+    }
+
+    /// The latest second in which a memory began, of any server, as far as this process knows.
+    fn began(&self) -> u64 {
+        self.began.load(Ordering::Relaxed)
+    }
+
+    /// Draws the line behind the beginning of a memory, unless it lies later already.
+    fn draw(&self, memory: &Memory) {
+        self.began.fetch_max(memory.begins, Ordering::Relaxed);
+        self.absences.standing().draw(memory.line(self.settings.timeout));
+        self.max_future.fetch_max(memory.bounds.max_future, Ordering::Relaxed);
+        self.reached.store(true, Ordering::Release);
     }
 }
 
@@ -70,12 +93,14 @@ pub(super) enum Place {
     At(RedisServer),
     /// Wherever the sentinels say the master of the group is.
     Master(Whereabouts),
+    /// There, for as long as the cluster's map says so, which is looked at anew when something is wrong.
+    Node(RedisServer, Arc<Notify>),
 }
 
 impl Place {
     async fn find(&self) -> Result<RedisServer, Trouble> {
         match self {
-            Place::At(address) => Ok(address.clone()),
+            Place::At(server) | Place::Node(server, _) => Ok(server.clone()),
             Place::Master(whereabouts) => whereabouts.master().await.map(RedisServer::Network),
         }
     }
@@ -89,7 +114,7 @@ impl Place {
             (Place::Master(whereabouts), RedisServer::Network(master)) => {
                 whereabouts.during(master, work).await.ok_or(Trouble::Replaced)
             }
-            (Place::At(_), _) | (Place::Master(_), RedisServer::Unix(_)) => Ok(work.await),
+            (Place::At(_) | Place::Node(..), _) | (Place::Master(_), RedisServer::Unix(_)) => Ok(work.await),
         }
     }
 
@@ -98,6 +123,7 @@ impl Place {
         match self {
             Place::At(_) => {}
             Place::Master(whereabouts) => whereabouts.doubt(),
+            Place::Node(_, doubted) => doubted.notify_one(),
         }
     }
 }
@@ -120,7 +146,7 @@ impl Lanes {
     /// Starts `connections` lanes. Waits for nothing.
     pub(super) fn start(place: Place, kind: Kind, names: Names, shared: &Arc<Shared>) -> Self {
         let name = match &place {
-            Place::At(address) => address.to_string(),
+            Place::At(server) | Place::Node(server, _) => server.to_string(),
             Place::Master(whereabouts) => whereabouts.to_string(),
         };
         let count = shared.settings.connections.max(1);
@@ -222,13 +248,13 @@ impl Task {
         &self,
         place: &mut Option<String>,
     ) -> Result<(Box<dyn Stream>, Vetted, RedisServer), Trouble> {
-        let Shared { settings, connector, clock, .. } = &*self.shared;
+        let Shared { settings, bounds, connector, clock, .. } = &*self.shared;
         let server = self.place.find().await?;
         *place = Some(server.to_string());
         let ready = async {
             let mut link = connector.connect(&server).await?;
-            let known = self.state.began();
-            let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, clock).await?;
+            let known = self.shared.began();
+            let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, *bounds, clock).await?;
             Ok::<_, Trouble>((link.into_stream()?, vetted))
         };
         let (stream, vetted) = self.place.during(&server, ready).await??;
@@ -242,13 +268,12 @@ impl Task {
         server: &RedisServer,
         queue: &mut mpsc::Receiver<Claim>,
     ) -> End {
-        let Shared { settings, clock, .. } = &*self.shared;
+        let Shared { settings, bounds, clock, .. } = &*self.shared;
         // The line first: whoever sees this lane work has to see the line of its memory.
-        self.shared.absences.standing().draw(vetted.memory.line(settings.timeout, settings.clock_difference));
-        self.shared.reached.store(true, Ordering::Release);
-        self.state.serving(self.number, &server.to_string(), vetted.memory.begins, vetted.ahead);
+        self.shared.draw(&vetted.memory);
+        self.state.serving(self.number, &server.to_string(), vetted.ahead);
         self.serving.store(true, Ordering::Release);
-        let judge = Judge { settings, kind: self.kind, vetted, clock };
+        let judge = Judge { settings, bounds: *bounds, kind: self.kind, vetted, clock };
         let working = Serving::new(stream, judge, &self.names, &self.state).run(queue);
         let end = self.place.during(server, working).await.unwrap_or_else(End::Trouble);
         self.serving.store(false, Ordering::Release);

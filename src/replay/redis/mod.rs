@@ -8,19 +8,24 @@
 //! |---|---|
 //! | [`lane`] | which connection a claim goes to, and when a server is tried again |
 //! | [`connect`], [`sentinel`] | how a server is reached; which one is the master of a group |
+//! | [`cluster`], [`slots`], [`scout`] | which node of a cluster has a proof; where claims go that it has not |
 //! | [`vet`], [`memory`] | whether a server may be trusted with claims; which memory it has |
 //! | [`serve`], [`batch`] | what goes out together, and whether the answers count |
 //! | [`link`], [`resp`] | one question at a time, and the protocol |
 //! | [`trouble`], [`state`] | what is wrong, and what is told of it |
 
 mod batch;
+pub mod bounds;
+mod cluster;
 mod connect;
 mod lane;
 mod link;
 mod memory;
 mod resp;
+mod scout;
 mod sentinel;
 mod serve;
+mod slots;
 pub mod state;
 pub mod trouble;
 mod vet;
@@ -33,6 +38,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::batch::Answer;
+use self::bounds::Bounds;
+use self::cluster::Cluster;
 use self::lane::{Lanes, Place, Shared};
 use self::memory::Names;
 use self::sentinel::{Sentinels, Whereabouts};
@@ -73,14 +80,14 @@ pub struct Redis {
 enum Servers {
     /// One server has them all.
     One(Lanes),
-    /// None is known.
-    Nowhere,
+    /// Each node of a cluster has some.
+    Many(Cluster),
 }
 
 impl Redis {
     /// A store that connects in the background. Waits for nothing and cannot fail: a store that is away is a state. To be called within a runtime.
-    pub fn start(settings: Arc<config::Redis>, clock: Clock) -> Self {
-        let shared = Arc::new(Shared::new(settings, clock));
+    pub fn start(settings: Arc<config::Redis>, bounds: Bounds, clock: Clock) -> Self {
+        let shared = Arc::new(Shared::new(settings, bounds, clock));
         let servers = match &shared.settings.servers {
             RedisServers::Alone(server) => {
                 let (place, names) = (Place::At(server.clone()), Names::new(&shared.settings.prefix, ""));
@@ -92,16 +99,16 @@ impl Redis {
                     (Place::Master(Whereabouts::watch(sentinels)), Names::new(&shared.settings.prefix, ""));
                 Servers::One(Lanes::start(place, Kind::Alone, names, &shared))
             }
-            RedisServers::Cluster(_) => Servers::Nowhere,
+            RedisServers::Cluster(nodes) => Servers::Many(Cluster::start(nodes, &shared)),
         };
         Self { shared, servers: Arc::new(servers) }
     }
 
     /// Whether there is a vetted connection for this proof. A look at an atomic; `claim` may fail all the same.
-    pub fn is_usable(&self, _proof: Digest<ProofId>) -> bool {
+    pub fn is_usable(&self, proof: Digest<ProofId>) -> bool {
         match &*self.servers {
             Servers::One(lanes) => lanes.is_usable(),
-            Servers::Nowhere => false,
+            Servers::Many(cluster) => cluster.is_usable(&batch::key(&proof)),
         }
     }
 
@@ -128,7 +135,7 @@ impl Redis {
         let keep = batch::retention(keep, self.shared.settings.clock_difference);
         let answer = match &*self.servers {
             Servers::One(lanes) => lanes.claim(batch::key(&proof), keep, false).await,
-            Servers::Nowhere => None,
+            Servers::Many(cluster) => cluster.claim(batch::key(&proof), keep).await,
         };
         let tally = &self.shared.tally;
         match answer {
@@ -152,9 +159,19 @@ impl Redis {
     pub fn state(&self) -> State {
         let servers = match &*self.servers {
             Servers::One(lanes) => vec![lanes.server()],
-            Servers::Nowhere => Vec::new(),
+            Servers::Many(cluster) => cluster.servers(),
         };
         State { servers, line: self.line(), counts: self.shared.tally.counts() }
+    }
+
+    /// What this gateway counts on.
+    pub fn bounds(&self) -> Bounds {
+        self.shared.bounds
+    }
+
+    /// How far ahead, in seconds, a proof may be dated that any replica takes.
+    pub fn max_future(&self) -> i64 {
+        i64::try_from(self.shared.max_future.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
     }
 
     /// What nonces are sealed by while this store is asked.
@@ -164,6 +181,9 @@ impl Redis {
 
     /// Whether the store was usable once.
     pub fn first_contact(&self) -> bool {
-        self.shared.reached.load(Ordering::Acquire)
+        match &*self.servers {
+            Servers::One(_) => self.shared.reached.load(Ordering::Acquire),
+            Servers::Many(cluster) => cluster.first_contact(),
+        }
     }
 }

@@ -157,6 +157,24 @@ impl Absences {
     }
 }
 
+/// One absence more than those of servers, for as long as this is there.
+#[derive(Debug)]
+pub(super) struct Missing(Arc<Absences>);
+
+impl Missing {
+    /// Something is missing.
+    pub(super) fn new(absences: &Arc<Absences>) -> Self {
+        absences.one_more();
+        Self(Arc::clone(absences))
+    }
+}
+
+impl Drop for Missing {
+    fn drop(&mut self) {
+        self.0.one_less();
+    }
+}
+
 /// What the lanes to one server know of it.
 #[derive(Debug)]
 pub(super) struct ServerState {
@@ -165,8 +183,6 @@ pub(super) struct ServerState {
     clock: Clock,
     /// In milliseconds; [`UNKNOWN`](Self::UNKNOWN) before it was asked.
     ahead: AtomicI64,
-    /// The latest second in which a memory of it began.
-    began: AtomicU64,
     seen: Mutex<Seen>,
 }
 
@@ -198,7 +214,6 @@ impl ServerState {
             absences,
             clock,
             ahead: AtomicI64::new(Self::UNKNOWN),
-            began: AtomicU64::new(0),
             seen: Mutex::new(Seen { place, serving, health, away_since: None, said: 0 }),
         }
     }
@@ -208,11 +223,6 @@ impl ServerState {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The latest second in which a memory of it began, as far as this process knows.
-    pub(super) fn began(&self) -> u64 {
-        self.began.load(Ordering::Relaxed)
-    }
-
     /// A batch was answered, and the server's clock is so far ahead.
     pub(super) fn answered(&self, took: Duration, ahead: i64) {
         self.tally.count_round_trip(took);
@@ -220,8 +230,7 @@ impl ServerState {
     }
 
     /// A lane has vetted the server at `place`, and asks it from now on.
-    pub(super) fn serving(&self, lane: usize, place: &str, began: u64, ahead: i64) {
-        self.began.fetch_max(began, Ordering::Relaxed);
+    pub(super) fn serving(&self, lane: usize, place: &str, ahead: i64) {
         self.ahead.store(ahead, Ordering::Relaxed);
         let mut seen = self.seen();
         seen.serving[lane] = true;

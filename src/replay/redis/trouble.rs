@@ -135,6 +135,7 @@ impl Trouble {
             b"LOADING" => Trouble::Loading,
             b"NOREPLICAS" => Trouble::TooFewReplicas,
             b"CLUSTERDOWN" => Trouble::ClusterDown,
+            b"MOVED" | b"ASK" | b"TRYAGAIN" => Trouble::NoSlot,
             _ => Trouble::Broken(said(words)),
         }
     }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::super::Kind;
 use super::super::batch::{Answer, Batch, Claim, Judge, Phrases, Redirect, retention};
+use super::super::bounds::Bounds;
 use super::super::memory::{Identity, Memory, Names};
 use super::super::resp::Reply;
 use super::super::trouble::Trouble;
@@ -14,7 +15,7 @@ use super::super::vet::Vetted;
 use crate::clock::Clock;
 use crate::config::{Redis, RedisServer, RedisServers, RedisWire};
 
-const MARKER: &[u8] = b"17:run:history";
+const MARKER: &[u8] = b"17:60,10,600,2000:run:history";
 const OK: Reply<'static> = Reply::Simple(b"OK");
 
 fn settings(replicas: usize) -> Redis {
@@ -25,9 +26,23 @@ fn settings(replicas: usize) -> Redis {
 fn vetted() -> Vetted {
     let identity = Identity::new(b"run", b"history");
     Vetted {
-        memory: Memory { identity, key: b"hf:since".to_vec(), value: MARKER.to_vec(), begins: 17 },
+        memory: Memory {
+            identity,
+            key: b"hf:since".to_vec(),
+            value: MARKER.to_vec(),
+            begins: 17,
+            bounds: bounds(),
+        },
         ahead: 0,
     }
+}
+
+const fn bounds() -> Bounds {
+    Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 2000 }
+}
+
+fn judge<'s>(settings: &'s Redis, kind: Kind, clock: &'s Clock) -> Judge<'s> {
+    Judge { settings, bounds: bounds(), kind, vetted: vetted(), clock }
 }
 
 type Answered = oneshot::Receiver<Answer>;
@@ -43,7 +58,8 @@ fn batch(settings: &Redis, asking: &[bool]) -> (Batch, Vec<Answered>, Vec<u8>) {
             Claim { key: *b"0123456789abcdef", keep: 65_000, asking, answer }
         })
         .collect();
-    let phrases = Phrases::new(settings, &Names::new("hf:", ""), &vetted());
+    let clock = Clock::system();
+    let phrases = Phrases::new(&judge(settings, Kind::Alone, &clock), &Names::new("hf:", ""));
     let mut output = Vec::new();
     let batch = Batch::of_claims(&mut claims, Instant::now(), &phrases, &mut output);
     (batch, answers, output)
@@ -52,7 +68,7 @@ fn batch(settings: &Redis, asking: &[bool]) -> (Batch, Vec<Answered>, Vec<u8>) {
 /// Hands it these replies. `true` when it was whole.
 fn replies(batch: &mut Batch, settings: &Redis, kind: Kind, replies: &[Reply<'_>]) -> Result<bool, Trouble> {
     let clock = Clock::system();
-    let mut judge = Judge { settings, kind, vetted: vetted(), clock: &clock };
+    let mut judge = judge(settings, kind, &clock);
     replies.iter().try_fold(false, |_, reply| batch.take(reply, &mut judge))
 }
 
@@ -82,7 +98,7 @@ async fn claims_count_once_all_is_right() {
 
 #[tokio::test]
 async fn nothing_counts_when_anything_is_wrong() {
-    let other = Reply::Bulk(b"18:run:history");
+    let other = Reply::Bulk(b"18:60,10,600,2000:run:history");
     let marker = Reply::Bulk(MARKER);
     for (kind, said, trouble) in [
         (Kind::Alone, vec![OK, OK, Reply::Nil], Trouble::MemoryLost),

@@ -1,6 +1,7 @@
 //! Mostly with real servers: Redis as it is installed, started for each test and ended with it.
 
 mod batches;
+mod clusters;
 mod connecting;
 mod process;
 mod sentinels;
@@ -8,10 +9,14 @@ mod sentinels;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::bounds::Bounds;
 use super::{Redis, Refused};
 use crate::clock::Clock;
 use crate::config::{self, OnFailure, RedisServers, RedisWire};
 use crate::verify::digest::{Digest, ProofId};
+
+/// What the gateways of these tests count on.
+const BOUNDS: Bounds = Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000 };
 
 /// Settings as an operator has them who writes no others.
 pub(super) fn settings(servers: RedisServers, wire: RedisWire) -> config::Redis {
@@ -38,7 +43,7 @@ fn proof(name: &str) -> Digest<ProofId> {
 
 /// A store with these settings, asked by the system's clock.
 fn start(settings: config::Redis) -> Redis {
-    Redis::start(Arc::new(settings), Clock::system())
+    Redis::start(Arc::new(settings), BOUNDS, Clock::system())
 }
 
 /// Claims it once.

@@ -1,11 +1,15 @@
 //! A server of Redis that belongs to one test: a directory and a port of its own, ended by its process id.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::super::resp::{self, NoReply, Reply};
 
 /// How long a server may take until it answers, and whatever is waited for until it is so.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,23 +55,20 @@ impl Server {
         }
         let file = directory.path().join("conf");
         std::fs::write(&file, text).expect("written");
-        let child = Command::new("redis-server")
-            .arg(&file)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed (Debian: redis-server)");
-        let mut server = Self { child, directory, port };
+        let mut server = Self { child: spawn(&file, arguments), directory, port };
+        server.wait_until_it_answers();
+        server
+    }
+
+    fn wait_until_it_answers(&mut self) {
         let end = Instant::now() + PATIENCE;
         // It answers when it may also want a password first, or still loads.
-        while !matches!(server.command(&["PING"]).as_str(), answer if answer.contains("PONG") || answer.contains("NOAUTH"))
+        while !matches!(self.command(&["PING"]).as_str(), answer if answer.contains("PONG") || answer.contains("NOAUTH"))
         {
-            let over = server.child.try_wait().expect("a child");
-            assert!(over.is_none() && Instant::now() < end, "no redis-server: {}", server.log());
+            let over = self.child.try_wait().expect("a child");
+            assert!(over.is_none() && Instant::now() < end, "no redis-server: {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
-        server
     }
 
     /// Where its files are.
@@ -90,6 +91,20 @@ impl Server {
             .output()
             .expect("redis-cli is installed (Debian: redis-tools)");
         String::from_utf8_lossy(&answer.stdout).trim_end().to_owned()
+    }
+
+    /// The bytes that it answers to a command of any bytes.
+    pub(crate) fn ask(&self, command: &[&[u8]]) -> Vec<u8> {
+        let mut stream = UnixStream::connect(self.socket()).expect("it listens");
+        let mut sent = Vec::new();
+        resp::write(&mut sent, command);
+        stream.write_all(&sent).expect("written");
+        let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+        while Reply::read(&answer) == Err(NoReply::Half) {
+            let read = stream.read(&mut piece).expect("an answer");
+            answer.extend_from_slice(&piece[..read]);
+        }
+        answer
     }
 
     /// Waits until what it answers is `wanted`.
@@ -120,6 +135,13 @@ impl Server {
         assert!(done.expect("kill is there").success());
     }
 
+    /// Ends it and starts it again with what it has written.
+    pub(crate) fn restart(&mut self) {
+        self.end();
+        self.child = spawn(&self.directory.path().join("conf"), &[]);
+        self.wait_until_it_answers();
+    }
+
     /// Its port, when it is gone.
     pub(crate) fn kill(mut self) -> u16 {
         self.end();
@@ -140,6 +162,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn spawn(file: &Path, arguments: &[&str]) -> Child {
+    Command::new("redis-server")
+        .arg(file)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed (Debian: redis-server)")
 }
 
 /// A port at which nobody listens just now.

@@ -1,0 +1,303 @@
+//! A real cluster of six nodes on this machine: claims in all slots, slots that move, masters that die.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::super::batch;
+use super::super::resp::Reply;
+use super::super::slots::slot;
+use super::connecting::at;
+use super::process::{Server, free_port};
+use super::{LONG, Redis, claim, proof, settings, start, usable};
+use crate::config::{self, RedisServers, RedisWire};
+use crate::verify::digest::{Digest, ProofId};
+
+/// Three masters, each with a replica.
+struct Nodes(Vec<Server>);
+
+impl Nodes {
+    fn start() -> Self {
+        let node = |_| {
+            let bus = format!("cluster-port {}", free_port());
+            let quick = "cluster-enabled yes\ncluster-node-timeout 1000\ncluster-replica-validity-factor 0";
+            Server::start(&[quick, &bus])
+        };
+        let nodes = Self((0..6).map(node).collect());
+        let addresses: Vec<String> = nodes.0.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        manage(&[&["create"], &addresses[..], &["--cluster-replicas", "1", "--cluster-yes"]].concat());
+        for node in &nodes.0 {
+            node.wait_for(&["CLUSTER", "INFO"], |info| info.contains("cluster_state:ok"));
+            node.wait_for(&["CLUSTER", "SLOTS"], |slots| slots.matches("127.0.0.1").count() == 6);
+            node.wait_for(&["INFO", "replication"], |info| {
+                info.contains("state=online") || info.contains("master_link_status:up")
+            });
+        }
+        nodes
+    }
+
+    fn settings(&self) -> config::Redis {
+        let seeds = self.0[..2].iter().map(|node| at(node.port)).collect();
+        config::Redis { replicas: 1, ..settings(RedisServers::Cluster(seeds), RedisWire::Plain) }
+    }
+
+    fn by_id(&self, id: &str) -> &Server {
+        self.0.iter().find(|node| node.command(&["CLUSTER", "MYID"]) == id).expect("a node")
+    }
+
+    /// The masters with the slots that they have, by their own words.
+    fn masters(&self) -> Vec<(&Server, Vec<u16>)> {
+        let mut all = Vec::new();
+        for line in self.0[0].command(&["CLUSTER", "NODES"]).lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            if !fields[2].contains("master") || fields[2].contains("fail") {
+                continue;
+            }
+            let slots = fields[8..].iter().filter(|range| !range.starts_with('[')).flat_map(|range| {
+                let (first, last) = range.split_once('-').unwrap_or((range, range));
+                first.parse::<u16>().expect("a slot")..=last.parse().expect("a slot")
+            });
+            all.push((self.by_id(fields[0]), slots.collect()));
+        }
+        all
+    }
+}
+
+/// `redis-cli --cluster`.
+fn manage(arguments: &[&str]) {
+    let done = Command::new("redis-cli")
+        .arg("--cluster")
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .output()
+        .expect("redis-cli is installed (Debian: redis-tools)");
+    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stdout));
+}
+
+fn id(node: &Server) -> String {
+    node.command(&["CLUSTER", "MYID"])
+}
+
+fn slot_of(proof: &Digest<ProofId>) -> u16 {
+    slot(&[&b"hf:"[..], &batch::key(proof)].concat())
+}
+
+/// Moves the keys of a slot. Gives how many.
+fn migrate(from: &Server, moving: u16, to: &Server) -> usize {
+    let (slot, port) = (moving.to_string(), to.port.to_string());
+    let listed = from.ask(&[b"CLUSTER", b"GETKEYSINSLOT", slot.as_bytes(), b"100"]);
+    let Ok((Reply::Array(keys), _)) = Reply::read(&listed) else { panic!("{}", listed.escape_ascii()) };
+    for key in &keys {
+        let Reply::Bulk(key) = key else { panic!("{key:?}") };
+        let moved = from.ask(&[b"MIGRATE", b"127.0.0.1", port.as_bytes(), key, b"0", b"1000"]);
+        assert_eq!(moved.escape_ascii().to_string(), "+OK\\r\\n");
+    }
+    keys.len()
+}
+
+/// Proofs whose keys are in this slot.
+fn proofs_in(wanted: u16) -> impl Iterator<Item = Digest<ProofId>> {
+    (0_u32..)
+        .map(move |number| proof(&format!("{wanted} {number}")))
+        .filter(move |proof| slot_of(proof) == wanted)
+}
+
+/// Two gateways that are through with their first contact.
+async fn gateways(nodes: &Nodes) -> [Redis; 2] {
+    let stores = [start(nodes.settings()), start(nodes.settings())];
+    for store in &stores {
+        whole(store).await;
+    }
+    stores
+}
+
+/// Waits until every node is in use, and its line has been heard of.
+async fn whole(store: &Redis) {
+    let end = Instant::now() + LONG;
+    while !(store.first_contact() && store.state().is_usable()) {
+        assert!(Instant::now() < end, "{:?}", store.state());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Claims through both at the same time. Gives how often it was taken.
+async fn taken(stores: &[Redis; 2], proof: Digest<ProofId>) -> usize {
+    let (one, other) = tokio::join!(claim(&stores[0], proof), claim(&stores[1], proof));
+    [one, other].iter().filter(|answer| answer.is_ok()).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_proof_passes_once_wherever_its_slot_is() {
+    let nodes = Nodes::start();
+    let stores = gateways(&nodes).await;
+    for number in 0..600 {
+        assert_eq!(taken(&stores, proof(&format!("{number}"))).await, 1, "{number}");
+    }
+    for (master, _) in nodes.masters() {
+        let keys: usize = master.command(&["DBSIZE"]).parse().expect("a number");
+        assert!(keys > 100, "{keys}: all of them have some");
+    }
+    let braces = (0_u32..).map(|number| proof(&number.to_string())).filter(|proof| {
+        let key = batch::key(proof);
+        let open = key.iter().position(|byte| *byte == b'{');
+        open.is_some_and(|open| key[open..].contains(&b'}'))
+    });
+    for proof in braces.take(20) {
+        assert_eq!(taken(&stores, proof).await, 1, "a key with a hash tag in it by chance");
+    }
+    let counts = stores[0].state().counts;
+    assert_eq!((counts.taken + stores[1].state().counts.taken, counts.unavailable), (620, 0));
+}
+
+/// Step by step, as tools do it, and at each step a proof that is known and one that is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_moves_with_what_was_claimed_in_it() {
+    let nodes = Nodes::start();
+    let stores = gateways(&nodes).await;
+    let masters = nodes.masters();
+    let (from, to) = (masters[0].0, masters[1].0);
+    // The last slot has the marker too.
+    let last = *masters[0].1.last().expect("a slot");
+    for moving in [masters[0].1[7], last] {
+        for store in &stores {
+            whole(store).await;
+        }
+        let mut proofs = proofs_in(moving);
+        let mut next = || proofs.next().expect("there are many");
+        let old = [next(), next(), next()];
+        for proof in old {
+            assert_eq!(taken(&stores, proof).await, 1);
+        }
+        let number = moving.to_string();
+        to.command(&["CLUSTER", "SETSLOT", &number, "IMPORTING", &id(from)]);
+        from.command(&["CLUSTER", "SETSLOT", &number, "MIGRATING", &id(to)]);
+        let new = [next(), next()];
+        // What the old node does not have, the new one is asked for. Both keep their other slots all the time.
+        let during = [taken(&stores, new[0]).await, taken(&stores, old[0]).await];
+        if moving != last {
+            assert_eq!(during, [1, 0]);
+        }
+        assert!(migrate(from, moving, to) >= 3);
+        // The marker is gone with them; the node is marked in another slot of its own, while this one is still on its way.
+        for store in &stores {
+            whole(store).await;
+        }
+        assert_eq!(from.command(&["CLUSTER", "COUNTKEYSINSLOT", &number]), "0");
+        for proof in old {
+            assert_eq!(taken(&stores, proof).await, 0);
+        }
+        for node in [to, from] {
+            node.command(&["CLUSTER", "SETSLOT", &number, "NODE", &id(to)]);
+        }
+        for store in &stores {
+            whole(store).await;
+        }
+        for proof in old.into_iter().chain(during.contains(&1).then_some(new[0])) {
+            assert_eq!(taken(&stores, proof).await, 0, "it was claimed before the slot moved");
+        }
+        assert_eq!(taken(&stores, new[1]).await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_are_moved_while_claims_go_on() {
+    let nodes = Nodes::start();
+    let stores = gateways(&nodes).await;
+    let masters = nodes.masters();
+    let (from, to) = (id(masters[0].0), id(masters[1].0));
+    let entry = format!("127.0.0.1:{}", masters[2].0.port);
+    let moving = tokio::task::spawn_blocking(move || {
+        manage(&[
+            "reshard",
+            &entry,
+            "--cluster-from",
+            &from,
+            "--cluster-to",
+            &to,
+            "--cluster-slots",
+            "1500",
+            "--cluster-yes",
+            "--cluster-pipeline",
+            "20",
+        ]);
+    });
+    let (mut number, mut passed) = (0, Vec::new());
+    while !moving.is_finished() {
+        let proof = proof(&format!("{number}"));
+        match taken(&stores, proof).await {
+            0 => {}
+            1 => passed.push(proof),
+            more => panic!("{number} passed {more} times"),
+        }
+        // And once more, with what was used a while ago.
+        if number % 3 == 0 && !passed.is_empty() {
+            assert_eq!(taken(&stores, passed[number % passed.len()]).await, 0);
+        }
+        number += 1;
+    }
+    moving.await.expect("moved");
+    assert!(passed.len() > 200 && passed.len() * 10 > number * 8, "{} of {number} passed", passed.len());
+    for store in &stores {
+        whole(store).await;
+    }
+    for proof in passed {
+        assert_eq!(taken(&stores, proof).await, 0);
+    }
+}
+
+/// Whether a node sees three masters that are well, and one that is not.
+fn nodes_taken_over(node: &Server) -> bool {
+    let seen = node.command(&["CLUSTER", "NODES"]);
+    let masters = seen.lines().filter(|line| line.contains("master"));
+    let (failed, well): (Vec<&str>, Vec<&str>) = masters.partition(|line| line.contains("fail"));
+    failed.len() == 1 && well.len() == 3
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_takes_over_with_what_was_claimed() {
+    let mut nodes = Nodes::start();
+    let stores = gateways(&nodes).await;
+    let proofs: Vec<_> = (0..90).map(|number| proof(&format!("{number}"))).collect();
+    for proof in &proofs {
+        assert_eq!(taken(&stores, *proof).await, 1);
+    }
+    let (line, mut returned) = (stores[0].line(), false);
+    let dead = nodes.masters()[0].0.port;
+    let place = nodes.0.iter().position(|node| node.port == dead).expect("it is one of them");
+    nodes.0[place].pause();
+    // A lane notices within a second, by its own look.
+    let end = Instant::now() + LONG;
+    while proofs.iter().all(|proof| stores[0].is_usable(*proof)) {
+        assert!(Instant::now() < end);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    while stores.iter().any(|store| store.line() == line) {
+        assert!(Instant::now() < end, "{:?}", stores[0].state());
+        for proof in &proofs {
+            assert_eq!(taken(&stores, *proof).await, 0);
+        }
+        // Without a copy no claim counts, so the old master has to come back: as a replica, since with an empty memory it must not be master again.
+        let other = &nodes.0[(place + 1) % 6];
+        if !returned
+            && other.command(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+            && nodes_taken_over(other)
+        {
+            returned = true;
+            nodes.0[place].resume();
+            nodes.0[place].restart();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for store in &stores {
+        whole(store).await;
+        let servers = store.state().servers;
+        assert!(
+            servers.len() == 3 && servers.iter().all(|server| !server.place.ends_with(&dead.to_string()))
+        );
+    }
+    for proof in &proofs {
+        assert_eq!(taken(&stores, *proof).await, 0);
+        usable(&stores[0], *proof).await;
+    }
+    assert_eq!(taken(&stores, proof("new")).await, 1);
+}
