@@ -22,6 +22,7 @@ use crate::observe::metrics::Metrics;
 use crate::quarantine::Quarantine;
 use crate::replay::memory::MemoryStore;
 use crate::replay::redis::Redis;
+use crate::replay::redis::bounds::Bounds;
 use crate::replay::store::{Shared, Store};
 use crate::route::Routes;
 use crate::verify::dpop::DpopRules;
@@ -193,9 +194,17 @@ impl Lasting {
         let memory = Arc::clone(&self.memory);
         let Some(settings) = &config.redis else { return Ok(Store::Alone(memory)) };
         let before = before.and_then(|before| before.replay.shared());
-        let redis = match before.filter(|shared| shared.settings.is_same(settings)) {
+        let seconds = |seconds: i64| u64::try_from(seconds).unwrap_or_default();
+        let bounds = Bounds {
+            max_age: seconds(config.dpop.max_age),
+            max_future: seconds(config.dpop.max_future),
+            nonce: seconds(2 * config.dpop.nonce_lifetime),
+            clock_difference: u64::try_from(settings.clock_difference.as_millis()).unwrap_or(u64::MAX),
+        };
+        let same = |shared: &&Shared| shared.settings.is_same(settings) && shared.redis.bounds() == bounds;
+        let redis = match before.filter(same) {
             Some(shared) => shared.redis.clone(),
-            None => Redis::start(Arc::new(settings.clone()), self.clock.clone()),
+            None => Redis::start(Arc::new(settings.clone()), bounds, self.clock.clone()),
         };
         if let Some(line) = before.and_then(|before| before.redis.line()) {
             // The same memory, reached otherwise: what is in doubt there stays so.
@@ -205,7 +214,6 @@ impl Lasting {
             memory,
             redis,
             settings: Arc::new(settings.clone()),
-            max_future: config.dpop.max_future,
             clock: self.clock.clone(),
         }))
     }

@@ -41,8 +41,6 @@ pub struct Shared {
     pub redis: Redis,
     /// How it is reached, and what becomes of proofs that it cannot be asked about.
     pub settings: Arc<config::Redis>,
-    /// `dpop.max_future`: how much earlier than its `iat`, in seconds, a proof can have been used.
-    pub max_future: i64,
     /// To see that an answer did not come too late.
     pub clock: Clock,
 }
@@ -92,7 +90,7 @@ impl Shared {
         let earliest = match claim.made {
             // Only this process takes it, so nobody else can have seen it.
             Made::AfterOwnNonce => return self.memory.take(claim, now),
-            Made::Dated(iat) => iat.minus(self.max_future),
+            Made::Dated(iat) => iat.minus(self.redis.max_future()),
             Made::AfterNonce(sealed) => sealed,
         };
         let Some(line) = self.redis.line().filter(|_| self.redis.is_usable(claim.proof)) else {

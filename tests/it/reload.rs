@@ -11,6 +11,7 @@ use crate::wire::Client;
 
 mod load;
 mod proofs;
+mod shared;
 mod slow;
 pub mod tls;
 

@@ -22,7 +22,7 @@ const ROUTES: &str =
     "  - { name: nonce, match: { path_prefix: /nonce }, upstream: echo, require: { nonce: required } }\n";
 
 /// A gateway that shares what is at `url`.
-fn sharing(url: &str, more: &str) -> Plan {
+pub fn sharing(url: &str, more: &str) -> Plan {
     let rules = format!(
         "dpop: {{ max_future: 1s, nonce_keys: {{ file: ring }} }}\nreplay: {{ redis: {{ url: \"{url}\"{more} }} }}\n"
     );
@@ -42,7 +42,7 @@ async fn without(on_failure: &str) -> Plan {
 }
 
 /// Another proof by the same key for the same token: now, with this nonce or without.
-fn renew(scene: &mut Scene, house: &House, nonce: Option<&str>) {
+pub fn renew(scene: &mut Scene, house: &House, nonce: Option<&str>) {
     scene.proof_claims["jti"] = json!(random_base64url::<16>().expect("randomness"));
     scene.proof_claims["iat"] = json!(house.now());
     match nonce {
@@ -52,7 +52,7 @@ fn renew(scene: &mut Scene, house: &House, nonce: Option<&str>) {
 }
 
 /// Sends a new proof again and again until it passes: the store is there, and nothing of before it is in doubt any more.
-async fn until_it_passes(house: &House, scene: &mut Scene) {
+pub async fn until_it_passes(house: &House, scene: &mut Scene) {
     let start = Instant::now();
     loop {
         renew(scene, house, None);

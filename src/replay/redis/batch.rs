@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Kind;
+use super::bounds::Bounds;
 use super::memory::Names;
 use super::resp::{self, Reply, write_length, write_number};
 use super::trouble::Trouble;
@@ -77,14 +78,16 @@ impl Redirect {
     }
 }
 
+/// The longest time that a claim is kept, in milliseconds: what Redis takes, by far, since it adds it to its clock in 63 bits.
+const LONGEST: u64 = 1 << 53;
+
 /// For how long a server keeps a claim whose proof could pass for `keep` from now on, in milliseconds.
 ///
 /// A second more, since the last second is passed whole. And twice `clock_difference`: our clock may be that far ahead of the server's, by which `keep` is too short, and another
 /// replica's as far behind it, by which the proof passes for longer there.
 pub(super) fn retention(keep: Duration, clock_difference: Duration) -> u64 {
     let more = clock_difference.saturating_mul(2).saturating_add(Duration::from_secs(1));
-    // The most that Redis takes for a time, by far: it adds it to its clock, in 63 bits.
-    u64::try_from(keep.saturating_add(more).as_millis()).unwrap_or(u64::MAX).min(1 << 53)
+    u64::try_from(keep.saturating_add(more).as_millis()).unwrap_or(u64::MAX).min(LONGEST)
 }
 
 /// The bytes that are the same in every batch of a connection.
@@ -98,11 +101,14 @@ pub(super) struct Phrases {
     proof: Vec<u8>,
     /// A look at the server, and its proof.
     look: Vec<u8>,
+    /// For how much longer than this gateway needs it a claim is kept, in milliseconds.
+    beyond: u64,
 }
 
 impl Phrases {
     /// Those of a connection with these settings, to a server with this memory.
-    pub(super) fn new(settings: &config::Redis, names: &Names, vetted: &Vetted) -> Self {
+    pub(super) fn new(judge: &Judge<'_>, names: &Names) -> Self {
+        let Judge { settings, vetted, .. } = judge;
         let prefix = settings.prefix.as_bytes();
         let mut set = b"*6\r\n$3\r\nSET\r\n".to_vec();
         write_length(&mut set, b'$', prefix.len() + KEY);
@@ -121,7 +127,8 @@ impl Phrases {
         resp::write(&mut look, &[b"TIME"]);
         resp::write(&mut look, &names.probing());
         look.extend_from_slice(&proof);
-        Self { set, nx_px: b"\r\n$1\r\n1\r\n$2\r\nNX\r\n$2\r\nPX\r\n".to_vec(), proof, look }
+        let beyond = u64::try_from(vetted.memory.bounds.beyond(judge.bounds).as_millis()).unwrap_or(u64::MAX);
+        Self { beyond, set, nx_px: b"\r\n$1\r\n1\r\n$2\r\nNX\r\n$2\r\nPX\r\n".to_vec(), proof, look }
     }
 
     fn write_claim(&self, output: &mut Vec<u8>, claim: &Claim) {
@@ -131,9 +138,10 @@ impl Phrases {
         output.extend_from_slice(&self.set);
         output.extend_from_slice(&claim.key);
         output.extend_from_slice(&self.nx_px);
-        let digits = claim.keep.checked_ilog10().unwrap_or(0) as usize + 1;
+        let keep = claim.keep.saturating_add(self.beyond).min(LONGEST);
+        let digits = keep.checked_ilog10().unwrap_or(0) as usize + 1;
         write_length(output, b'$', digits);
-        write_number(output, claim.keep);
+        write_number(output, keep);
         output.extend_from_slice(b"\r\n");
     }
 }
@@ -142,6 +150,8 @@ impl Phrases {
 pub(super) struct Judge<'s> {
     /// What the operator wants.
     pub(super) settings: &'s config::Redis,
+    /// What this gateway counts on.
+    pub(super) bounds: Bounds,
     /// What kind of server it is.
     pub(super) kind: Kind,
     /// What it has shown.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Kind;
 use super::batch::{Answer, Claim, Judge};
+use super::bounds::Bounds;
 use super::connect::Connector;
 use super::link::Stream;
 use super::memory::{Memory, Names};
@@ -45,6 +46,10 @@ pub(super) struct Shared {
     pub(super) tally: Arc<Tally>,
     /// What nonces are sealed by: the latest line of any memory, and whether a server is away.
     pub(super) absences: Arc<Absences>,
+    /// What this gateway counts on.
+    pub(super) bounds: Bounds,
+    /// How far ahead, in seconds, any replica takes proofs.
+    pub(super) max_future: AtomicU64,
     /// Whether a server was vetted once.
     pub(super) reached: AtomicBool,
     /// The latest second in which a memory began.
@@ -52,12 +57,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(settings: Arc<config::Redis>, clock: Clock) -> Self {
+    pub(super) fn new(settings: Arc<config::Redis>, bounds: Bounds, clock: Clock) -> Self {
         let connector = Connector::new(&settings);
         Self {
             settings,
+            bounds,
             connector,
             clock,
+            max_future: AtomicU64::new(bounds.max_future),
             tally: Arc::default(),
             absences: Arc::default(),
             reached: AtomicBool::new(false),
@@ -73,7 +80,8 @@ impl Shared {
     /// Draws the line behind the beginning of a memory, unless it lies later already.
     fn draw(&self, memory: &Memory) {
         self.began.fetch_max(memory.begins, Ordering::Relaxed);
-        self.absences.standing().draw(memory.line(self.settings.timeout, self.settings.clock_difference));
+        self.absences.standing().draw(memory.line(self.settings.timeout));
+        self.max_future.fetch_max(memory.bounds.max_future, Ordering::Relaxed);
         self.reached.store(true, Ordering::Release);
     }
 }
@@ -240,13 +248,13 @@ impl Task {
         &self,
         place: &mut Option<String>,
     ) -> Result<(Box<dyn Stream>, Vetted, RedisServer), Trouble> {
-        let Shared { settings, connector, clock, .. } = &*self.shared;
+        let Shared { settings, bounds, connector, clock, .. } = &*self.shared;
         let server = self.place.find().await?;
         *place = Some(server.to_string());
         let ready = async {
             let mut link = connector.connect(&server).await?;
             let known = self.shared.began();
-            let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, clock).await?;
+            let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, *bounds, clock).await?;
             Ok::<_, Trouble>((link.into_stream()?, vetted))
         };
         let (stream, vetted) = self.place.during(&server, ready).await??;
@@ -260,12 +268,12 @@ impl Task {
         server: &RedisServer,
         queue: &mut mpsc::Receiver<Claim>,
     ) -> End {
-        let Shared { settings, clock, .. } = &*self.shared;
+        let Shared { settings, bounds, clock, .. } = &*self.shared;
         // The line first: whoever sees this lane work has to see the line of its memory.
         self.shared.draw(&vetted.memory);
         self.state.serving(self.number, &server.to_string(), vetted.ahead);
         self.serving.store(true, Ordering::Release);
-        let judge = Judge { settings, kind: self.kind, vetted, clock };
+        let judge = Judge { settings, bounds: *bounds, kind: self.kind, vetted, clock };
         let working = Serving::new(stream, judge, &self.names, &self.state).run(queue);
         let end = self.place.during(server, working).await.unwrap_or_else(End::Trouble);
         self.serving.store(false, Ordering::Release);

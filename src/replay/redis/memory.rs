@@ -2,7 +2,7 @@
 //!
 //! Redis forgets: restarted empty or from an old snapshot, emptied by FLUSHALL, or when a replica is promoted that had not everything. So each memory is marked. The
 //! marker is a key beside the claims, `<prefix>since`, whose value is the second in which the memory begins and the server it was written on. Where it is gone, or speaks
-//! of another server or another run of it, the memory is another; a new marker is written, and all proofs that may have been used before it are refused ([`Memory::line`]).
+//! of another server or another run of it, the memory is another; so it is where it does not cover what we count on ([`Bounds`]); a new marker is written, and all proofs that may have been used before it are refused ([`Memory::line`]).
 //!
 //! The marker never expires, and there is one key for all servers that follow each other: a server that comes back finds the name of the one that was master
 //! meanwhile, not its own old one.
@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use super::bounds::Bounds;
 use super::link::Link;
 use super::resp::Reply;
 use super::trouble::{Trouble, said};
@@ -65,6 +66,8 @@ pub(super) struct Memory {
     pub(super) value: Vec<u8>,
     /// The second since 1970 in which it begins, by the server's clock.
     pub(super) begins: u64,
+    /// What its claims are kept by: not less than ours.
+    pub(super) bounds: Bounds,
 }
 
 impl Memory {
@@ -77,42 +80,49 @@ impl Memory {
         names: &Names,
         identity: &Identity,
         known: u64,
+        own: Bounds,
     ) -> Result<Self, Trouble> {
         let key = names.marker();
-        if let Marked::Ours(memory) = Self::marked(link, key, identity).await? {
+        if let Marked::Ours(memory) = Self::marked(link, key, identity, own).await? {
             return Ok(memory);
         }
         // Many replicas come here at the same moment, and each marker that replaced another would end what was begun under that one. So the look and the write are one
         // step: EXEC does nothing when the key was written in between.
         link.demand(&[b"WATCH", key]).await?;
-        let before = match Self::marked(link, key, identity).await? {
+        let (before, bounds) = match Self::marked(link, key, identity, own).await? {
             Marked::Ours(memory) => {
                 link.demand(&[b"UNWATCH"]).await?;
                 return Ok(memory);
             }
-            Marked::Others(begins) => begins.max(known),
-            Marked::Nothing => known,
+            Marked::Shorter(begins, bounds) => (begins.max(known), bounds.joined(own)),
+            Marked::Others(begins) => (begins.max(known), own),
+            Marked::Nothing => (known, own),
         };
         // The line counts on it that the marker is there within `timeout` of the time in it.
         let marked = tokio::time::timeout(link.timeout(), async {
             let now = vet::seconds(&link.demand(&[b"TIME"]).await?).ok_or(Trouble::NotRedis)?;
             let begins = now.max(before).saturating_add(1);
-            let value = format!("{begins}:{}", identity.0);
+            let value = format!("{begins}:{bounds}:{}", identity.0);
             link.demand(&[b"MULTI"]).await?;
             link.demand(&[b"SET", key, value.as_bytes()]).await?;
             // Written, or somebody else was first (nil). What is there now is looked at in both cases.
             link.demand(&[b"EXEC"]).await.map(drop)
         });
         marked.await.map_err(|_| Trouble::Late)??;
-        match Self::marked(link, key, identity).await? {
+        match Self::marked(link, key, identity, own).await? {
             Marked::Ours(memory) => Ok(memory),
-            Marked::Others(_) | Marked::Nothing => Err(Trouble::MemoryLost),
+            Marked::Shorter(..) | Marked::Others(_) | Marked::Nothing => Err(Trouble::MemoryLost),
         }
     }
 
-    async fn marked(link: &mut Link, key: &[u8], identity: &Identity) -> Result<Marked, Trouble> {
+    async fn marked(
+        link: &mut Link,
+        key: &[u8],
+        identity: &Identity,
+        own: Bounds,
+    ) -> Result<Marked, Trouble> {
         match link.demand(&[b"GET", key]).await? {
-            Reply::Bulk(value) => Ok(Marked::read(key, value, identity)),
+            Reply::Bulk(value) => Ok(Marked::read(key, value, identity, own)),
             Reply::Nil => Ok(Marked::Nothing),
             _ => Err(Trouble::NotRedis),
         }
@@ -123,7 +133,8 @@ impl Memory {
     /// The last such use was before the marker was written, which was at most `timeout` after the time in it. Its gateway's clock, by which the
     /// proof was dated or its nonce sealed, was at most `clock_difference` ahead of the server it was claimed at, and that server's at most as much ahead of this one's. All
     /// replicas get the same line from the same marker: our own clock has no part in it.
-    pub(super) fn line(&self, timeout: Duration, clock_difference: Duration) -> UnixTime {
+    pub(super) fn line(&self, timeout: Duration) -> UnixTime {
+        let clock_difference = Duration::from_millis(self.bounds.clock_difference);
         let after = timeout.saturating_add(clock_difference.saturating_mul(2));
         let line = Duration::from_secs(self.begins).saturating_add(after);
         let whole = i64::try_from(line.as_secs()).unwrap_or(i64::MAX);
@@ -136,6 +147,8 @@ impl Memory {
 enum Marked {
     /// The marker of the server that was asked, for its history as it is.
     Ours(Memory),
+    /// The same, with bounds that are not enough for us; and the second in which that memory began.
+    Shorter(u64, Bounds),
     /// One that was written on another server, or before a restart, with the second in which that memory began.
     Others(u64),
     /// No marker.
@@ -143,16 +156,22 @@ enum Marked {
 }
 
 impl Marked {
-    fn read(key: &[u8], value: &[u8], identity: &Identity) -> Self {
-        let parts = std::str::from_utf8(value).ok().and_then(|text| text.split_once(':'));
-        let Some((begins, whose)) = parts.and_then(|(begins, whose)| Some((begins.parse().ok()?, whose)))
-        else {
+    fn read(key: &[u8], value: &[u8], identity: &Identity, own: Bounds) -> Self {
+        let mut parts = std::str::from_utf8(value).unwrap_or_default().splitn(3, ':');
+        let Some(begins) = parts.next().and_then(|begins| begins.parse().ok()) else {
             return Marked::Nothing;
         };
-        if whose != identity.0 {
-            return Marked::Others(begins);
+        let bounds: Option<Bounds> = parts.next().and_then(|bounds| bounds.parse().ok());
+        match bounds {
+            Some(bounds) if parts.next() == Some(&identity.0) => {
+                if !bounds.cover(own) {
+                    return Marked::Shorter(begins, bounds);
+                }
+                let (identity, key, value) = (identity.clone(), key.to_vec(), value.to_vec());
+                Marked::Ours(Memory { identity, key, value, begins, bounds })
+            }
+            Some(_) | None => Marked::Others(begins),
         }
-        Marked::Ours(Memory { identity: identity.clone(), key: key.to_vec(), value: value.to_vec(), begins })
     }
 }
 
@@ -160,17 +179,29 @@ impl Marked {
 mod tests {
     use super::*;
 
+    const OWN: Bounds = Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000 };
+
     #[test]
     fn a_marker_is_of_one_server_and_one_history() {
         let ours = Identity::new(b"run", b"replication");
-        let read = |value: &[u8]| Marked::read(b"k", value, &ours);
-        assert!(matches!(read(b"17:run:replication"), Marked::Ours(Memory { begins: 17, .. })));
+        let read = |value: &[u8]| Marked::read(b"k", value, &ours, OWN);
+        for enough in ["60,10,600,1000", "300,10,600,1000"] {
+            let value = format!("17:{enough}:run:replication");
+            assert!(matches!(read(value.as_bytes()), Marked::Ours(Memory { begins: 17, .. })), "{value}");
+        }
         for (value, marked) in [
-            (b"17:again:replication".as_slice(), Marked::Others(17)),
-            (b"17:run:promoted", Marked::Others(17)),
+            (
+                b"17:59,10,600,1000:run:replication".as_slice(),
+                Marked::Shorter(17, Bounds { max_age: 59, ..OWN }),
+            ),
+            (b"17:60,10,600,1000:again:replication", Marked::Others(17)),
+            (b"17:60,10,600,1000:run:promoted", Marked::Others(17)),
+            (b"17:x:run:replication", Marked::Others(17)),
+            (b"17:60,10,600,1000", Marked::Others(17)),
             (b"17:", Marked::Others(17)),
-            (b"17", Marked::Nothing),
-            (b"x:run:replication", Marked::Nothing),
+            (b"17", Marked::Others(17)),
+            (b"x:60,10,600,1000:run:replication", Marked::Nothing),
+            (b"", Marked::Nothing),
             (b"\xff:run:replication", Marked::Nothing),
         ] {
             assert_eq!(read(value), marked, "{}", value.escape_ascii());
@@ -180,13 +211,15 @@ mod tests {
     /// What a nonce may be sealed for while the line is ahead is too old by the line of the next memory.
     #[test]
     fn each_memory_has_a_later_line_than_the_one_before() {
-        let line = |begins, timeout, difference| {
-            let Marked::Ours(memory) =
-                Marked::read(b"k", format!("{begins}:r:h").as_bytes(), &Identity::new(b"r", b"h"))
-            else {
-                panic!("it is of this server");
+        let line = |begins, timeout, clock_difference| {
+            let memory = Memory {
+                identity: Identity::new(b"r", b"h"),
+                key: Vec::new(),
+                value: Vec::new(),
+                begins,
+                bounds: Bounds { clock_difference, ..OWN },
             };
-            memory.line(Duration::from_millis(timeout), Duration::from_millis(difference)).seconds()
+            memory.line(Duration::from_millis(timeout)).seconds()
         };
         assert_eq!(line(1000, 250, 2000), 1005);
         assert_eq!(line(1000, 1000, 2000), 1005);

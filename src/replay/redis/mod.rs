@@ -15,6 +15,7 @@
 //! | [`trouble`], [`state`] | what is wrong, and what is told of it |
 
 mod batch;
+pub mod bounds;
 mod cluster;
 mod connect;
 mod lane;
@@ -37,6 +38,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::batch::Answer;
+use self::bounds::Bounds;
 use self::cluster::Cluster;
 use self::lane::{Lanes, Place, Shared};
 use self::memory::Names;
@@ -84,8 +86,8 @@ enum Servers {
 
 impl Redis {
     /// A store that connects in the background. Waits for nothing and cannot fail: a store that is away is a state. To be called within a runtime.
-    pub fn start(settings: Arc<config::Redis>, clock: Clock) -> Self {
-        let shared = Arc::new(Shared::new(settings, clock));
+    pub fn start(settings: Arc<config::Redis>, bounds: Bounds, clock: Clock) -> Self {
+        let shared = Arc::new(Shared::new(settings, bounds, clock));
         let servers = match &shared.settings.servers {
             RedisServers::Alone(server) => {
                 let (place, names) = (Place::At(server.clone()), Names::new(&shared.settings.prefix, ""));
@@ -160,6 +162,16 @@ impl Redis {
             Servers::Many(cluster) => cluster.servers(),
         };
         State { servers, line: self.line(), counts: self.shared.tally.counts() }
+    }
+
+    /// What this gateway counts on.
+    pub fn bounds(&self) -> Bounds {
+        self.shared.bounds
+    }
+
+    /// How far ahead, in seconds, a proof may be dated that any replica takes.
+    pub fn max_future(&self) -> i64 {
+        i64::try_from(self.shared.max_future.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
     }
 
     /// What nonces are sealed by while this store is asked.

@@ -70,7 +70,7 @@ impl<'s> Serving<'s> {
     ) -> Self {
         let next_look = Instant::now() + LOOK;
         Self {
-            phrases: Phrases::new(judge.settings, names, &judge.vetted),
+            phrases: Phrases::new(&judge, names),
             stream,
             judge,
             state,

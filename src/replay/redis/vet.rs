@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::Kind;
+use super::bounds::Bounds;
 use super::link::Link;
 use super::memory::{Identity, Memory, Names};
 use super::resp::Reply;
@@ -39,6 +40,7 @@ pub(super) async fn vet(
     kind: Kind,
     names: &Names,
     known: u64,
+    own: Bounds,
     clock: &Clock,
 ) -> Result<Vetted, Trouble> {
     greet(link).await?;
@@ -54,7 +56,7 @@ pub(super) async fn vet(
     await_copies(link, settings).await?;
     // A server whose clock is wrong is not given a marker: it would be wrong for long after the clock is right again.
     ask_time(link, settings, clock).await?;
-    let memory = Memory::find(link, names, &identity, known).await?;
+    let memory = Memory::find(link, names, &identity, known, own).await?;
     await_copies(link, settings).await?;
     let ahead = await_beginning(link, &memory, settings, clock).await?;
     Ok(Vetted { memory, ahead })

@@ -268,7 +268,7 @@ async fn clocks_that_differ_are_seen() {
             SystemTime::now() - Duration::from_secs(seconds)
         })
     };
-    let redis = Redis::start(Arc::new(server.settings()), clock);
+    let redis = Redis::start(Arc::new(server.settings()), super::server::BOUNDS, clock);
     until_away(&redis, "clock_differs").await;
     let measured = || redis.state().servers[0].clock_difference.expect("it was asked");
     assert!((9_900..10_100).contains(&measured()), "{}", measured());

@@ -8,7 +8,11 @@ use std::time::{Duration, Instant};
 use holdfast::config::{
     OnFailure, Redis, RedisEndpoint, RedisLogin, RedisPassword, RedisServer, RedisServers, RedisWire,
 };
+use holdfast::replay::redis::bounds::Bounds;
 use tempfile::TempDir;
+
+/// What the gateways of these tests count on.
+pub const BOUNDS: Bounds = Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000 };
 
 /// Longer than a server takes to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -138,7 +142,7 @@ pub fn login(user: Option<&str>, password: &str) -> Option<RedisLogin> {
 
 /// A store of these settings.
 pub fn store(settings: Redis) -> holdfast::replay::redis::Redis {
-    holdfast::replay::redis::Redis::start(Arc::new(settings), holdfast::clock::Clock::system())
+    holdfast::replay::redis::Redis::start(Arc::new(settings), BOUNDS, holdfast::clock::Clock::system())
 }
 
 /// A port that nobody has just now.

@@ -8,10 +8,14 @@ mod sentinels;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::bounds::Bounds;
 use super::{Redis, Refused};
 use crate::clock::Clock;
 use crate::config::{self, OnFailure, RedisServers, RedisWire};
 use crate::verify::digest::{Digest, ProofId};
+
+/// What the gateways of these tests count on.
+const BOUNDS: Bounds = Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000 };
 
 /// Settings as an operator has them who writes no others.
 pub(super) fn settings(servers: RedisServers, wire: RedisWire) -> config::Redis {
@@ -38,7 +42,7 @@ fn proof(name: &str) -> Digest<ProofId> {
 
 /// A store with these settings, asked by the system's clock.
 fn start(settings: config::Redis) -> Redis {
-    Redis::start(Arc::new(settings), Clock::system())
+    Redis::start(Arc::new(settings), BOUNDS, Clock::system())
 }
 
 /// Claims it once.

@@ -1,0 +1,112 @@
+//! What replicas have to agree on for one of them to keep a claim for as long as its proof could pass at any other.
+//!
+//! Configurations change one replica after the other. A replica with a longer `max_age` than the one that made a claim would take the proof once more when the claim has ended. So the marker of a memory
+//! names the longest of these figures that any replica has had; who has a longer one writes a new marker, by which a new memory begins, and everybody keeps claims for as
+//! long as the marker asks for.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// `dpop.max_age`, in seconds.
+    pub max_age: u64,
+    /// `dpop.max_future`, in seconds.
+    pub max_future: u64,
+    /// How long a nonce opens at most, in seconds: two `dpop.nonce_lifetime`.
+    pub nonce: u64,
+    /// `replay.redis.clock_difference`, in milliseconds.
+    pub clock_difference: u64,
+}
+
+impl Bounds {
+    /// The longer of each.
+    pub fn joined(self, other: Self) -> Self {
+        Self {
+            max_age: self.max_age.max(other.max_age),
+            max_future: self.max_future.max(other.max_future),
+            nonce: self.nonce.max(other.nonce),
+            clock_difference: self.clock_difference.max(other.clock_difference),
+        }
+    }
+
+    /// Whether none of `other` is longer.
+    pub fn cover(self, other: Self) -> bool {
+        self.joined(other) == self
+    }
+
+    /// For how much longer than by `own` figures a claim has to be kept. A proof may pass by its date or by its nonce, so both count.
+    pub fn beyond(self, own: Self) -> Duration {
+        let more = |longest: u64, own: u64| longest.saturating_sub(own);
+        let seconds = more(self.max_age, own.max_age).saturating_add(more(self.nonce, own.nonce));
+        let clocks = more(self.clock_difference, own.clock_difference).saturating_mul(2);
+        Duration::from_secs(seconds).saturating_add(Duration::from_millis(clocks))
+    }
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { max_age, max_future, nonce, clock_difference } = self;
+        write!(f, "{max_age},{max_future},{nonce},{clock_difference}")
+    }
+}
+
+/// It is no such figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoBounds;
+
+impl FromStr for Bounds {
+    type Err = NoBounds;
+
+    fn from_str(text: &str) -> Result<Self, NoBounds> {
+        let mut parts = text.split(',').map(|digits| digits.parse::<u64>().map_err(|_| NoBounds));
+        let mut next = || parts.next().unwrap_or(Err(NoBounds));
+        let bounds =
+            Self { max_age: next()?, max_future: next()?, nonce: next()?, clock_difference: next()? };
+        if parts.next().is_some() { Err(NoBounds) } else { Ok(bounds) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn bounds(max_age: u64, max_future: u64, nonce: u64, clock_difference: u64) -> Bounds {
+        Bounds { max_age, max_future, nonce, clock_difference }
+    }
+
+    #[test]
+    fn the_longer_of_each_covers_both() {
+        let (one, other) = (bounds(60, 10, 600, 1000), bounds(300, 5, 20, 1000));
+        let both = one.joined(other);
+        assert_eq!(both, bounds(300, 10, 600, 1000));
+        assert!(both.cover(one) && both.cover(other) && !one.cover(other) && !other.cover(one));
+        for more in [
+            bounds(301, 10, 600, 1000),
+            bounds(300, 11, 600, 1000),
+            bounds(300, 10, 601, 1000),
+            bounds(300, 10, 600, 1001),
+        ] {
+            assert!(!both.cover(more) && more.cover(both), "{more}");
+        }
+    }
+
+    #[test]
+    fn claims_are_kept_for_what_others_need() {
+        let own = bounds(60, 10, 600, 1000);
+        assert_eq!(own.beyond(own), Duration::ZERO);
+        assert_eq!(bounds(300, 60, 620, 1500).beyond(own), Duration::from_secs(240 + 20 + 1));
+        assert_eq!(bounds(10, 0, 20, 100).beyond(own), Duration::ZERO);
+    }
+
+    #[test]
+    fn written_and_read() {
+        let own = bounds(60, 10, 600, 1000);
+        assert_eq!(own.to_string().parse(), Ok(own));
+        for text in ["", "1,2,3", "1,2,3,4,5", "1,2,3,x", "1,2,3,-4", "1,,3,4"] {
+            assert_eq!(text.parse::<Bounds>(), Err(NoBounds), "{text}");
+        }
+    }
+}

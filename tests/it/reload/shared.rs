@@ -1,0 +1,122 @@
+//! A reload beside a memory that replicas share: it may not let a used proof pass, and not take the memory away.
+
+use std::time::Duration;
+
+use holdfast::verify::rejection::Rejection::*;
+use serde_json::json;
+
+use super::ASKED;
+use crate::house::{House, Plan};
+use crate::redis_server::RedisServer;
+use crate::scene::Scene;
+use crate::shared_store::{renew, sharing, until_it_passes};
+
+async fn reloading(server: &RedisServer, more: &str) -> House {
+    House::built(Plan { reloads: true, more: ASKED, ..sharing(&server.url(), more) }).await
+}
+
+async fn refused(house: &House, text: &str) -> String {
+    house.write("gateway.yaml", text);
+    let (status, said) = house.post_reload().await;
+    assert_eq!(status, 422, "{said}");
+    said
+}
+
+/// A memory that others do not ask, or that is asked for other keys, does not know what was used.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_memory_is_refused() {
+    let (server, other) = (RedisServer::start(&[]), RedisServer::start(&[]));
+    let house = reloading(&server, "").await;
+    let text = house.text();
+    let without = text.replace(
+        &format!("redis: {{ url: \"{}\" }}", server.url()),
+        "memory: { capacity: 1000, per_key: 500 }",
+    );
+    let elsewhere = text.replace(&server.url(), &other.url());
+    let other_keys =
+        text.replace(&format!("\"{}\"", server.url()), &format!("\"{}\", prefix: \"x:\"", server.url()));
+    for changed in [without, elsewhere, other_keys] {
+        assert_ne!(changed, text);
+        let said = refused(&house, &changed).await;
+        assert!(said.contains("another memory") && said.contains("stop all replicas"), "{said}");
+    }
+    let alone = House::built(Plan { reloads: true, more: ASKED, ..Plan::default() }).await;
+    let text = alone.text();
+    let rules = "replay: { memory: { capacity: 1000, per_key: 500, after_restart: accept } }";
+    assert!(text.contains(rules));
+    let said = refused(
+        &alone,
+        &text.replace(rules, &format!("replay: {{ redis: {{ url: \"{}\" }} }}", server.url())),
+    )
+    .await;
+    assert!(said.contains("another memory"), "{said}");
+    // What is in use stays so.
+    until_it_passes(&house, &mut Scene::right(&house)).await;
+}
+
+/// A wrong password in the file must not take away a store that is in use; the right one reaches it, and used proofs stay used.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_does_not_fit_is_refused() {
+    let server = RedisServer::start(&["--requirepass", "first"]);
+    let house = House::built(Plan {
+        reloads: true,
+        more: ASKED,
+        files: vec![
+            ("ring", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n".to_owned()),
+            ("password", "first\n".to_owned()),
+        ],
+        ..sharing(&server.url(), ", password: { file: password }")
+    })
+    .await;
+    let mut scene = Scene::right(&house);
+    until_it_passes(&house, &mut scene).await;
+    renew(&mut scene, &house, None);
+    let used = scene.bytes(&house);
+    assert_eq!(scene.send_bytes(&house, &used).await.status, 200);
+    house.write("password", "wrong\n");
+    let (status, said) = house.post_reload().await;
+    assert_eq!(status, 422, "{said}");
+    assert!(said.contains("refuses `user` and `password`") && !said.contains("wrong\n"), "{said}");
+    renew(&mut scene, &house, None);
+    assert_eq!(scene.send(&house).await.status, 200, "the old one is in use");
+    server.ask("AUTH first\r\nCONFIG SET requirepass second");
+    house.write("password", "second\n");
+    assert_eq!(house.post_reload().await.0, 200);
+    assert_eq!(scene.send_bytes(&house, &used).await.reason(), ProofReplayed.label());
+    renew(&mut scene, &house, None);
+    assert_eq!(scene.send(&house).await.status, 200);
+}
+
+/// One replica takes older proofs from now on than the other has kept its claims for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_max_age_at_one_replica_lets_nothing_pass_again() {
+    let server = RedisServer::start(&[]);
+    let plan = |max_age: &str| {
+        let mut plan = sharing(&server.url(), ", clock_difference: 100ms");
+        plan.rules = crate::served::leaked(
+            plan.rules.replace("max_future: 1s", &format!("max_future: 0s, max_age: {max_age}")),
+        );
+        Plan { reloads: true, more: ASKED, ..plan }
+    };
+    let first = House::built(plan("1s")).await;
+    let second = first.twin(plan("1s")).await;
+    let mut scene = Scene::right(&first);
+    until_it_passes(&first, &mut scene).await;
+    until_it_passes(&second, &mut Scene::right(&second)).await;
+    renew(&mut scene, &first, None);
+    let used = scene.bytes(&first);
+    assert_eq!(scene.send_bytes(&first, &used).await.status, 200);
+    second.reload_with(&second.text().replace("max_age: 1s", "max_age: 5m")).await;
+    second.seen();
+    // Long enough for the claim to end by the rules it was made under. Not asked before, or this replica would remember that it was refused.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(scene.send_bytes(&second, &used).await.reason(), ProofBeforeMemory.label());
+    // The other goes on, and keeps its claims for as long as this one needs them.
+    until_it_passes(&first, &mut scene).await;
+    renew(&mut scene, &first, None);
+    scene.proof_claims["iat"] = json!(first.now());
+    let used = scene.bytes(&first);
+    assert_eq!(scene.send_bytes(&first, &used).await.status, 200);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(scene.send_bytes(&second, &used).await.reason(), ProofReplayed.label());
+}
