@@ -52,9 +52,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// One scene of each kind, in about a minute and a half: what tests/run plays.
+    /// One scene of each kind, in about two minutes: what tests/run plays.
     Brief,
-    /// All scenes, in about ten minutes.
+    /// All scenes, in about half an hour.
     Long {
         /// Only scenes in whose line this occurs.
         #[arg(long, default_value = "")]
@@ -118,7 +118,7 @@ fn brief() -> Vec<Scene> {
     let upsets = |upsets: &[Upset]| Act::Upsets(upsets.to_vec());
     vec![
         scene((Shape::Alone, Redis), 3, Refuse, Act::SameRequest(200)),
-        scene((Shape::Alone, Valkey), 2, Refuse, Act::SameRequest(100)),
+        scene((Shape::Alone, Valkey), 2, Refuse, Act::SameRequest(50)),
         scene((Shape::Alone, Valkey), 3, Refuse, upsets(&[Upset::Emptied, Upset::Flushed])),
         scene((Shape::Alone, Redis), 2, Nonce, upsets(&[Upset::Paused, Upset::Emptied])),
         scene((Shape::Sentinel, Redis), 2, Refuse, upsets(&[Upset::MasterKilled])),

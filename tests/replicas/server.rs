@@ -19,8 +19,7 @@ pub(crate) const USER: &str = "holdfast";
 pub(crate) const FIRST_PASSWORD: &str = "first-of-gateways";
 
 /// What README.md lets that user do, and no more.
-const RIGHTS: &str =
-    "~hf:* +ping +info +time +get +set +watch +unwatch +multi +exec +wait +asking +cluster|slots";
+const RIGHTS: &str = "~hf:* +ping +info +time +get +set +watch +unwatch +multi +exec +wait +asking +cluster|slots +cluster|info";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Engine {
