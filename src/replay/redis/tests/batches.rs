@@ -114,7 +114,7 @@ async fn nothing_counts_when_anything_is_wrong() {
         (Kind::Alone, vec![OK, Reply::Error(b"LOADING Redis is")], Trouble::Loading),
         (Kind::Alone, vec![OK, Reply::Error(b"NOREPLICAS Not")], Trouble::TooFewReplicas),
         (Kind::Node, vec![OK, Reply::Error(b"CLUSTERDOWN Hash")], Trouble::ClusterDown),
-        (Kind::Alone, vec![OK, Reply::Error(b"MOVED 1 a:1")], Trouble::Broken("MOVED 1 a:1".into())),
+        (Kind::Alone, vec![OK, Reply::Error(b"MOVED 1 a:1")], Trouble::NoSlot),
         (Kind::Alone, vec![OK, Reply::Integer(1)], Trouble::NotRedis),
         (Kind::Alone, vec![Reply::Bulk(b"OK")], Trouble::NotRedis),
     ] {
