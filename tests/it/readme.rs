@@ -94,7 +94,8 @@ fn every_other_reason_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_configuration_starts_and_serves() {
     let readme = readme();
-    let [yaml] = blocks(&readme, "yaml")[..] else { panic!("one configuration") };
+    // The first is whole; those behind it are sections.
+    let [yaml, ..] = blocks(&readme, "yaml")[..] else { panic!("a configuration") };
     let upstream = scripted::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
     // Its ports may be taken here.
     let mut text = yaml.to_owned();

@@ -3,7 +3,8 @@
 //!
 //! The first question is one that no password is needed for: a password is not given to whatever listens there.
 //!
-//! The user's ACL needs `+ping +info +time +get +set +watch +unwatch +multi +exec`, `+wait` where `replicas` is not 0, and the keys of `prefix`.
+//! The user's ACL needs `+ping +info +time +get +set +watch +unwatch +multi +exec`, `+wait` where `replicas` is not 0, `+asking +cluster|slots +cluster|info` in
+//! a cluster, and the keys of `prefix`.
 
 use std::time::{Duration, SystemTime};
 

@@ -9,8 +9,11 @@ use super::super::slots::slot;
 use super::connecting::at;
 use super::process::{Server, free_port};
 use super::{LONG, Redis, claim, proof, settings, start, usable};
-use crate::config::{self, RedisServers, RedisWire};
+use crate::config::{self, RedisLogin, RedisPassword, RedisServers, RedisWire};
 use crate::verify::digest::{Digest, ProofId};
+
+/// The user that the README has.
+const ACL: &str = "user holdfast on >password ~hf:* +ping +info +time +get +set +watch +unwatch +multi +exec +wait +asking +cluster|info +cluster|slots";
 
 /// Three masters, each with a replica.
 struct Nodes(Vec<Server>);
@@ -20,7 +23,7 @@ impl Nodes {
         let node = |_| {
             let bus = format!("cluster-port {}", free_port());
             let quick = "cluster-enabled yes\ncluster-node-timeout 1000\ncluster-replica-validity-factor 0";
-            Server::start(&[quick, &bus])
+            Server::start(&[quick, &bus, ACL])
         };
         let nodes = Self((0..6).map(node).collect());
         let addresses: Vec<String> = nodes.0.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
@@ -38,7 +41,13 @@ impl Nodes {
 
     fn settings(&self) -> config::Redis {
         let seeds = self.0[..2].iter().map(|node| at(node.port)).collect();
-        config::Redis { replicas: 1, ..settings(RedisServers::Cluster(seeds), RedisWire::Plain) }
+        let login =
+            RedisLogin { user: Some("holdfast".into()), password: RedisPassword::new("password".into()) };
+        config::Redis {
+            replicas: 1,
+            login: Some(login),
+            ..settings(RedisServers::Cluster(seeds), RedisWire::Plain)
+        }
     }
 
     fn by_id(&self, id: &str) -> &Server {
@@ -128,6 +137,7 @@ async fn taken(stores: &[Redis; 2], proof: Digest<ProofId>) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_proof_passes_once_wherever_its_slot_is() {
+    assert!(include_str!("../../../../README.md").contains(ACL));
     let nodes = Nodes::start();
     let stores = gateways(&nodes).await;
     for number in 0..600 {
