@@ -29,7 +29,7 @@ use crate::upstream;
 /// that takes its place, can be written to.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// The same for a caller that knows none, who has to wait until `iat` lies behind the beginning of the store's memory.
-const PLAIN_RECOVERY: Duration = Duration::from_secs(20);
+const PLAIN_RECOVERY: Duration = Duration::from_secs(30);
 
 /// The longest that a store which is away may hold a request: many times `timeout`, for machines that are busy.
 const HELD: Duration = Duration::from_secs(2);
@@ -291,8 +291,12 @@ impl Cast {
         Ok(())
     }
 
-    /// Breaks one thing, and waits until the group has come back.
     async fn endure(&mut self, upset: Upset) -> Outcome<()> {
+        self.break_and_mend(upset).await.map_err(|error| format!("{upset}: {error}").into())
+    }
+
+    /// Breaks one thing, and waits until the group has come back.
+    async fn break_and_mend(&mut self, upset: Upset) -> Outcome<()> {
         let store = self.store.as_mut().ok_or("there is no store to break")?;
         let (shape, comeback) = (store.shape, upset.comeback(store.shape));
         self.group.tally.take();
@@ -347,7 +351,7 @@ impl Cast {
             self.group.tally.take()
         );
         if known > RECOVERY {
-            return Err(format!("{upset}: {shape} came back after {known:?} only").into());
+            return Err(format!("{shape} came back after {known:?} only").into());
         }
         Ok(())
     }
@@ -355,15 +359,15 @@ impl Cast {
     /// An upset that breaks nothing proves nothing.
     fn judge_broken(&self, upset: Upset, broken: &Part) -> Outcome<()> {
         if upset != Upset::GatewayPaused && broken.longest() > HELD {
-            return Err(format!("{upset}: a request was held for {:?}", broken.longest()).into());
+            return Err(format!("a request was held for {:?}", broken.longest()).into());
         }
         let refused = broken.of(&Answer::Refused(503, "replay_store_unavailable".to_owned()));
         match self.on_failure {
             OnFailure::Refuse if upset.takes_the_store_away() && refused == 0 => {
-                Err(format!("{upset}: nothing was refused for the store").into())
+                Err("nothing was refused for the store".into())
             }
             OnFailure::Nonce if upset.takes_the_store_away() && broken.of(&Answer::Passed) == 0 => {
-                Err(format!("{upset}: nothing passed with a nonce").into())
+                Err("nothing passed with a nonce".into())
             }
             OnFailure::Refuse | OnFailure::Nonce => Ok(()),
         }

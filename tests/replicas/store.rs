@@ -107,7 +107,8 @@ impl Store {
                     format!("sentinel monitor {GROUP} {of} 2"),
                     format!("sentinel auth-pass {GROUP} {PASSWORD}"),
                     format!("sentinel down-after-milliseconds {GROUP} 1000"),
-                    format!("sentinel failover-timeout {GROUP} 5000"),
+                    // Twice this lies between two failovers, whatever happens in between.
+                    format!("sentinel failover-timeout {GROUP} 2000"),
                 ];
                 for side in [Side::Left, Side::Right, Side::Right] {
                     let place = place(side);
