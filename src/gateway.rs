@@ -307,7 +307,12 @@ impl Gateway {
                 granted.refuse_used(&self.replay).await?;
                 tally.count_holder(limiter, granted.proven())?;
             }
-            granted.claim(&self.replay, now).await
+            let permit = granted.claim(&self.replay, now).await?;
+            if let Some(limiter) = route.limiter().filter(|limiter| limiter.rate().shared) {
+                let now = self.clock.precise();
+                tally.count_among_all(limiter, route.name(), &permit, &self.replay, now).await?;
+            }
+            Ok(permit)
         };
         decided.await.map_err(|rejection| Denied {
             rejection,

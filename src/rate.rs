@@ -93,6 +93,32 @@ impl<C: Clock + Clone> Limiter<C> {
         }
     }
 
+    /// The window in which replicas count together: the time in which a whole allowance grows.
+    pub const fn window(&self) -> Duration {
+        self.rate.period.saturating_mul(self.rate.burst.get())
+    }
+
+    /// Judges a request that this replica has counted, when all replicas together have counted `count` in a window that ends after `left`. Gives what is left of the smaller of the
+    /// two allowances.
+    ///
+    /// # Errors
+    /// The allowance, where nothing was left of it: the request must be refused. It stays counted.
+    pub fn count_among_all(
+        &self,
+        own: Allowance,
+        count: u64,
+        left: Duration,
+    ) -> Result<Allowance, Allowance> {
+        let reset = seconds(left).max(1);
+        match u64::from(self.rate.burst.get()).checked_sub(count) {
+            None => Err(Allowance { left: 0, reset, ..own }),
+            Some(rest) if rest < u64::from(own.left) => {
+                Ok(Allowance { left: u32::try_from(rest).unwrap_or(own.left), reset, ..own })
+            }
+            Some(_) => Ok(own),
+        }
+    }
+
     fn place(&self, who: impl Hash) -> u64 {
         self.hasher.hash_one(who) % PLACES
     }
@@ -151,6 +177,7 @@ mod tests {
             period: Duration::from_millis(period),
             burst: NonZeroU32::new(burst).expect("more than none"),
             by: LimitBy::Client,
+            shared: false,
         };
         (Limiter::with_clock(rate, clock.clone()), clock)
     }

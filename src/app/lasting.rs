@@ -170,12 +170,10 @@ impl Lasting {
         }
         let Some(shared) = replay.shared() else { return ring };
         ring.stand_by(shared.redis.standing().clone());
+        ring.look_at_unasked(Unasked::Counts);
         match shared.settings.on_failure {
-            OnFailure::Refuse => ring.look_at_unasked(Unasked::Helps),
-            OnFailure::Nonce => {
-                ring.look_at_unasked(Unasked::Counts);
-                ring.seal_alone_with(&self.own_nonce_key);
-            }
+            OnFailure::Refuse => {}
+            OnFailure::Nonce => ring.seal_alone_with(&self.own_nonce_key),
         }
         ring
     }

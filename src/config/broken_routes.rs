@@ -383,6 +383,18 @@ fn how_often_callers_may_come() {
         &[
             (WRITTEN, "limits: { rate: 1/s, burst: 1 }", "{ rate", "`by` is missing"),
             (WRITTEN, "limits: { burst: 1, by: key }", "{ burst", "`rate` is missing"),
+            (
+                WRITTEN,
+                "limits: { rate: 1/s, burst: 1, by: address, shared: true }",
+                "true }",
+                "addresses are counted before anything is known of a caller",
+            ),
+            (
+                WRITTEN,
+                "limits: { rate: 1/s, burst: 1, by: key, shared: true }",
+                "true }",
+                "without `replay.redis` no replica counts with another",
+            ),
             (WRITTEN, "limits: { rate: 1/s, burst: 0, by: key }", "0, by", "`0` is out of range"),
             (WRITTEN, "limits: { rate: 10, burst: 1, by: key }", "10, b", "`10` is no rate"),
             (WRITTEN, "limits: { rate: 10/d, burst: 1, by: key }", "10/d", "`10/d` is no rate"),

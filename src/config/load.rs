@@ -168,19 +168,20 @@ fn config_of(tree: &Node, surroundings: Surroundings<'_>, complaints: &mut Compl
 /// Builds every part, each as far as it can be.
 fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaints) -> Option<Config> {
     let written_routes = file.routes.as_ref().map(|routes| &routes.value);
+    let redis = &file.replay.redis;
+    let shared = if redis.is_some() { Shared::Yes } else { Shared::No };
     let around = route::Around {
         profile: file.profile.value,
         listeners: file.listeners.as_ref().map(|listeners| &listeners.value),
         upstreams: file.upstreams.as_ref().map(|upstreams| &upstreams.value),
         dpop: &file.dpop.settings,
+        shared,
         assertions: file.assertions.as_ref(),
         issuers: &file.issuers,
     };
     let listeners = around.listeners.map(|written| listener::listeners(written, surroundings, complaints));
     let issuers = issuer::issuers(&file.issuers, surroundings, complaints);
     refuse_no_issuer(file, written_routes, complaints);
-    let redis = &file.replay.redis;
-    let shared = if redis.is_some() { Shared::Yes } else { Shared::No };
     let dpop = proofs::dpop(
         &file.dpop,
         written_routes,

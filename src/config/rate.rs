@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::complaint::Complaints;
+use super::proofs::Shared;
 use super::route_file;
 use crate::verify::enforcement::Enforcement;
 
@@ -16,6 +17,8 @@ pub struct Rate {
     pub burst: NonZeroU32,
     /// `by`
     pub by: LimitBy,
+    /// `shared`: whether replicas count together; default false. Never by address
+    pub shared: bool,
 }
 
 /// `by` of a route's `limits`: whose requests are counted together.
@@ -41,8 +44,8 @@ impl LimitBy {
 }
 
 /// How many requests of one caller a route takes.
-pub(super) fn rate(route: &route_file::Route, complaints: &mut Complaints) -> Option<Rate> {
-    let route_file::RouteLimits { rate, burst, by } = &route.limits.as_ref()?.value;
+pub(super) fn rate(route: &route_file::Route, store: Shared, complaints: &mut Complaints) -> Option<Rate> {
+    let route_file::RouteLimits { rate, burst, by, shared } = &route.limits.as_ref()?.value;
     let (rate, burst, by) = (rate.as_ref()?, burst.as_ref()?, by.as_ref()?);
     match by.value {
         LimitBy::Client | LimitBy::Key if route.public.value => {
@@ -60,6 +63,21 @@ pub(super) fn rate(route: &route_file::Route, complaints: &mut Complaints) -> Op
         }
         (LimitBy::Key, Enforcement::Enforce) | (LimitBy::Client | LimitBy::Address, _) => {}
     }
+    if shared.value && by.value == LimitBy::Address {
+        complaints.add_with(
+            shared.span,
+            "addresses are counted before anything is known of a caller, who could fill the store",
+            "`client` or `key`, or leave `shared` out",
+        );
+        return None;
+    }
+    if shared.value && store == Shared::No {
+        complaints.add_with(
+            shared.span,
+            "without `replay.redis` no replica counts with another, so this has no effect",
+            "leave it out, or write `replay.redis`",
+        );
+    }
     let burst = u32::try_from(burst.0).ok().and_then(NonZeroU32::new)?;
-    Some(Rate { period: rate.0, burst, by: by.value })
+    Some(Rate { period: rate.0, burst, by: by.value, shared: shared.value })
 }

@@ -17,6 +17,7 @@ use super::mcp;
 use super::onward;
 use super::pattern::{self, Allowed};
 use super::profile::{self, Profile};
+use super::proofs::Shared;
 use super::rate;
 use super::require;
 use super::resource;
@@ -35,6 +36,7 @@ pub(super) struct Around<'f> {
     pub(super) listeners: Option<&'f List<file::Listener, 1>>,
     pub(super) upstreams: Option<&'f Named<Upstream>>,
     pub(super) dpop: &'f file::Dpop,
+    pub(super) shared: Shared,
     pub(super) assertions: Option<&'f Setting<file::Assertions>>,
     pub(super) issuers: &'f List<Issuer>,
 }
@@ -73,7 +75,7 @@ pub(super) fn routes(
         cors::judge_pages(route, complaints);
         mcp::judge(route, complaints);
         let cors = route.cors.as_ref().map(|written| cors::cors(written, complaints));
-        let rate = rate::rate(route, complaints);
+        let rate = rate::rate(route, around.shared, complaints);
         let Some(written_match) = &route.matches else { continue };
         let Some(built) = route_match(written_match, around, complaints) else { continue };
         taken.take(&built, written_match.span, complaints);

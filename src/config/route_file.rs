@@ -248,5 +248,7 @@ settings! {
         burst: Count<1, 1_000_000> => required;
         /// whose requests are counted together: `client`, `key` or `address`
         by: LimitBy => required;
+        /// whether all replicas with the same `replay.redis` count together
+        shared: bool => default "false";
     }
 }

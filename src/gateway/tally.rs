@@ -1,13 +1,19 @@
 //! Whose request it is, for a route's `limits`, and what is left of their allowance.
 
 use std::hash::Hash;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
 use crate::config::LimitBy;
 use crate::rate::{Allowance, Limiter};
+use crate::replay::redis::Counted;
+use crate::replay::store::Store;
+use crate::verify::digest::Digest;
 use crate::verify::proof::{Binding, Proven};
 use crate::verify::rejection::Rejection;
+use crate::verify::replay::Permit;
+use crate::verify::token::VerifiedToken;
 
 /// What is known of the caller's allowance.
 #[derive(Debug, Default)]
@@ -44,18 +50,46 @@ impl Tally {
     /// # Errors
     /// [`Rejection::RateExceeded`]
     pub(super) fn count_holder(&mut self, limiter: &Limiter, proven: &Proven) -> Result<(), Rejection> {
-        let (token, binding) = (proven.token(), proven.binding());
         match limiter.rate().by {
-            // Two issuers may name two clients alike.
-            LimitBy::Client => self.count(limiter, (token.issuer(), token.client_id())),
-            LimitBy::Key => match binding {
-                Binding::Key(key) | Binding::Both(key, _) => self.count(limiter, key.thumbprint()),
-                Binding::Certificate(certificate) => self.count(limiter, certificate.thumbprint()),
-                // The configuration has no such limit on a route that lets these through. If it had, all bearers of a client would share one.
-                Binding::Nothing(_) => self.count(limiter, (token.issuer(), token.client_id())),
-            },
             // That was counted before there was a token.
             LimitBy::Address => Ok(()),
+            by => self.count(limiter, holder(by, proven.token(), proven.binding())),
+        }
+    }
+
+    /// Counts it together with other replicas, where the route does so; `name` is the route's. To be called for a request whose proof is spent: one that somebody has recorded
+    /// is counted nowhere.
+    ///
+    /// A store that cannot be asked refuses nobody here: what this replica lets through by itself is counted already.
+    ///
+    /// # Errors
+    /// [`Rejection::RateExceeded`]
+    pub(super) async fn count_among_all(
+        &mut self,
+        limiter: &Limiter,
+        name: &str,
+        permit: &Permit,
+        store: &Store,
+        now: SystemTime,
+    ) -> Result<(), Rejection> {
+        let (Some(shared), Tally::Counted(own)) = (store.shared(), &*self) else { return Ok(()) };
+        let window = limiter.window().max(Duration::from_millis(1));
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let (number, passed) = (since / window.as_millis(), since % window.as_millis());
+        let left = window.saturating_sub(Duration::from_millis(u64::try_from(passed).unwrap_or_default()));
+        let holder = holder(limiter.rate().by, permit.token(), permit.binding());
+        let parts = [limiter.rate().by.name().as_bytes(), b" ", &number.to_be_bytes(), &holder];
+        let counted = Digest::of_pair(Digest::<Counted>::of(name.as_bytes()).as_bytes(), &parts.concat());
+        let Some(count) = shared.redis.count(counted, window).await else { return Ok(()) };
+        match limiter.count_among_all(own.clone(), count, left) {
+            Ok(allowance) => {
+                *self = Tally::Counted(allowance);
+                Ok(())
+            }
+            Err(allowance) => {
+                *self = Tally::Spent(allowance);
+                Err(Rejection::RateExceeded)
+            }
         }
     }
 
@@ -73,5 +107,21 @@ impl Tally {
             Tally::Nothing => {}
             Tally::Counted(allowance) | Tally::Spent(allowance) => allowance.write(headers),
         }
+    }
+}
+
+/// Who is counted, in 32 bytes.
+fn holder(by: LimitBy, token: &VerifiedToken, binding: &Binding) -> [u8; 32] {
+    // Two issuers may name two clients alike.
+    let client = || {
+        let issuer = Digest::<Counted>::of(token.issuer().as_bytes());
+        let client = token.client_id().unwrap_or_default();
+        *Digest::<Counted>::of_pair(issuer.as_bytes(), client.as_bytes()).as_bytes()
+    };
+    match (by, binding) {
+        (LimitBy::Key, Binding::Key(key) | Binding::Both(key, _)) => *key.thumbprint().as_bytes(),
+        (LimitBy::Key, Binding::Certificate(certificate)) => *certificate.thumbprint().as_bytes(),
+        // The configuration has no limit by key on a route that lets these through. If it had, all bearers of a client would share one.
+        (LimitBy::Key, Binding::Nothing(_)) | (LimitBy::Client | LimitBy::Address, _) => client(),
     }
 }

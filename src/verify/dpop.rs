@@ -175,7 +175,6 @@ impl<'r> CheckedProof<'r> {
         let open = |nonce: &String| nonces.open(nonce, self.thumbprint, terms.now);
         match (nonces.unasked(), &self.nonce) {
             (Unasked::Ignored, _) | (_, None) => Ok(None),
-            (Unasked::Helps, Some(nonce)) => Ok(open(nonce)),
             (Unasked::Counts, Some(nonce)) => open(nonce).map(Some).ok_or(Rejection::NonceStale),
         }
     }

@@ -88,9 +88,8 @@ impl Standing {
 pub enum Unasked {
     /// Nothing: it is not looked at (T-NON-13).
     Ignored,
-    /// If it is one of ours, it shows that the proof was made after it was sealed. Any other is ignored.
-    Helps,
-    /// It must be one of ours. Where nonces can be narrowed to one process, one that is ignored elsewhere would let its proof pass there again.
+    /// It must be one of ours, and shows that the proof was made after it was sealed. Where replicas share a memory, one of them may be on its own and let a proof pass by a nonce that
+    /// it alone has sealed; another that ignored this nonce would let the proof pass again.
     Counts,
 }
 

@@ -176,9 +176,9 @@ async fn a_nonce_shows_that_a_proof_is_new() {
     heard(&house, &scene, &answer, "with a nonce", Passed);
     let answer = scene.send_bytes(&house, &bytes).await;
     heard(&house, &scene, &answer, "again", Refused(ProofReplayed));
-    // A nonce that is none of ours is ignored there, as without a shared store (T-NON-13).
+    // Without a shared store a nonce that is none of ours is ignored there (T-NON-13). Here it could be one that another replica has sealed for itself alone.
     renew(&mut scene, &house, Some("of-an-issuer"));
-    hear(&house, &scene, "a foreign nonce", Passed).await;
+    hear(&house, &scene, "a foreign nonce", Refused(NonceStale)).await;
 }
 
 /// `on_failure: nonce`: what one replica vouches for by itself passes there once, and nowhere else, then and later.
@@ -266,4 +266,42 @@ async fn a_proof_of_one_region_passes_in_no_other() {
     heard(&also_north, &scene, &answer, "in the north", Passed);
     renew(&mut scene, &north, Some(&nonce));
     hear(&south, &scene, "with its own nonce", Passed).await;
+}
+
+/// `limits.shared`: an allowance is everyone's, and a recorded request spends nothing of it; without the store each replica counts for itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_count_together() {
+    const LIMITED: &str = "  - { name: limited, match: { path_prefix: /limited }, upstream: echo, limits: { rate: 6/h, burst: 6, by: key, shared: true } }\n";
+    let mut server = RedisServer::start(&[]);
+    let plan = || Plan { routes: LIMITED, ..sharing(&server.url(), "") };
+    let first = House::built(plan()).await;
+    let second = first.twin(plan()).await;
+    for house in [&first, &second] {
+        until_it_passes(house, &mut Scene::right(house)).await;
+    }
+    let mut scene = Scene::at(&first, "/limited");
+    let mut statuses = Vec::new();
+    for round in 0..8 {
+        let house = if round % 2 == 0 { &first } else { &second };
+        renew(&mut scene, &first, None);
+        let bytes = scene.bytes(house);
+        let answer = scene.send_bytes(house, &bytes).await;
+        if round < 6 {
+            assert!(answer.one("ratelimit").contains(&format!("r={}", 5 - round)), "{round}: {answer:?}");
+            // The same at the other: refused, and nobody's allowance.
+            let other = if round % 2 == 0 { &second } else { &first };
+            assert_eq!(scene.send_bytes(other, &bytes).await.reason(), ProofReplayed.label());
+        } else {
+            assert_eq!(answer.reason(), RateExceeded.label());
+            assert!(answer.one("retry-after").parse::<u64>().is_ok_and(|wait| (1..=3600).contains(&wait)));
+        }
+        statuses.push(answer.status);
+    }
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 429, 429]);
+    assert_eq!(first.seen().len() + second.seen().len(), 6);
+    // Another key has its own.
+    let mut other = Scene::at(&second, "/limited");
+    renew(&mut other, &second, None);
+    assert_eq!(other.send(&second).await.status, 200);
+    server.kill();
 }

@@ -37,10 +37,21 @@ pub(super) struct Claim {
     pub(super) key: [u8; KEY],
     /// How long it is kept, in milliseconds; see [`retention`].
     pub(super) keep: u64,
+    /// What is wanted of the key.
+    pub(super) wish: Wish,
     /// Whether a node of a cluster has sent it to another for this once: then the other has to be told (`ASKING`).
     pub(super) asking: bool,
     /// Where the answer goes.
     pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// What is wanted of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To take it, once.
+    Take,
+    /// To count one more, beside those that other replicas count. It ends `keep` after the first.
+    Count,
 }
 
 /// What came of a claim.
@@ -50,6 +61,8 @@ pub(super) enum Answer {
     Taken,
     /// The proof was used before.
     Replayed,
+    /// So many were counted, this one included.
+    Counted(u64),
     /// This server has not done it, and says who would.
     Elsewhere(Redirect),
 }
@@ -96,7 +109,11 @@ pub(super) struct Phrases {
     /// A claim up to its key.
     set: Vec<u8>,
     /// From its key to the length of its time.
-    nx_px: Vec<u8>,
+    one_nx_px: Vec<u8>,
+    /// The same for what is counted, which begins at nothing.
+    zero_nx_px: Vec<u8>,
+    /// What counts one more, up to its key.
+    incr: Vec<u8>,
     /// What proves a batch of claims.
     proof: Vec<u8>,
     /// A look at the server, and its proof.
@@ -128,7 +145,18 @@ impl Phrases {
         resp::write(&mut look, &names.probing());
         look.extend_from_slice(&proof);
         let beyond = u64::try_from(vetted.memory.bounds.beyond(judge.bounds).as_millis()).unwrap_or(u64::MAX);
-        Self { beyond, set, nx_px: b"\r\n$1\r\n1\r\n$2\r\nNX\r\n$2\r\nPX\r\n".to_vec(), proof, look }
+        let mut incr = b"*2\r\n$4\r\nINCR\r\n".to_vec();
+        write_length(&mut incr, b'$', prefix.len() + KEY);
+        incr.extend_from_slice(prefix);
+        Self {
+            set,
+            one_nx_px: b"\r\n$1\r\n1\r\n$2\r\nNX\r\n$2\r\nPX\r\n".to_vec(),
+            zero_nx_px: b"\r\n$1\r\n0\r\n$2\r\nNX\r\n$2\r\nPX\r\n".to_vec(),
+            incr,
+            proof,
+            look,
+            beyond,
+        }
     }
 
     fn write_claim(&self, output: &mut Vec<u8>, claim: &Claim) {
@@ -137,12 +165,21 @@ impl Phrases {
         }
         output.extend_from_slice(&self.set);
         output.extend_from_slice(&claim.key);
-        output.extend_from_slice(&self.nx_px);
-        let keep = claim.keep.saturating_add(self.beyond).min(LONGEST);
+        let (value_nx_px, beyond) = match claim.wish {
+            Wish::Take => (&self.one_nx_px, self.beyond),
+            Wish::Count => (&self.zero_nx_px, 0),
+        };
+        output.extend_from_slice(value_nx_px);
+        let keep = claim.keep.saturating_add(beyond).min(LONGEST);
         let digits = keep.checked_ilog10().unwrap_or(0) as usize + 1;
         write_length(output, b'$', digits);
         write_number(output, keep);
         output.extend_from_slice(b"\r\n");
+        if claim.wish == Wish::Count {
+            output.extend_from_slice(&self.incr);
+            output.extend_from_slice(&claim.key);
+            output.extend_from_slice(b"\r\n");
+        }
     }
 }
 
@@ -165,7 +202,9 @@ pub(super) struct Judge<'s> {
 enum Next {
     /// `OK` to `ASKING`, before the claim of this number.
     Asking(usize),
-    /// The claim of this number.
+    /// `SET` before the count of this number.
+    Opening(usize),
+    /// The claim, or the count, of this number.
     Claim(usize),
     Info,
     Time,
@@ -214,6 +253,7 @@ impl Batch {
     fn claim(claims: &[(Claim, Option<Answer>)], number: usize) -> Next {
         match claims.get(number) {
             Some((Claim { asking: true, .. }, _)) => Next::Asking(number),
+            Some((Claim { wish: Wish::Count, .. }, _)) => Next::Opening(number),
             Some(_) => Next::Claim(number),
             None => Next::Marker,
         }
@@ -229,8 +269,21 @@ impl Batch {
                 Reply::Simple(b"OK") => Next::Claim(number),
                 reply => return Err(unexpected(reply)),
             },
+            // Whether it is the first that is counted. What is wrong, if anything, comes once more with the count.
+            Next::Opening(number) => match reply {
+                Reply::Simple(b"OK") | Reply::Nil => Next::Claim(number),
+                Reply::Error(words) if judge.kind == Kind::Node && Redirect::read(words).is_some() => {
+                    Next::Claim(number)
+                }
+                reply => return Err(unexpected(reply)),
+            },
             Next::Claim(number) => {
+                let counts = self.claims[number].0.wish == Wish::Count;
                 let answer = match reply {
+                    Reply::Integer(count) if counts => {
+                        Answer::Counted(u64::try_from(*count).unwrap_or_default())
+                    }
+                    Reply::Simple(_) | Reply::Nil if counts => return Err(unexpected(reply)),
                     Reply::Simple(b"OK") => Answer::Taken,
                     Reply::Nil => Answer::Replayed,
                     Reply::Error(words) => match Redirect::read(words) {

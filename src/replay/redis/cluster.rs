@@ -108,6 +108,11 @@ impl Cluster {
         }
     }
 
+    /// Counts one more. `None` as above, and where the slot is on its way: a count is not worth following it.
+    pub(super) async fn count(&self, key: [u8; 16], keep: u64) -> Option<Answer> {
+        self.node_of(&key)?.lanes.count(key, keep).await
+    }
+
     /// Sends a claim on that `node` has not made.
     async fn send_on(
         &self,

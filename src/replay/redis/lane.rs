@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Kind;
-use super::batch::{Answer, Claim, Judge};
+use super::batch::{Answer, Claim, Judge, Wish};
 use super::bounds::Bounds;
 use super::connect::Connector;
 use super::link::Stream;
@@ -183,13 +183,22 @@ impl Lanes {
 
     /// Makes a claim. `None`: it could not be sent, or nobody can say what came of it. It is never sent a second time.
     pub(super) async fn claim(&self, key: [u8; 16], keep: u64, asking: bool) -> Option<Answer> {
+        self.ask(key, keep, Wish::Take, asking).await
+    }
+
+    /// Counts one more. `None` as above.
+    pub(super) async fn count(&self, key: [u8; 16], keep: u64) -> Option<Answer> {
+        self.ask(key, keep, Wish::Count, false).await
+    }
+
+    async fn ask(&self, key: [u8; 16], keep: u64, wish: Wish, asking: bool) -> Option<Answer> {
         let (answer, answered) = oneshot::channel();
         // The same proof goes to the same lane while that works; which one does not matter.
         let first = usize::from(key[0]) % self.lanes.len();
         let (before, after) = self.lanes.split_at(first);
         let lane = after.iter().chain(before).find(|lane| lane.serving.load(Ordering::Acquire))?;
         if let Err(mpsc::error::TrySendError::Full(_)) =
-            lane.queue.try_send(Claim { key, keep, asking, answer })
+            lane.queue.try_send(Claim { key, keep, wish, asking, answer })
         {
             self.shared.tally.count_trouble(&Trouble::Overloaded);
             return None;

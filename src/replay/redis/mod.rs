@@ -21,7 +21,7 @@ mod connect;
 mod lane;
 mod link;
 mod memory;
-mod resp;
+pub mod resp;
 mod scout;
 mod sentinel;
 mod serve;
@@ -49,6 +49,10 @@ use crate::config::{self, RedisServers};
 use crate::verify::digest::{Digest, ProofId};
 use crate::verify::nonce::Standing;
 use crate::verify::time::UnixTime;
+
+/// What is counted; for [`Digest`].
+#[derive(Debug)]
+pub enum Counted {}
 
 /// Why a claim was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,10 +152,26 @@ impl Redis {
                 Tally::count(&tally.replayed);
                 Err(Refused::Replayed)
             }
-            Some(Answer::Taken | Answer::Elsewhere(_)) | None => {
+            Some(Answer::Taken | Answer::Counted(_) | Answer::Elsewhere(_)) | None => {
                 Tally::count(&tally.unavailable);
                 Err(Refused::Unavailable)
             }
+        }
+    }
+
+    /// Counts one more of what has this name, and gives how many all replicas have counted in the `window` that began with the first. `None`: nobody can say.
+    ///
+    /// It waits as [`claim`](Self::claim) does. A memory that is lost begins at nothing: this is for limits, not for proofs.
+    pub async fn count(&self, name: Digest<Counted>, window: Duration) -> Option<u64> {
+        let key = *name.as_bytes().first_chunk().expect("32 bytes have a first 16");
+        let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX).max(1);
+        let answer = match &*self.servers {
+            Servers::One(lanes) => lanes.count(key, window).await,
+            Servers::Many(cluster) => cluster.count(key, window).await,
+        };
+        match answer {
+            Some(Answer::Counted(count)) => Some(count),
+            Some(Answer::Taken | Answer::Replayed | Answer::Elsewhere(_)) | None => None,
         }
     }
 

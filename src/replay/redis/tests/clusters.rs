@@ -13,7 +13,7 @@ use crate::config::{self, RedisLogin, RedisPassword, RedisServers, RedisWire};
 use crate::verify::digest::{Digest, ProofId};
 
 /// The user that the README has.
-const ACL: &str = "user holdfast on >password ~hf:* +ping +info +time +get +set +watch +unwatch +multi +exec +wait +asking +cluster|info +cluster|slots";
+const ACL: &str = "user holdfast on >password ~hf:* +ping +info +time +get +set +watch +unwatch +multi +exec +wait +incr +asking +cluster|info +cluster|slots";
 
 /// Three masters, each with a replica.
 struct Nodes(Vec<Server>);
