@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::super::Kind;
-use super::super::batch::{Answer, Batch, Claim, Judge, Phrases, Redirect, retention};
+use super::super::batch::{Answer, Batch, Claim, Judge, Phrases, Redirect, Wish, retention};
 use super::super::bounds::Bounds;
 use super::super::memory::{Identity, Memory, Names};
 use super::super::resp::Reply;
@@ -55,7 +55,7 @@ fn batch(settings: &Redis, asking: &[bool]) -> (Batch, Vec<Answered>, Vec<u8>) {
         .map(|&asking| {
             let (answer, answered) = oneshot::channel();
             answers.push(answered);
-            Claim { key: *b"0123456789abcdef", keep: 65_000, asking, answer }
+            Claim { key: *b"0123456789abcdef", keep: 65_000, wish: Wish::Take, asking, answer }
         })
         .collect();
     let clock = Clock::system();
