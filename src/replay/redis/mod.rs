@@ -21,7 +21,7 @@ mod connect;
 mod lane;
 mod link;
 mod memory;
-mod resp;
+pub mod resp;
 mod scout;
 mod sentinel;
 mod serve;

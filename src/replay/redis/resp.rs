@@ -4,7 +4,7 @@
 //! takes a hundred thousand claims a second would otherwise spend its time on allocations.
 
 /// The longest reply that is read. `INFO` has 10 KiB, `CLUSTER SLOTS` of a thousand nodes has 200.
-pub(super) const LONGEST: usize = 1 << 20;
+pub const LONGEST: usize = 1 << 20;
 /// The longest line: errors and numbers.
 const LONGEST_LINE: usize = 4 * 1024;
 /// How deep arrays may lie in arrays. `CLUSTER SLOTS` has four.
@@ -12,7 +12,7 @@ const DEEPEST: usize = 6;
 
 /// A reply, where it lies in the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reply<'i> {
+pub enum Reply<'i> {
     /// `+OK`
     Simple(&'i [u8]),
     /// `-ERR …`, without the dash
@@ -29,7 +29,7 @@ pub(super) enum Reply<'i> {
 
 /// Why there is no reply in the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoReply {
+pub enum NoReply {
     /// Not all of it has come.
     Half,
     /// It is none, nor the beginning of one, or it is too large.
@@ -41,7 +41,7 @@ impl<'i> Reply<'i> {
     ///
     /// # Errors
     /// [`NoReply`]
-    pub(super) fn read(input: &'i [u8]) -> Result<(Self, usize), NoReply> {
+    pub fn read(input: &'i [u8]) -> Result<(Self, usize), NoReply> {
         let mut rest = input;
         match Self::take(&mut rest, 0) {
             // Waiting for more of a reply that is too long already would let a server fill our memory.
@@ -229,6 +229,23 @@ mod tests {
         fn no_bytes_panic(bytes: Vec<u8>, kind in "[-+:$*]{0,3}[0-9]{0,12}\r\n") {
             let _ = Reply::read(&bytes);
             let _ = Reply::read(&[kind.as_bytes(), &bytes].concat());
+        }
+
+        /// What comes in pieces is the same as what comes whole, and a part of it is nothing.
+        #[test]
+        fn a_part_of_a_reply_is_none(lines in proptest::collection::vec("[+:-][0-9]{1,5}|\\$3\r\n[a-z]{3}|\\$-1|\\*0", 1..5)) {
+            let mut input = format!("*{}\r\n", lines.len());
+            for line in &lines {
+                input += line;
+                input += "\r\n";
+            }
+            let whole = Reply::read(input.as_bytes());
+            proptest::prop_assert_eq!(whole.as_ref().map(|(_, length)| *length), Ok(input.len()));
+            for cut in 0..input.len() {
+                proptest::prop_assert_eq!(Reply::read(&input.as_bytes()[..cut]), Err(NoReply::Half), "{}", cut);
+            }
+            let followed = [input.as_bytes(), b"+OK\r\n"].concat();
+            proptest::prop_assert_eq!(Reply::read(&followed), whole);
         }
     }
 }
