@@ -86,16 +86,21 @@ impl Shared {
     }
 
     async fn claim(&self, claim: Claim, now: UnixTime) -> Result<(), ClaimError> {
-        // The earliest second in which the proof can have been used.
-        let earliest = match claim.made {
+        if claim.made == Made::AfterOwnNonce {
             // Only this process takes it, so nobody else can have seen it.
-            Made::AfterOwnNonce => return self.memory.take(claim, now),
-            Made::Dated(iat) => iat.minus(self.redis.max_future()),
-            Made::AfterNonce(sealed) => sealed,
-        };
+            return self.memory.take(claim, now);
+        }
         let Some(line) = self.redis.line().filter(|_| self.redis.is_usable(claim.proof)) else {
             // Before the memory is asked, so that the proof is as good as it was.
             return Err(self.away());
+        };
+        // The earliest second in which the proof can have been used. After the line was read: with the line that a claim is judged by goes how far ahead proofs may be dated.
+        let earliest = match claim.made {
+            Made::Dated(iat) => iat.minus(self.redis.max_future()),
+            // Sealed by a clock that is too far ahead, it shows nothing: the next line would find its proof too young to have been used.
+            Made::AfterNonce(sealed) if sealed > self.latest_seal(now, line) => line,
+            Made::AfterNonce(sealed) => sealed,
+            Made::AfterOwnNonce => now,
         };
         if earliest <= line {
             return Err(ClaimError::BeforeMemory);
@@ -109,6 +114,13 @@ impl Shared {
             Err(Refused::Replayed) => Err(ClaimError::Replayed),
             Err(Refused::Unavailable) => Err(self.away()),
         }
+    }
+
+    /// The last second for which a replica may have sealed a nonce by now whose clock is right: its clock is ahead by `clock_difference`, or it seals behind the line.
+    fn latest_seal(&self, now: UnixTime, line: UnixTime) -> UnixTime {
+        let ahead = self.settings.clock_difference;
+        let whole = ahead.as_secs() + u64::from(ahead.subsec_nanos() > 0);
+        now.max(line.plus(1)).plus(i64::try_from(whole).unwrap_or(i64::MAX))
     }
 
     fn away(&self) -> ClaimError {

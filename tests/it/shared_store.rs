@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast::caller::key::random_base64url;
+use holdfast::verify::nonce::NonceRing;
 use holdfast::verify::rejection::Rejection::{self, *};
+use holdfast::verify::time::UnixTime;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -266,6 +268,35 @@ async fn a_proof_of_one_region_passes_in_no_other() {
     heard(&also_north, &scene, &answer, "in the north", Passed);
     renew(&mut scene, &north, Some(&nonce));
     hear(&south, &scene, "with its own nonce", Passed).await;
+}
+
+/// A replica whose clock is ahead takes no proofs, but seals nonces. One of these shows nothing, or a proof that was used would be younger than the next memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nonce_of_a_clock_that_is_ahead_shows_nothing() {
+    let server = RedisServer::start(&[]);
+    let first = House::built(sharing(&server.url(), "")).await;
+    let second = first.twin(sharing(&server.url(), "")).await;
+    let mut other = Scene::right(&first);
+    for house in [&first, &second] {
+        until_it_passes(house, &mut other).await;
+    }
+    let mut scene = Scene::at(&first, "/nonce");
+    let ahead = UnixTime::from_seconds(first.now() + 9);
+    let nonce = NonceRing::new(&[1; 32], &[], 300).seal(scene.key.thumbprint(), ahead);
+    renew(&mut scene, &first, Some(nonce.as_str()));
+    let bytes = scene.bytes(&first);
+    let used = scene.send_bytes(&first, &bytes).await;
+    assert_eq!(server.ask("FLUSHALL"), "+OK");
+    until_it_passes(&second, &mut other).await;
+    let again = scene.send_bytes(&second, &bytes).await;
+    assert!(used.status != 200 || again.status != 200, "{used:?} {again:?}");
+    heard(&first, &scene, &used, "ahead", Refused(ProofBeforeMemory));
+    renew(&mut scene, &first, Some(used.one("dpop-nonce")));
+    assert_eq!(
+        scene.send(&second).await.reason(),
+        ProofBeforeMemory.label(),
+        "it was sealed before the loss"
+    );
 }
 
 /// `limits.shared`: an allowance is everyone's, and a recorded request spends nothing of it; without the store each replica counts for itself.

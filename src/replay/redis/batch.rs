@@ -304,7 +304,7 @@ impl Batch {
             },
             Next::Time => {
                 let asked = self.asked.unwrap_or_else(|| Asked::now(judge.clock));
-                judge.vetted.ahead = asked.judge_time(reply, judge.settings.clock_difference)?.1;
+                asked.judge_again(reply, judge.settings, &mut judge.vetted, judge.clock)?;
                 Next::Probe
             }
             Next::Probe => match reply {

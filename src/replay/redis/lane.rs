@@ -17,7 +17,7 @@ use super::batch::{Answer, Claim, Judge, Wish};
 use super::bounds::Bounds;
 use super::connect::Connector;
 use super::link::Stream;
-use super::memory::{Memory, Names};
+use super::memory::{Known, Memory, Names};
 use super::sentinel::Whereabouts;
 use super::serve::{End, Serving};
 use super::state::{Absences, Server, ServerState, Tally};
@@ -80,8 +80,9 @@ impl Shared {
     /// Draws the line behind the beginning of a memory, unless it lies later already.
     fn draw(&self, memory: &Memory) {
         self.began.fetch_max(memory.begins, Ordering::Relaxed);
-        self.absences.standing().draw(memory.line(self.settings.timeout));
+        // Before the line: who has seen that sees this too.
         self.max_future.fetch_max(memory.bounds.max_future, Ordering::Relaxed);
+        self.absences.standing().draw(memory.line(self.settings.timeout));
         self.reached.store(true, Ordering::Release);
     }
 }
@@ -157,9 +158,11 @@ impl Lanes {
             Arc::clone(&shared.absences),
             shared.clock.clone(),
         ));
+        let least = Arc::<AtomicU64>::default();
         let lanes = (0..count).map(|number| {
             let (queue, waiting) = mpsc::channel(WAITING);
             let serving = Arc::<AtomicBool>::default();
+            let least = Arc::clone(&least);
             let task = Task {
                 number,
                 place: place.clone(),
@@ -168,6 +171,7 @@ impl Lanes {
                 shared: Arc::clone(shared),
                 state: Arc::clone(&state),
                 serving: Arc::clone(&serving),
+                least,
             };
             // It ends when its queue does.
             tokio::spawn(task.run(waiting));
@@ -221,6 +225,8 @@ struct Task {
     shared: Arc<Shared>,
     state: Arc<ServerState>,
     serving: Arc<AtomicBool>,
+    /// The memory of this server begins no earlier, by what its lanes know.
+    least: Arc<AtomicU64>,
 }
 
 impl Task {
@@ -262,7 +268,7 @@ impl Task {
         *place = Some(server.to_string());
         let ready = async {
             let mut link = connector.connect(&server).await?;
-            let known = self.shared.began();
+            let known = Known { latest: self.shared.began(), least: self.least.load(Ordering::Relaxed) };
             let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, *bounds, clock).await?;
             Ok::<_, Trouble>((link.into_stream()?, vetted))
         };
@@ -280,12 +286,18 @@ impl Task {
         let Shared { settings, bounds, clock, .. } = &*self.shared;
         // The line first: whoever sees this lane work has to see the line of its memory.
         self.shared.draw(&vetted.memory);
+        let begins = vetted.memory.begins;
+        self.least.fetch_max(begins, Ordering::Relaxed);
         self.state.serving(self.number, &server.to_string(), vetted.ahead);
         self.serving.store(true, Ordering::Release);
         let judge = Judge { settings, bounds: *bounds, kind: self.kind, vetted, clock };
         let working = Serving::new(stream, judge, &self.names, &self.state).run(queue);
         let end = self.place.during(server, working).await.unwrap_or_else(End::Trouble);
         self.serving.store(false, Ordering::Release);
+        if matches!(end, End::Trouble(Trouble::MemoryLost)) {
+            // Should its marker be there again, then without what was claimed meanwhile.
+            self.least.fetch_max(begins.saturating_add(1), Ordering::Relaxed);
+        }
         end
     }
 }

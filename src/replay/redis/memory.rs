@@ -20,15 +20,26 @@ use super::trouble::{Trouble, said};
 use super::vet;
 use crate::verify::time::UnixTime;
 
-/// Which server, and which history of it: a restart changes the first part, a promotion the second.
+/// Which server, and which history of it: a restart changes the first part, a promotion the second, and a key that was evicted the third. A server may have been
+/// let evict for a moment, and nobody knows which proofs that took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity(String);
 
 impl Identity {
-    /// From `run_id` and `master_replid` of INFO.
-    pub(super) fn new(run: &[u8], replication: &[u8]) -> Self {
-        Self(format!("{}:{}", said(run), said(replication)))
+    /// From `run_id`, `master_replid` and `evicted_keys` of INFO.
+    pub(super) fn new(run: &[u8], replication: &[u8], evicted: &[u8]) -> Self {
+        Self(format!("{}:{}:{}", said(run), said(replication), said(evicted)))
     }
+}
+
+/// What is known of memories before a server is asked for its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// The latest second in which any memory of the store began. A new one begins later.
+    pub(super) latest: u64,
+    /// The memory of this server begins no earlier. An earlier marker has come back (another server answered meanwhile, or a database was swapped), and what was claimed
+    /// since is not in that memory.
+    pub(super) least: u64,
 }
 
 /// The keys beside the claims.
@@ -71,7 +82,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// The memory of the server of this identity: the one that is marked, or a new one, which begins after the second `known`.
+    /// The memory of the server of this identity: the one that is marked, or a new one.
     ///
     /// # Errors
     /// [`Trouble`]
@@ -79,24 +90,25 @@ impl Memory {
         link: &mut Link,
         names: &Names,
         identity: &Identity,
-        known: u64,
+        known: Known,
         own: Bounds,
     ) -> Result<Self, Trouble> {
         let key = names.marker();
-        if let Marked::Ours(memory) = Self::marked(link, key, identity, own).await? {
+        let Known { latest, least } = known;
+        if let Marked::Ours(memory) = Self::marked(link, key, identity, least, own).await? {
             return Ok(memory);
         }
         // Many replicas come here at the same moment, and each marker that replaced another would end what was begun under that one. So the look and the write are one
         // step: EXEC does nothing when the key was written in between.
         link.demand(&[b"WATCH", key]).await?;
-        let (before, bounds) = match Self::marked(link, key, identity, own).await? {
+        let (before, bounds) = match Self::marked(link, key, identity, least, own).await? {
             Marked::Ours(memory) => {
                 link.demand(&[b"UNWATCH"]).await?;
                 return Ok(memory);
             }
-            Marked::Shorter(begins, bounds) => (begins.max(known), bounds.joined(own)),
-            Marked::Others(begins) => (begins.max(known), own),
-            Marked::Nothing => (known, own),
+            Marked::Shorter(begins, bounds) => (begins.max(latest), bounds.joined(own)),
+            Marked::Others(begins) => (begins.max(latest), own),
+            Marked::Nothing => (latest, own),
         };
         // The line counts on it that the marker is there within `timeout` of the time in it.
         let marked = tokio::time::timeout(link.timeout(), async {
@@ -109,7 +121,7 @@ impl Memory {
             link.demand(&[b"EXEC"]).await.map(drop)
         });
         marked.await.map_err(|_| Trouble::Late)??;
-        match Self::marked(link, key, identity, own).await? {
+        match Self::marked(link, key, identity, least, own).await? {
             Marked::Ours(memory) => Ok(memory),
             Marked::Shorter(..) | Marked::Others(_) | Marked::Nothing => Err(Trouble::MemoryLost),
         }
@@ -119,10 +131,11 @@ impl Memory {
         link: &mut Link,
         key: &[u8],
         identity: &Identity,
+        least: u64,
         own: Bounds,
     ) -> Result<Marked, Trouble> {
         match link.demand(&[b"GET", key]).await? {
-            Reply::Bulk(value) => Ok(Marked::read(key, value, identity, own)),
+            Reply::Bulk(value) => Ok(Marked::read(key, value, identity, least, own)),
             Reply::Nil => Ok(Marked::Nothing),
             _ => Err(Trouble::NotRedis),
         }
@@ -149,21 +162,21 @@ enum Marked {
     Ours(Memory),
     /// The same, with bounds that are not enough for us; and the second in which that memory began.
     Shorter(u64, Bounds),
-    /// One that was written on another server, or before a restart, with the second in which that memory began.
+    /// One that was written on another server, or before a restart, or that has come back, with the second in which that memory began.
     Others(u64),
     /// No marker.
     Nothing,
 }
 
 impl Marked {
-    fn read(key: &[u8], value: &[u8], identity: &Identity, own: Bounds) -> Self {
+    fn read(key: &[u8], value: &[u8], identity: &Identity, least: u64, own: Bounds) -> Self {
         let mut parts = std::str::from_utf8(value).unwrap_or_default().splitn(3, ':');
         let Some(begins) = parts.next().and_then(|begins| begins.parse().ok()) else {
             return Marked::Nothing;
         };
         let bounds: Option<Bounds> = parts.next().and_then(|bounds| bounds.parse().ok());
         match bounds {
-            Some(bounds) if parts.next() == Some(&identity.0) => {
+            Some(bounds) if parts.next() == Some(&identity.0) && begins >= least => {
                 if !bounds.cover(own) {
                     return Marked::Shorter(begins, bounds);
                 }
@@ -183,19 +196,21 @@ mod tests {
 
     #[test]
     fn a_marker_is_of_one_server_and_one_history() {
-        let ours = Identity::new(b"run", b"replication");
-        let read = |value: &[u8]| Marked::read(b"k", value, &ours, OWN);
+        let ours = Identity::new(b"run", b"replication", b"0");
+        let read = |value: &[u8]| Marked::read(b"k", value, &ours, 17, OWN);
         for enough in ["60,10,600,1000", "300,10,600,1000"] {
-            let value = format!("17:{enough}:run:replication");
+            let value = format!("17:{enough}:run:replication:0");
             assert!(matches!(read(value.as_bytes()), Marked::Ours(Memory { begins: 17, .. })), "{value}");
         }
         for (value, marked) in [
             (
-                b"17:59,10,600,1000:run:replication".as_slice(),
+                b"17:59,10,600,1000:run:replication:0".as_slice(),
                 Marked::Shorter(17, Bounds { max_age: 59, ..OWN }),
             ),
-            (b"17:60,10,600,1000:again:replication", Marked::Others(17)),
-            (b"17:60,10,600,1000:run:promoted", Marked::Others(17)),
+            (b"16:60,10,600,1000:run:replication:0", Marked::Others(16)),
+            (b"17:60,10,600,1000:again:replication:0", Marked::Others(17)),
+            (b"17:60,10,600,1000:run:promoted:0", Marked::Others(17)),
+            (b"17:60,10,600,1000:run:replication:1", Marked::Others(17)),
             (b"17:x:run:replication", Marked::Others(17)),
             (b"17:60,10,600,1000", Marked::Others(17)),
             (b"17:", Marked::Others(17)),
@@ -213,7 +228,7 @@ mod tests {
     fn each_memory_has_a_later_line_than_the_one_before() {
         let line = |begins, timeout, clock_difference| {
             let memory = Memory {
-                identity: Identity::new(b"r", b"h"),
+                identity: Identity::new(b"r", b"h", b"0"),
                 key: Vec::new(),
                 value: Vec::new(),
                 begins,

@@ -98,8 +98,9 @@ impl<'s> Serving<'s> {
                 Poll::Pending => false,
             };
             let gathered = match self.poll_gather(queue, cx) {
-                Poll::Ready(true) => true,
-                Poll::Ready(false) => return Poll::Ready(End::Closed),
+                Poll::Ready(Ok(true)) => true,
+                Poll::Ready(Ok(false)) => return Poll::Ready(End::Closed),
+                Poll::Ready(Err(trouble)) => return Poll::Ready(End::Trouble(trouble)),
                 Poll::Pending => false,
             };
             if let Poll::Ready(Err(trouble)) = self.poll_write(cx) {
@@ -151,18 +152,24 @@ impl<'s> Serving<'s> {
     }
 
     /// Makes a batch of the claims that wait. `false`: there will be no more.
-    fn poll_gather(&mut self, queue: &mut mpsc::Receiver<Claim>, cx: &mut Context<'_>) -> Poll<bool> {
+    fn poll_gather(
+        &mut self,
+        queue: &mut mpsc::Receiver<Claim>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, Trouble>> {
         if self.in_flight.len() >= BATCHES {
             // A reply will come, or be late.
             return Poll::Pending;
         }
         if ready!(queue.poll_recv_many(cx, &mut self.gathered, CLAIMS)) == 0 {
-            return Poll::Ready(false);
+            return Poll::Ready(Ok(false));
         }
         let sent = Instant::now();
+        let Judge { vetted, clock, settings, .. } = &self.judge;
+        vetted.pace.judge_ours(sent, clock, settings.clock_difference)?;
         let batch = Batch::of_claims(&mut self.gathered, sent, &self.phrases, &mut self.output);
         self.send(batch);
-        Poll::Ready(true)
+        Poll::Ready(Ok(true))
     }
 
     fn send(&mut self, batch: Batch) {

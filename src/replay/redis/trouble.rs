@@ -37,7 +37,7 @@ pub enum Trouble {
     TooFewReplicas,
     /// A reply took longer than `timeout`.
     Late,
-    /// Its memory is not the one it was vetted with: emptied, or another server's.
+    /// Its memory is not the one it was vetted with: emptied, or another server's, or its clock was set, by which claims end.
     MemoryLost,
     /// Its clock is so many milliseconds ahead of ours, or behind where the number is negative.
     ClockDiffers(i64),
@@ -181,7 +181,9 @@ impl fmt::Display for Trouble {
                 f.write_str("fewer replicas have a claim than `replicas` asks for: see to its replicas")
             }
             Trouble::Late => f.write_str("a reply took longer than `timeout`"),
-            Trouble::MemoryLost => f.write_str("its memory was emptied or replaced while it was in use"),
+            Trouble::MemoryLost => {
+                f.write_str("its memory was emptied or replaced, or its clock was set, while it was in use")
+            }
             Trouble::ClockDiffers(milliseconds) => write!(
                 f,
                 "its clock differs from this machine's by {milliseconds} ms, more than `clock_difference`: set both by NTP"

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Kind;
 use super::bounds::Bounds;
 use super::link::Link;
-use super::memory::{Identity, Memory, Names};
+use super::memory::{Identity, Known, Memory, Names};
 use super::resp::Reply;
 use super::trouble::{Trouble, said};
 use crate::clock::Clock;
@@ -29,9 +29,11 @@ pub(super) struct Vetted {
     pub(super) memory: Memory,
     /// How far its clock is ahead of ours, in milliseconds.
     pub(super) ahead: i64,
+    /// When that was so.
+    pub(super) pace: Pace,
 }
 
-/// Vets the server behind `link`, whose keys are named so. If it has to be told that its memory is a new one, that begins after the second `known`.
+/// Vets the server behind `link`, whose keys are named so.
 ///
 /// # Errors
 /// The [`Trouble`] it is.
@@ -40,7 +42,7 @@ pub(super) async fn vet(
     settings: &config::Redis,
     kind: Kind,
     names: &Names,
-    known: u64,
+    known: Known,
     own: Bounds,
     clock: &Clock,
 ) -> Result<Vetted, Trouble> {
@@ -59,26 +61,26 @@ pub(super) async fn vet(
     ask_time(link, settings, clock).await?;
     let memory = Memory::find(link, names, &identity, known, own).await?;
     await_copies(link, settings).await?;
-    let ahead = await_beginning(link, &memory, settings, clock).await?;
-    Ok(Vetted { memory, ahead })
+    let (now, ahead) = await_beginning(link, &memory, settings, clock).await?;
+    Ok(Vetted { memory, ahead, pace: Pace::from(now, clock) })
 }
 
-/// Waits for the second in which the memory begins, by the server's clock; gives how far that is ahead of ours.
+/// Waits for the second in which the memory begins, by the server's clock; gives its time, and how far that is ahead of ours.
 async fn await_beginning(
     link: &mut Link,
     memory: &Memory,
     settings: &config::Redis,
     clock: &Clock,
-) -> Result<i64, Trouble> {
+) -> Result<(u64, i64), Trouble> {
     let begins = memory.begins.saturating_mul(1000);
     let (now, ahead) = ask_time(link, settings, clock).await?;
     if now >= begins {
-        return Ok(ahead);
+        return Ok((now, ahead));
     }
     tokio::time::sleep(Duration::from_millis(begins - now).min(LONGEST_WAIT)).await;
     let (now, ahead) = ask_time(link, settings, clock).await?;
     match begins.checked_sub(now) {
-        None | Some(0) => Ok(ahead),
+        None | Some(0) => Ok((now, ahead)),
         // It was marked when the clock of its server was far ahead. The time will come, and until then it differs from what it was.
         Some(early) => Err(Trouble::ClockDiffers(i64::try_from(early).map_or(i64::MIN, |early| -early))),
     }
@@ -102,11 +104,18 @@ pub(super) async fn log_in(link: &mut Link, login: &RedisLogin) -> Result<(), Tr
         Some(user) => link.ask(&[b"AUTH", user.as_bytes(), password]).await?,
         None => link.ask(&[b"AUTH", password]).await?,
     };
+    // A server without passwords says so in words of its own.
+    const HAS_NONE: [&[u8]; 2] = [b"ERR AUTH <password> called", b"ERR Client sent AUTH"];
     match reply {
         Reply::Simple(b"OK") => Ok(()),
         Reply::Error(words) => Err(match Trouble::of_error(words) {
-            // A server without passwords says so in words of its own.
-            Trouble::Broken(said) => Trouble::WrongPassword(said),
+            Trouble::Broken(said) if HAS_NONE.iter().any(|known| words.starts_with(known)) => {
+                Trouble::WrongPassword(said)
+            }
+            // One that knows no AUTH repeats what it was sent, the password too.
+            Trouble::Broken(_) => Trouble::WrongPassword(
+                "its answer to AUTH is not shown, since it may repeat the password".into(),
+            ),
             trouble => trouble,
         }),
         _ => Err(Trouble::NotRedis),
@@ -143,9 +152,9 @@ pub(super) fn judge_info(info: &[u8], kind: Kind) -> Result<Identity, Trouble> {
     if policy != b"noeviction" {
         return Err(Trouble::MayEvict(said(policy)));
     }
-    match (field("run_id"), field("master_replid")) {
-        (Some(run), Some(replication)) => Ok(Identity::new(run, replication)),
-        _ => Err(Trouble::Broken("INFO names no run_id and master_replid".into())),
+    match (field("run_id"), field("master_replid"), field("evicted_keys")) {
+        (Some(run), Some(replication), Some(evicted)) => Ok(Identity::new(run, replication, evicted)),
+        _ => Err(Trouble::Broken("INFO names no run_id, master_replid and evicted_keys".into())),
     }
 }
 
@@ -186,6 +195,46 @@ pub(super) async fn ask_time(
     asked.judge_time(&reply, settings.clock_difference)
 }
 
+/// Two clocks at one moment, and a timer that nobody sets: by it is told which of them was set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    theirs: u64,
+    ours: SystemTime,
+    by_timer: Instant,
+}
+
+impl Pace {
+    /// The server's clock shows `theirs` just now, in milliseconds.
+    fn from(theirs: u64, clock: &Clock) -> Self {
+        Self { theirs, ours: clock.precise(), by_timer: Instant::now() }
+    }
+
+    /// Whether our own clock still goes as it did, at the moment `now` of the timer. Between two looks at the server nothing else would tell that it was set, and set back it would
+    /// take proofs whose claims have ended.
+    ///
+    /// # Errors
+    /// [`Trouble::ClockDiffers`] when it is off by more than `most`.
+    pub(super) fn judge_ours(&self, now: Instant, clock: &Clock, most: Duration) -> Result<(), Trouble> {
+        let due = self.ours + now.saturating_duration_since(self.by_timer);
+        let ours = clock.precise();
+        match due.duration_since(ours) {
+            Ok(behind) if behind > most => Err(Trouble::ClockDiffers(whole_milliseconds(behind))),
+            Err(ahead) if ahead.duration() > most => {
+                Err(Trouble::ClockDiffers(-whole_milliseconds(ahead.duration())))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether the server's clock was set, if it shows `theirs` now and was asked within `timeout` both times.
+    fn was_set(&self, theirs: u64, timeout: Duration) -> bool {
+        let due = self
+            .theirs
+            .saturating_add(u64::try_from(self.by_timer.elapsed().as_millis()).unwrap_or(u64::MAX));
+        u128::from(theirs.abs_diff(due)) > timeout.as_millis()
+    }
+}
+
 /// The moment in which a server was asked for its time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
@@ -197,6 +246,31 @@ impl Asked {
     /// This moment.
     pub(super) fn now(clock: &Clock) -> Self {
         Self { at: clock.precise(), by_timer: Instant::now() }
+    }
+
+    /// [`judge_time`](Self::judge_time) of a server that was vetted before, which this keeps.
+    ///
+    /// # Errors
+    /// Those of `judge_time`, and [`Trouble::MemoryLost`] where it is the server's clock that was set: claims have an end by that clock, so some may have ended before their time.
+    pub(super) fn judge_again(
+        &self,
+        reply: &Reply<'_>,
+        settings: &config::Redis,
+        vetted: &mut Vetted,
+        clock: &Clock,
+    ) -> Result<(), Trouble> {
+        let judged = self.judge_time(reply, settings.clock_difference);
+        let was_set = |theirs| vetted.pace.was_set(theirs, settings.timeout);
+        match judged {
+            Err(Trouble::ClockDiffers(_)) if milliseconds(reply).is_some_and(was_set) => {
+                Err(Trouble::MemoryLost)
+            }
+            Err(trouble) => Err(trouble),
+            Ok((theirs, ahead)) => {
+                (vetted.ahead, vetted.pace) = (ahead, Pace::from(theirs, clock));
+                Ok(())
+            }
+        }
     }
 
     /// The time that a server has answered with just now, in milliseconds since 1970, and how far that is ahead of ours: it may have looked at its clock at any
@@ -241,12 +315,12 @@ fn milliseconds(reply: &Reply<'_>) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const INFO: &str = "# Server\r\nredis_version:7.0.15\r\nrun_id:aa\r\n# Persistence\r\nloading:0\r\n# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\nmaster_replid:bb\r\nmaster_replid2:cc\r\n# Cluster\r\ncluster_enabled:0\r\n";
+    const INFO: &str = "# Server\r\nredis_version:7.0.15\r\nrun_id:aa\r\n# Stats\r\nevicted_keys:0\r\n# Persistence\r\nloading:0\r\n# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\nmaster_replid:bb\r\nmaster_replid2:cc\r\n# Cluster\r\ncluster_enabled:0\r\n";
 
     #[test]
     fn what_a_server_says_of_itself_is_judged() {
         let judge = |from: &str, to: &str| judge_info(INFO.replace(from, to).as_bytes(), Kind::Alone);
-        assert_eq!(judge("", ""), Ok(Identity::new(b"aa", b"bb")));
+        assert_eq!(judge("", ""), Ok(Identity::new(b"aa", b"bb", b"0")));
         for (from, to, trouble) in [
             ("redis_version", "version", Trouble::NotRedis),
             ("loading:0", "loading:1", Trouble::Loading),
@@ -258,7 +332,7 @@ mod tests {
         ] {
             assert_eq!(judge(from, to), Err(trouble), "{to}");
         }
-        for nameless in ["run_id", "master_replid:"] {
+        for nameless in ["run_id", "master_replid:", "evicted_keys"] {
             assert!(matches!(judge(nameless, "x"), Err(Trouble::Broken(_))), "{nameless}");
         }
         assert_eq!(judge_info(INFO.as_bytes(), Kind::Node), Err(Trouble::NoCluster));
@@ -285,6 +359,42 @@ mod tests {
         assert_eq!(judge("1001", "999000", 200).await, Ok((1_001_999, 1899)));
         assert_eq!(judge("1002", "0", 200).await, Err(Trouble::ClockDiffers(1900)));
         assert_eq!(judge("x", "0", 0).await, Err(Trouble::NotRedis));
+    }
+
+    /// Both clocks may be set while a server is used; only its own ends claims.
+    #[tokio::test(start_paused = true)]
+    async fn a_server_whose_clock_was_set_has_another_memory() {
+        let settings = crate::replay::redis::tests::settings(
+            config::RedisServers::Cluster(Vec::new()),
+            config::RedisWire::Plain,
+        );
+        let look = async |theirs: u64, ours: u64| {
+            let clock = Clock::new(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
+            let mut vetted = Vetted {
+                memory: Memory {
+                    identity: Identity::new(b"r", b"h", b"0"),
+                    key: Vec::new(),
+                    value: Vec::new(),
+                    begins: 0,
+                    bounds: Bounds::default(),
+                },
+                ahead: 0,
+                pace: Pace::from(1_000_000, &clock),
+            };
+            tokio::time::advance(Duration::from_secs(5)).await;
+            let clock = Clock::new(move || SystemTime::UNIX_EPOCH + Duration::from_secs(ours));
+            let theirs = theirs.to_string();
+            let reply = Reply::Array(vec![Reply::Bulk(theirs.as_bytes()), Reply::Bulk(b"0")]);
+            let own = vetted.pace.judge_ours(Instant::now(), &clock, settings.clock_difference);
+            (Asked::now(&clock).judge_again(&reply, &settings, &mut vetted, &clock), own)
+        };
+        let differs = |ahead| Err(Trouble::ClockDiffers(ahead));
+        assert_eq!(look(1005, 1005).await, (Ok(()), Ok(())));
+        assert_eq!(look(1006, 1005).await, (Ok(()), Ok(())), "by less than is borne");
+        assert_eq!(look(1009, 1005).await, (Err(Trouble::MemoryLost), Ok(())));
+        assert_eq!(look(1000, 1005).await, (Err(Trouble::MemoryLost), Ok(())));
+        assert_eq!(look(1005, 1001).await, (differs(4000), differs(4000)));
+        assert_eq!(look(1005, 1010).await, (differs(-5000), differs(-5000)));
     }
 
     #[test]

@@ -56,6 +56,11 @@ async fn passwords_and_users() {
         until_usable(&with(&server, login)).await;
     }
 
+    // One that knows no AUTH repeats what it was sent.
+    let without = Server::start(&["--rename-command", "AUTH", ""]);
+    let told = until_away(&with(&without, login(Some("holdfast"), "secret")), "wrong_password").await;
+    assert!(!told.contains("secret") && !told.contains("holdfast"), "{told}");
+
     // What the README names as enough is enough, and each of it is needed.
     let may = "+ping +info +time +get +set +watch +unwatch +multi +exec +wait";
     let allow = |may: &str| {
@@ -282,7 +287,12 @@ async fn clocks_that_differ_are_seen() {
     wait("it is measured", async || (900..1_100).contains(&measured())).await;
     // A clock that is set while the store is used.
     behind.store(7, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(claim(&redis, 1).await, Err(Refused::Unavailable), "before the server is looked at again");
     until_away(&redis, "clock_differs").await;
+    let line = redis.line();
+    behind.store(0, std::sync::atomic::Ordering::Relaxed);
+    until_usable(&redis).await;
+    assert_eq!(redis.line(), line, "it was our own clock, and the server has forgotten nothing");
 }
 
 /// A connection that is cut takes its claims with it and no other.
