@@ -11,11 +11,11 @@ use super::super::bounds::Bounds;
 use super::super::memory::{Identity, Memory, Names};
 use super::super::resp::Reply;
 use super::super::trouble::Trouble;
-use super::super::vet::Vetted;
+use super::super::vet::{Pace, Vetted};
 use crate::clock::Clock;
 use crate::config::{Redis, RedisServer, RedisServers, RedisWire};
 
-const MARKER: &[u8] = b"17:60,10,600,2000:run:history";
+const MARKER: &[u8] = b"17:60,10,600,2000:run:history:0";
 const OK: Reply<'static> = Reply::Simple(b"OK");
 
 fn settings(replicas: usize) -> Redis {
@@ -23,8 +23,8 @@ fn settings(replicas: usize) -> Redis {
     Redis { replicas, ..super::settings(servers, RedisWire::Plain) }
 }
 
-fn vetted() -> Vetted {
-    let identity = Identity::new(b"run", b"history");
+fn vetted(clock: &Clock) -> Vetted {
+    let identity = Identity::new(b"run", b"history", b"0");
     Vetted {
         memory: Memory {
             identity,
@@ -34,6 +34,7 @@ fn vetted() -> Vetted {
             bounds: bounds(),
         },
         ahead: 0,
+        pace: Pace::from(17_000, clock),
     }
 }
 
@@ -42,7 +43,7 @@ const fn bounds() -> Bounds {
 }
 
 fn judge<'s>(settings: &'s Redis, kind: Kind, clock: &'s Clock) -> Judge<'s> {
-    Judge { settings, bounds: bounds(), kind, vetted: vetted(), clock }
+    Judge { settings, bounds: bounds(), kind, vetted: vetted(clock), clock }
 }
 
 type Answered = oneshot::Receiver<Answer>;
@@ -98,7 +99,7 @@ async fn claims_count_once_all_is_right() {
 
 #[tokio::test]
 async fn nothing_counts_when_anything_is_wrong() {
-    let other = Reply::Bulk(b"18:60,10,600,2000:run:history");
+    let other = Reply::Bulk(b"18:60,10,600,2000:run:history:0");
     let marker = Reply::Bulk(MARKER);
     for (kind, said, trouble) in [
         (Kind::Alone, vec![OK, OK, Reply::Nil], Trouble::MemoryLost),
