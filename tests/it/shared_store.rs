@@ -336,3 +336,18 @@ async fn replicas_count_together() {
     assert_eq!(other.send(&second).await.status, 200);
     server.kill();
 }
+
+/// What this replica has seen it refuses by itself: the server is not asked, and could have no say.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replica_has_seen_it_refuses_by_itself() {
+    const FORGET: &str = "EVAL \"for _, key in ipairs(redis.call('KEYS', 'hf:*')) do if #key == 19 then redis.call('DEL', key) end end return 1\" 0";
+    let server = RedisServer::start(&[]);
+    let house = House::built(sharing(&server.url(), "")).await;
+    let mut scene = Scene::right(&house);
+    until_it_passes(&house, &mut scene).await;
+    renew(&mut scene, &house, None);
+    let bytes = scene.bytes(&house);
+    assert_eq!(scene.send_bytes(&house, &bytes).await.status, 200);
+    assert_eq!(server.ask(FORGET), ":1");
+    assert_eq!(scene.send_bytes(&house, &bytes).await.reason(), ProofReplayed.label());
+}

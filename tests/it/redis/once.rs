@@ -1,9 +1,16 @@
 //! One proof passes once, whoever it comes to.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
+use holdfast::clock::Clock;
+use holdfast::config::{AfterRestart, ReplayMemory};
+use holdfast::replay::memory::MemoryStore;
 use holdfast::replay::redis::Refused;
+use holdfast::replay::store::{Shared, Store};
+use holdfast::verify::digest::Digest;
+use holdfast::verify::replay::{Claim, ClaimError, ClaimStore as _, Made};
 use tokio::task::JoinSet;
 
 use super::server::{Server, store};
@@ -89,4 +96,38 @@ async fn a_store_that_is_dropped_leaves() {
     assert_eq!(claim(&clone, 0).await, Ok(()));
     drop(clone);
     crate::process::wait("they have left", async || connections() == 0).await;
+}
+
+/// An answer after the last second is of a memory that may have forgotten already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_whose_answer_comes_too_late_does_not_count() {
+    let server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    let line = redis.line().expect("a line");
+    let now = line.plus(100);
+    let late = Arc::new(AtomicI64::new(0));
+    let clock = {
+        let late = Arc::clone(&late);
+        Clock::new(move || {
+            let seconds = now.seconds() + late.load(Ordering::Relaxed);
+            SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).expect("after 1970"))
+        })
+    };
+    let memory = Arc::new(MemoryStore::new(&ReplayMemory {
+        capacity: 9,
+        per_key: 9,
+        after_restart: AfterRestart::Accept,
+    }));
+    let store = Store::Shared(Shared { memory, redis, settings: Arc::new(server.settings()), clock });
+    let claim = |number| Claim {
+        proof: proof(number),
+        owner: Digest::of(b"key"),
+        until: now.plus(5),
+        made: Made::Dated(now),
+    };
+    late.store(5, Ordering::Relaxed);
+    assert_eq!(store.claim(claim(0), now).await, Ok(()));
+    late.store(6, Ordering::Relaxed);
+    assert_eq!(store.claim(claim(1), now).await, Err(ClaimError::Past));
 }
