@@ -52,7 +52,6 @@ mod quarantine;
 mod rates;
 mod readme;
 mod redis;
-mod redis_server;
 mod reflection;
 mod refusals;
 mod reload;

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::house::{House, Plan};
-use crate::redis_server::RedisServer;
+use crate::redis::server::Server;
 use crate::scene::Scene;
 use crate::scripted::nobody;
 use crate::served::leaked;
@@ -74,7 +74,7 @@ pub async fn every_refusal(heard_of: &mut HashSet<Rejection>) {
     assert!(answer.one("retry-after").parse::<u64>().is_ok());
     let asking = House::built(without("nonce").await).await;
     hear(&asking, &Scene::right(&asking), "no store", Refused(NonceElsewhere)).await;
-    let server = RedisServer::start(&[]);
+    let server = Server::start(&[]);
     let fresh = House::built(sharing(&server.url(), "")).await;
     let mut old = Scene::right(&fresh);
     old.proof_claims["iat"] = json!(fresh.now() - 30);
@@ -86,7 +86,7 @@ pub async fn every_refusal(heard_of: &mut HashSet<Rejection>) {
 /// T-RPL-08, R-E-03: whichever replica, one proof passes once.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_proof_passes_once_among_replicas() {
-    let server = RedisServer::start(&[]);
+    let server = Server::start(&[]);
     let first = Arc::new(House::built(sharing(&server.url(), "")).await);
     let second = Arc::new(first.twin(sharing(&server.url(), "")).await);
     let mut scene = Scene::right(&first);
@@ -110,14 +110,14 @@ async fn one_proof_passes_once_among_replicas() {
         assert_eq!(first.seen().len() + second.seen().len(), 1, "{round}");
     }
     // Nothing about a caller can be read from what is kept (issue 5): keys are hashes.
-    let keys = server.ask("DBSIZE");
-    assert!(keys.trim_start_matches(':').parse::<u32>().expect("a number") >= 21, "{keys}");
+    let keys = server.say(&["DBSIZE"]);
+    assert!(keys.trim_start_matches("(integer) ").parse::<u32>().expect("a number") >= 21, "{keys}");
 }
 
 /// `on_failure: refuse`: 503, and the proof is as good as it was, since nothing was asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_store_nothing_passes_and_it_returns_by_itself() {
-    let mut server = RedisServer::start(&[]);
+    let mut server = Server::start(&[]);
     let house = House::built(sharing(&server.url(), "")).await;
     let mut scene = Scene::right(&house);
     until_it_passes(&house, &mut scene).await;
@@ -147,7 +147,7 @@ async fn without_the_store_nothing_passes_and_it_returns_by_itself() {
         metrics.contains(&format!("holdfast_replay_store_usable{{server=\"{place}\"}} 0\n")),
         "{metrics}"
     );
-    server.revive();
+    server.restart();
     until_it_passes(&house, &mut scene).await;
     let twin = house.twin(sharing(&server.url(), "")).await;
     for replica in [&house, &twin] {
@@ -163,7 +163,7 @@ async fn without_the_store_nothing_passes_and_it_returns_by_itself() {
 /// A proof that is older than the store's memory is asked for a nonce, and passes with it, on a route that asks for none too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nonce_shows_that_a_proof_is_new() {
-    let server = RedisServer::start(&[]);
+    let server = Server::start(&[]);
     let house = House::built(sharing(&server.url(), "")).await;
     let mut scene = Scene::right(&house);
     until_it_passes(&house, &mut scene).await;
@@ -210,7 +210,7 @@ async fn alone_a_replica_vouches_for_its_own_nonces() {
 /// The same replicas, one of which has the store again: what the other let through alone does not pass here.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_passed_alone_passes_nowhere_when_the_store_is_back() {
-    let mut server = RedisServer::start(&[]);
+    let mut server = Server::start(&[]);
     let plan = || sharing(&server.url(), ", on_failure: nonce");
     let first = House::built(plan()).await;
     let second = first.twin(plan()).await;
@@ -230,7 +230,7 @@ async fn what_passed_alone_passes_nowhere_when_the_store_is_back() {
     let alone = scene.bytes(&first);
     let answer = scene.send_bytes(&first, &alone).await;
     heard(&first, &scene, &answer, "alone", Passed);
-    server.revive();
+    server.restart();
     let mut other = Scene::right(&first);
     for house in [&first, &second] {
         until_it_passes(house, &mut other).await;
@@ -273,7 +273,7 @@ async fn a_proof_of_one_region_passes_in_no_other() {
 /// A replica whose clock is ahead takes no proofs, but seals nonces. One of these shows nothing, or a proof that was used would be younger than the next memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nonce_of_a_clock_that_is_ahead_shows_nothing() {
-    let server = RedisServer::start(&[]);
+    let server = Server::start(&[]);
     let first = House::built(sharing(&server.url(), "")).await;
     let second = first.twin(sharing(&server.url(), "")).await;
     let mut other = Scene::right(&first);
@@ -286,7 +286,7 @@ async fn a_nonce_of_a_clock_that_is_ahead_shows_nothing() {
     renew(&mut scene, &first, Some(nonce.as_str()));
     let bytes = scene.bytes(&first);
     let used = scene.send_bytes(&first, &bytes).await;
-    assert_eq!(server.ask("FLUSHALL"), "+OK");
+    server.order(&["FLUSHALL"]);
     until_it_passes(&second, &mut other).await;
     let again = scene.send_bytes(&second, &bytes).await;
     assert!(used.status != 200 || again.status != 200, "{used:?} {again:?}");
@@ -303,7 +303,7 @@ async fn a_nonce_of_a_clock_that_is_ahead_shows_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_count_together() {
     const LIMITED: &str = "  - { name: limited, match: { path_prefix: /limited }, upstream: echo, limits: { rate: 6/h, burst: 6, by: key, shared: true } }\n";
-    let mut server = RedisServer::start(&[]);
+    let mut server = Server::start(&[]);
     let plan = || Plan { routes: LIMITED, ..sharing(&server.url(), "") };
     let first = House::built(plan()).await;
     let second = first.twin(plan()).await;
@@ -340,14 +340,14 @@ async fn replicas_count_together() {
 /// What this replica has seen it refuses by itself: the server is not asked, and could have no say.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_replica_has_seen_it_refuses_by_itself() {
-    const FORGET: &str = "EVAL \"for _, key in ipairs(redis.call('KEYS', 'hf:*')) do if #key == 19 then redis.call('DEL', key) end end return 1\" 0";
-    let server = RedisServer::start(&[]);
+    const FORGET: &str = "for _, key in ipairs(redis.call('KEYS', 'hf:*')) do if #key == 19 then redis.call('DEL', key) end end return 1";
+    let server = Server::start(&[]);
     let house = House::built(sharing(&server.url(), "")).await;
     let mut scene = Scene::right(&house);
     until_it_passes(&house, &mut scene).await;
     renew(&mut scene, &house, None);
     let bytes = scene.bytes(&house);
     assert_eq!(scene.send_bytes(&house, &bytes).await.status, 200);
-    assert_eq!(server.ask(FORGET), ":1");
+    assert_eq!(server.say(&["EVAL", FORGET, "0"]), "(integer) 1");
     assert_eq!(scene.send_bytes(&house, &bytes).await.reason(), ProofReplayed.label());
 }

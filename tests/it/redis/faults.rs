@@ -1,6 +1,6 @@
 //! What can be wrong with a server: each with its own reason, no claim passed, and back by itself once it is mended.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,9 +11,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::server::{Server, bounds, free_port, login, settings, store};
+use super::server::{Server, bounds, login, settings, store};
 use super::{claim, until_away, until_usable};
 use crate::process::wait;
+use crate::scripted::nobody;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_may_evict_is_not_used() {
@@ -85,9 +86,9 @@ async fn passwords_and_users() {
 }
 
 /// Something that takes connections and says `words` to each, once it was asked.
-async fn speaker(words: &'static [u8]) -> (u16, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
+async fn speaker(words: &'static [u8]) -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-    let port = socket.local_addr().expect("an address").port();
+    let address = socket.local_addr().expect("an address");
     let (heard, hear) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = socket.accept().await {
@@ -103,7 +104,7 @@ async fn speaker(words: &'static [u8]) -> (u16, tokio::sync::mpsc::UnboundedRece
             });
         }
     });
-    (port, hear)
+    (address, hear)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,8 +119,8 @@ async fn what_is_no_redis_is_given_no_password() {
         (b"-ERR max number of clients reached\r\n", "broken"),
         (b"", "late"),
     ] {
-        let (port, mut hear) = speaker(words).await;
-        let mut settings = settings(port);
+        let (address, mut hear) = speaker(words).await;
+        let mut settings = settings(address);
         settings.login = login(Some("holdfast"), "secret");
         let redis = store(settings);
         let told = until_away(&redis, label).await;
@@ -129,20 +130,20 @@ async fn what_is_no_redis_is_given_no_password() {
             assert_eq!(heard.escape_ascii().to_string(), "*1\\r\\n$4\\r\\nPING\\r\\n", "{words:?}");
         }
     }
-    until_away(&store(settings(free_port())), "unreachable").await;
+    until_away(&store(settings(nobody().await)), "unreachable").await;
 }
 
 /// What says all the right things until it comes to its memory: replies that nobody asked for would become the next one's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_too_many_ends_the_connection() {
-    let (port, _hear) = speaker(b"+PONG\r\n+PONG\r\n").await;
-    until_away(&store(settings(port)), "not_redis").await;
+    let (address, _hear) = speaker(b"+PONG\r\n+PONG\r\n").await;
+    until_away(&store(settings(address)), "not_redis").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_is_not_used() {
     let master = Server::start(&[]);
-    let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", master.port)]);
+    let replica = Server::start(&["--replicaof", &master.host_and_port().join(" ")]);
     until_away(&store(replica.settings()), "read_only").await;
     // What is written there is there alone, and only until the master sends all anew.
     replica.order(&["CONFIG", "SET", "replica-read-only", "no"]);
@@ -150,7 +151,8 @@ async fn a_replica_is_not_used() {
     // One that becomes a replica while it is used.
     let redis = store(master.settings());
     until_usable(&redis).await;
-    master.order(&["REPLICAOF", "127.0.0.1", &replica.port.to_string()]);
+    let [host, port] = replica.host_and_port();
+    master.order(&["REPLICAOF", &host, &port]);
     assert_eq!(claim(&redis, 0).await, Err(Refused::Unavailable));
     until_away(&redis, "read_only").await;
     let node = Server::start(&["--cluster-enabled", "yes"]);
@@ -250,7 +252,7 @@ async fn a_claim_that_is_not_copied_does_not_count() {
     let redis = store(settings);
     until_away(&redis, "too_few_replicas").await;
     assert!(server.say(&["GET", "hf:since"]).contains("nil"), "no memory is begun that may be one of two");
-    let mut replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", server.port)]);
+    let mut replica = Server::start(&["--replicaof", &server.host_and_port().join(" ")]);
     until_usable(&redis).await;
     assert_eq!(claim(&redis, 0).await, Ok(()));
     // Stopped, it is still connected, and has nothing.

@@ -116,7 +116,7 @@ async fn a_promoted_replica_has_another_memory_and_so_has_a_master_that_comes_ba
     let one = store(first.settings());
     until_usable(&one).await;
     let line = one.line().expect("a line");
-    let second = Server::start(&["--replicaof", &format!("127.0.0.1 {}", first.port)]);
+    let second = Server::start(&["--replicaof", &first.host_and_port().join(" ")]);
     wait("it follows", async || second.say(&["GET", "hf:since"]).contains(':')).await;
     let other = store(second.settings());
     until_away(&other, "read_only").await;
@@ -127,7 +127,8 @@ async fn a_promoted_replica_has_another_memory_and_so_has_a_master_that_comes_ba
     assert!(promoted > line);
 
     // The old master follows the new one, and takes its place again. Whoever has not noticed must not be told that nothing has happened.
-    first.order(&["REPLICAOF", "127.0.0.1", &second.port.to_string()]);
+    let [host, port] = second.host_and_port();
+    first.order(&["REPLICAOF", &host, &port]);
     wait("it follows", async || first.say(&["GET", "hf:since"]) == second.say(&["GET", "hf:since"])).await;
     first.order(&["REPLICAOF", "NO", "ONE"]);
     assert_eq!(one.claim(proof(0), KEEP, line).await, Err(Refused::Unavailable));

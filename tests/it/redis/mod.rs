@@ -3,7 +3,7 @@
 mod faults;
 mod memory;
 mod once;
-mod server;
+pub mod server;
 
 use std::time::Duration;
 

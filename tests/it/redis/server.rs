@@ -1,6 +1,6 @@
 //! A real redis-server, on a port and in a directory of its own.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +11,16 @@ use holdfast::config::{
 use holdfast::replay::redis::bounds::Bounds;
 use tempfile::TempDir;
 
+use crate::scripted::address_of_its_own;
+
 /// Longer than a server takes to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The server. Dropped, it is killed.
 pub struct Server {
     child: Option<Child>,
-    pub port: u16,
+    /// Nobody else has it, so the server finds its port free whenever it starts again.
+    pub address: SocketAddr,
     pub directory: TempDir,
     arguments: Vec<String>,
 }
@@ -27,24 +30,20 @@ impl Server {
     pub fn start(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut server = Self { child: None, port: 0, directory, arguments };
-        // Another process may take the port before the server does.
-        for _ in 0..10 {
-            server.port = free_port();
-            if server.try_start() {
-                return server;
-            }
-        }
-        panic!("redis-server does not start with {:?}", server.arguments);
+        let mut address = address_of_its_own();
+        address.set_port(6379);
+        let mut server = Self { child: None, address, directory, arguments };
+        assert!(server.try_start(), "redis-server does not start with {:?}", server.arguments);
+        server
     }
 
     fn try_start(&mut self) -> bool {
         let child = Command::new("redis-server")
             .args([
                 "--port",
-                &self.port.to_string(),
+                &self.address.port().to_string(),
                 "--bind",
-                "127.0.0.1",
+                &self.address.ip().to_string(),
                 "--save",
                 "",
                 "--daemonize",
@@ -59,7 +58,7 @@ impl Server {
         let child = self.child.insert(child);
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+            if TcpStream::connect(self.address).is_ok() {
                 return child.try_wait().expect("a child").is_none();
             }
             if child.try_wait().expect("a child").is_some() {
@@ -92,7 +91,7 @@ impl Server {
     /// What it says to a command.
     pub fn say(&self, command: &[&str]) -> String {
         let output = Command::new("redis-cli")
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "--no-raw"])
+            .args(["-h", &self.address.ip().to_string(), "-p", &self.address.port().to_string(), "--no-raw"])
             .args(command)
             .output()
             .expect("redis-cli is installed (Debian package redis-tools)");
@@ -104,9 +103,19 @@ impl Server {
         assert_eq!(self.say(command), "OK", "{command:?}");
     }
 
+    /// As it stands in `replay.redis.url`.
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// As `REPLICAOF` has it.
+    pub fn host_and_port(&self) -> [String; 2] {
+        [self.address.ip().to_string(), self.address.port().to_string()]
+    }
+
     /// What a gateway would have under `replay.redis` for it.
     pub fn settings(&self) -> Redis {
-        settings(self.port)
+        settings(self.address)
     }
 }
 
@@ -116,10 +125,11 @@ impl Drop for Server {
     }
 }
 
-/// The settings for whatever listens on a port of this machine.
-pub fn settings(port: u16) -> Redis {
+/// The settings for whatever listens there.
+pub fn settings(address: SocketAddr) -> Redis {
+    let (host, port) = (address.ip().to_string(), address.port());
     Redis {
-        servers: RedisServers::Alone(RedisServer::Network(RedisEndpoint { host: "127.0.0.1".into(), port })),
+        servers: RedisServers::Alone(RedisServer::Network(RedisEndpoint { host, port })),
         login: None,
         wire: RedisWire::Plain,
         prefix: "hf:".into(),
@@ -147,10 +157,4 @@ pub fn bounds(settings: &Redis) -> Bounds {
 pub fn store(settings: Redis) -> holdfast::replay::redis::Redis {
     let bounds = bounds(&settings);
     holdfast::replay::redis::Redis::start(Arc::new(settings), bounds, holdfast::clock::Clock::system())
-}
-
-/// A port that nobody has just now.
-pub fn free_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    socket.local_addr().expect("an address").port()
 }

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::ASKED;
 use crate::house::{House, Plan};
-use crate::redis_server::RedisServer;
+use crate::redis::server::Server;
 use crate::scene::Scene;
 use crate::shared_store::{renew, sharing, until_it_passes};
 
-async fn reloading(server: &RedisServer, more: &str) -> House {
+async fn reloading(server: &Server, more: &str) -> House {
     House::built(Plan { reloads: true, more: ASKED, ..sharing(&server.url(), more) }).await
 }
 
@@ -25,7 +25,7 @@ async fn refused(house: &House, text: &str) -> String {
 /// A memory that others do not ask, or that is asked for other keys, does not know what was used.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_memory_is_refused() {
-    let (server, other) = (RedisServer::start(&[]), RedisServer::start(&[]));
+    let (server, other) = (Server::start(&[]), Server::start(&[]));
     let house = reloading(&server, "").await;
     let text = house.text();
     let without = text.replace(
@@ -57,7 +57,7 @@ async fn another_memory_is_refused() {
 /// A wrong password in the file must not take away a store that is in use; the right one reaches it, and used proofs stay used.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_does_not_fit_is_refused() {
-    let server = RedisServer::start(&["--requirepass", "first"]);
+    let server = Server::start(&["--requirepass", "first"]);
     let house = House::built(Plan {
         reloads: true,
         more: ASKED,
@@ -79,7 +79,7 @@ async fn a_password_that_does_not_fit_is_refused() {
     assert!(said.contains("refuses `user` and `password`") && !said.contains("wrong\n"), "{said}");
     renew(&mut scene, &house, None);
     assert_eq!(scene.send(&house).await.status, 200, "the old one is in use");
-    server.ask("AUTH first\r\nCONFIG SET requirepass second");
+    server.order(&["-a", "first", "--no-auth-warning", "CONFIG", "SET", "requirepass", "second"]);
     house.write("password", "second\n");
     assert_eq!(house.post_reload().await.0, 200);
     assert_eq!(scene.send_bytes(&house, &used).await.reason(), ProofReplayed.label());
@@ -90,7 +90,7 @@ async fn a_password_that_does_not_fit_is_refused() {
 /// One replica takes older proofs from now on than the other has kept its claims for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_longer_max_age_at_one_replica_lets_nothing_pass_again() {
-    let server = RedisServer::start(&[]);
+    let server = Server::start(&[]);
     let plan = |max_age: &str| {
         let mut plan = sharing(&server.url(), ", clock_difference: 100ms");
         plan.rules = crate::served::leaked(
