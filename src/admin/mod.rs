@@ -27,6 +27,7 @@ mod called;
 mod quarantine;
 pub mod reload;
 mod report;
+mod store;
 
 /// Connections at a time; a probe and a scraper need two.
 const CONNECTIONS: usize = 64;
@@ -116,12 +117,7 @@ impl Admin {
             "/readyz" if self.stop.is_cancelled() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".into())
             }
-            "/readyz" if self.gateway.get().is_ready() => {
-                text(StatusCode::OK, "text/plain", "ready\n".into())
-            }
-            "/readyz" => {
-                text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "waiting for the issuers' keys\n".into())
-            }
+            "/readyz" => self.readiness(),
             "/metrics" => {
                 let gateway = self.gateway.get();
                 text(
@@ -140,6 +136,18 @@ impl Admin {
                 "/livez, /readyz, /metrics, /jwks, /report, /reload, /quarantine\n".into(),
             ),
         }
+    }
+
+    /// Whether requests should come here, and how the store is that replicas share: a store that is away makes no replica unready, since it is away for all of them.
+    fn readiness(&self) -> Response<Full<Bytes>> {
+        let gateway = self.gateway.get();
+        let (status, word) = match (gateway.is_ready(), gateway.tokens.ready()) {
+            (true, _) => (StatusCode::OK, "ready"),
+            (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "waiting for the issuers' keys"),
+            (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "waiting for the replay store"),
+        };
+        let detail = gateway.replay.shared().map(|shared| store::detail(&shared.redis.state()));
+        text(status, "text/plain; charset=utf-8", format!("{word}\n{}", detail.unwrap_or_default()))
     }
 
     /// Reloads, and tells what came of it.
@@ -168,7 +176,8 @@ fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
         let values = all.iter().map(|numbers| (Arc::clone(&numbers.upstream), count(numbers)));
         Kept::by_upstream(name, help, values)
     };
-    vec![
+    let store = replay.shared().map(|shared| store::numbers(&shared.redis.state()));
+    let mut numbers = vec![
         of("upstream_endpoints", "Addresses of an upstream", |of| of.endpoints),
         of("upstream_endpoints_up", "Those that are healthy", |of| of.up),
         of("upstream_requests_in_flight", "Requests that an upstream has", |of| of.in_flight),
@@ -211,7 +220,9 @@ fn numbers(gateway: &Gateway) -> Vec<Kept<'static>> {
             "Lines lost because the log was too slow",
             access_log.dropped(),
         ),
-    ]
+    ];
+    numbers.extend(store.into_iter().flatten());
+    numbers
 }
 
 fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {

@@ -74,23 +74,101 @@ pub struct Metrics {
     no_route: Arc<str>,
 }
 
-/// A number that another part keeps: once, or for each upstream.
+/// A number that another part keeps: once, for each of something, or as a histogram.
 #[derive(Debug)]
 pub struct Kept<'n> {
     name: &'n str,
     help: &'n str,
-    values: Vec<(Option<Arc<str>>, u64)>,
+    kind: Kind,
+    samples: Vec<Sample>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One line of it.
+#[derive(Debug)]
+struct Sample {
+    /// After the name.
+    suffix: &'static str,
+    label: Option<(&'static str, Arc<str>)>,
+    value: f64,
+}
+
+impl Sample {
+    const fn plain(value: f64) -> Self {
+        Self { suffix: "", label: None, value }
+    }
 }
 
 impl<'n> Kept<'n> {
     /// One number. What only grows has a name that ends in `_total`, here and below.
     pub fn one(name: &'n str, help: &'n str, value: u64) -> Self {
-        Self { name, help, values: vec![(None, value)] }
+        Self::of(name, help, vec![Sample::plain(value as f64)])
     }
 
     /// One for each upstream, by its name in the configuration.
     pub fn by_upstream(name: &'n str, help: &'n str, values: impl Iterator<Item = (Arc<str>, u64)>) -> Self {
-        Self { name, help, values: values.map(|(upstream, value)| (Some(upstream), value)).collect() }
+        Self::by("upstream", name, help, values.map(|(upstream, value)| (upstream, value as f64)))
+    }
+
+    /// One for each of something that has this label. Nothing that a caller sent may be one.
+    pub fn by(
+        label: &'static str,
+        name: &'n str,
+        help: &'n str,
+        values: impl Iterator<Item = (Arc<str>, f64)>,
+    ) -> Self {
+        let samples = values.map(|(of, value)| Sample { suffix: "", label: Some((label, of)), value });
+        Self::of(name, help, samples.collect())
+    }
+
+    /// A histogram: how many lay within each bound and beyond the one before it, the last those beyond all; and the sum of all.
+    pub fn histogram(name: &'n str, help: &'n str, bounds: &[f64], counts: &[u64], sum: f64) -> Self {
+        let bounds = bounds.iter().map(|bound| bound.to_string()).chain(["+Inf".to_owned()]);
+        let mut samples: Vec<_> = bounds
+            .zip(counts.iter().scan(0, |all, count| {
+                *all += count;
+                Some(*all)
+            }))
+            .map(|(bound, within)| Sample {
+                suffix: "_bucket",
+                label: Some(("le", bound.into())),
+                value: within as f64,
+            })
+            .collect();
+        let all: u64 = counts.iter().sum();
+        samples.push(Sample { suffix: "_count", ..Sample::plain(all as f64) });
+        samples.push(Sample { suffix: "_sum", ..Sample::plain(sum) });
+        Self { name, help, kind: Kind::Histogram, samples }
+    }
+
+    fn of(name: &'n str, help: &'n str, samples: Vec<Sample>) -> Self {
+        let kind = if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
+        Self { name, help, kind, samples }
+    }
+
+    fn write(&self, text: &mut String) {
+        let Self { name, help, kind, samples } = self;
+        // In OpenMetrics a counter's samples are named so, and its family without it.
+        let (family, kind) = match kind {
+            Kind::Counter => (name.trim_end_matches("_total"), "counter"),
+            Kind::Gauge => (*name, "gauge"),
+            Kind::Histogram => (*name, "histogram"),
+        };
+        text.push_str(&format!("# HELP holdfast_{family} {help}.\n# TYPE holdfast_{family} {kind}\n"));
+        for Sample { suffix, label, value } in samples {
+            let label = label.as_ref().map_or(String::new(), |(label, of)| {
+                // OpenMetrics, "ABNF": these three are escaped in a label's value.
+                let of = of.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+                format!("{{{label}=\"{of}\"}}")
+            });
+            text.push_str(&format!("holdfast_{name}{suffix}{label} {value}\n"));
+        }
     }
 }
 
@@ -187,19 +265,8 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         // The end mark comes last in OpenMetrics; what others keep goes before it.
         let mut text = text.trim_end_matches("# EOF\n").to_owned();
-        for Kept { name, help, values } in more {
-            // In OpenMetrics a counter's samples are named so, and its family without it.
-            let (family, kind) = match name.strip_suffix("_total") {
-                Some(family) => (family, "counter"),
-                None => (*name, "gauge"),
-            };
-            text.push_str(&format!("# HELP holdfast_{family} {help}.\n# TYPE holdfast_{family} {kind}\n"));
-            for (upstream, value) in values {
-                // A name of the configuration has no character that would have to be escaped.
-                let labels =
-                    upstream.as_ref().map_or(String::new(), |name| format!("{{upstream=\"{name}\"}}"));
-                text.push_str(&format!("holdfast_{name}{labels} {value}\n"));
-            }
+        for kept in more {
+            kept.write(&mut text);
         }
         text.push_str("# EOF\n");
         text
@@ -226,6 +293,8 @@ mod tests {
             Kept::one("replay_live", "Live claims", 3),
             Kept::one("tries_total", "Tries", 4),
             Kept::by_upstream("up", "Up", [(Arc::from("one"), 1), (Arc::from("two"), 2)].into_iter()),
+            Kept::by("server", "ahead_seconds", "Ahead", [(Arc::from(r#"a"\b"#), -1.5)].into_iter()),
+            Kept::histogram("took_seconds", "Took", &[0.00005, 1.0], &[3, 0, 2], 2.25),
         ]);
         assert!(
             text.contains("holdfast_requests_total{route=\"accounts\",outcome=\"forwarded\"} 1"),
@@ -242,6 +311,9 @@ mod tests {
             text.contains("holdfast_up{upstream=\"one\"} 1\nholdfast_up{upstream=\"two\"} 2\n"),
             "{text}"
         );
+        assert!(text.contains("holdfast_ahead_seconds{server=\"a\\\"\\\\b\"} -1.5\n"), "{text}");
+        let histogram = "# TYPE holdfast_took_seconds histogram\nholdfast_took_seconds_bucket{le=\"0.00005\"} 3\nholdfast_took_seconds_bucket{le=\"1\"} 3\nholdfast_took_seconds_bucket{le=\"+Inf\"} 5\nholdfast_took_seconds_count 5\nholdfast_took_seconds_sum 2.25\n";
+        assert!(text.contains(histogram), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
 }

@@ -136,6 +136,17 @@ async fn without_the_store_nothing_passes_and_it_returns_by_itself() {
     let with_certificate = Scene::with_certificate(&house);
     hear(&house, &with_certificate, "a certificate", Passed).await;
     // It comes back with an empty memory: what may have been used before is not taken, by anybody.
+    // The operator reads why, and that no other replica would do better.
+    let (status, readiness) = house.ask_admin("/readyz").await;
+    assert_eq!(status, 200);
+    let place = server.url().replace("redis://", "");
+    assert!(readiness.contains(&format!("replay store {place}: away since ")), "{readiness}");
+    assert!(readiness.contains("it cannot be reached"), "{readiness}");
+    let metrics = house.ask_admin("/metrics").await.1;
+    assert!(
+        metrics.contains(&format!("holdfast_replay_store_usable{{server=\"{place}\"}} 0\n")),
+        "{metrics}"
+    );
     server.revive();
     until_it_passes(&house, &mut scene).await;
     let twin = house.twin(sharing(&server.url(), "")).await;
@@ -145,6 +156,8 @@ async fn without_the_store_nothing_passes_and_it_returns_by_itself() {
         }
         assert!(replica.seen().is_empty());
     }
+    let readiness = house.ask_admin("/readyz").await.1;
+    assert!(readiness.contains(&format!("replay store {place}: in use\n")), "{readiness}");
 }
 
 /// A proof that is older than the store's memory is asked for a nonce, and passes with it, on a route that asks for none too.

@@ -205,7 +205,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// The server's clock shows `theirs` just now, in milliseconds.
-    fn from(theirs: u64, clock: &Clock) -> Self {
+    pub(super) fn from(theirs: u64, clock: &Clock) -> Self {
         Self { theirs, ours: clock.precise(), by_timer: Instant::now() }
     }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::server::{Server, free_port, login, settings, store};
+use super::server::{Server, bounds, free_port, login, settings, store};
 use super::{claim, until_away, until_usable};
 use crate::process::wait;
 
@@ -144,6 +144,9 @@ async fn a_replica_is_not_used() {
     let master = Server::start(&[]);
     let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", master.port)]);
     until_away(&store(replica.settings()), "read_only").await;
+    // What is written there is there alone, and only until the master sends all anew.
+    replica.order(&["CONFIG", "SET", "replica-read-only", "no"]);
+    until_away(&store(replica.settings()), "read_only").await;
     // One that becomes a replica while it is used.
     let redis = store(master.settings());
     until_usable(&redis).await;
@@ -273,7 +276,7 @@ async fn clocks_that_differ_are_seen() {
             SystemTime::now() - Duration::from_secs(seconds)
         })
     };
-    let redis = Redis::start(Arc::new(server.settings()), super::server::BOUNDS, clock);
+    let redis = Redis::start(Arc::new(server.settings()), bounds(&server.settings()), clock);
     until_away(&redis, "clock_differs").await;
     let measured = || redis.state().servers[0].clock_difference.expect("it was asked");
     assert!((9_900..10_100).contains(&measured()), "{}", measured());

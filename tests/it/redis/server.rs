@@ -11,9 +11,6 @@ use holdfast::config::{
 use holdfast::replay::redis::bounds::Bounds;
 use tempfile::TempDir;
 
-/// What the gateways of these tests count on.
-pub const BOUNDS: Bounds = Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000 };
-
 /// Longer than a server takes to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -140,9 +137,16 @@ pub fn login(user: Option<&str>, password: &str) -> Option<RedisLogin> {
     Some(RedisLogin { user: user.map(str::to_owned), password: RedisPassword::new(password.to_owned()) })
 }
 
+/// What a gateway counts on that has these settings and no others.
+pub fn bounds(settings: &Redis) -> Bounds {
+    let clock_difference = u64::try_from(settings.clock_difference.as_millis()).expect("a short time");
+    Bounds { max_age: 60, max_future: 5, nonce: 600, clock_difference }
+}
+
 /// A store of these settings.
 pub fn store(settings: Redis) -> holdfast::replay::redis::Redis {
-    holdfast::replay::redis::Redis::start(Arc::new(settings), BOUNDS, holdfast::clock::Clock::system())
+    let bounds = bounds(&settings);
+    holdfast::replay::redis::Redis::start(Arc::new(settings), bounds, holdfast::clock::Clock::system())
 }
 
 /// A port that nobody has just now.

@@ -1,5 +1,6 @@
-//! With real servers: Redis as it is installed, started for each test and ended with it.
+//! Mostly with real servers: Redis as it is installed, started for each test and ended with it.
 
+mod batches;
 mod clusters;
 mod connecting;
 mod process;

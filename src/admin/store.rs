@@ -1,0 +1,129 @@
+//! What operators are told of the store that replicas share: numbers, and the detail of readiness.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::observe::metrics::Kept;
+use crate::replay::redis::state::{Health, ROUND_TRIPS, Server, State};
+use crate::replay::redis::trouble::Trouble;
+
+/// The numbers.
+pub(super) fn numbers(state: &State) -> Vec<Kept<'static>> {
+    let State { servers, line, counts } = state;
+    let place = |server: &Server| Arc::<str>::from(server.place.as_str());
+    let usable = |server: &Server| f64::from(u8::from(server.health == Health::Usable));
+    let claims =
+        [("taken", counts.taken), ("replayed", counts.replayed), ("unavailable", counts.unavailable)];
+    let seconds = |milliseconds: i64| milliseconds as f64 / 1e3;
+    let bounds = ROUND_TRIPS.map(|microseconds| microseconds as f64 / 1e6);
+    let mut numbers = vec![
+        Kept::by(
+            "server",
+            "replay_store_usable",
+            "Whether a server of the shared store is asked",
+            servers.iter().map(|server| (place(server), usable(server))),
+        ),
+        Kept::by(
+            "server",
+            "replay_store_clock_difference_seconds",
+            "How far its clock is ahead of ours",
+            servers.iter().filter_map(|server| Some((place(server), seconds(server.clock_difference?)))),
+        ),
+        Kept::by(
+            "result",
+            "replay_store_claims_total",
+            "Proofs that the shared store was asked about",
+            claims.iter().map(|(result, count)| (Arc::from(*result), *count as f64)),
+        ),
+        Kept::by(
+            "reason",
+            "replay_store_troubles_total",
+            "Connections to the shared store that ended or did not begin, and claims that found no room",
+            Trouble::LABELS
+                .iter()
+                .zip(counts.troubles)
+                .map(|(reason, count)| (Arc::from(*reason), count as f64)),
+        ),
+        Kept::histogram(
+            "replay_store_round_trip_seconds",
+            "How long the shared store takes for what is asked at once",
+            &bounds,
+            &counts.round_trips,
+            counts.round_trips_sum.as_secs_f64(),
+        ),
+    ];
+    // Before the first contact there is none, and 0 would be a line.
+    numbers.extend(line.and_then(|line| u64::try_from(line.seconds()).ok()).map(|line| {
+        let help = "Proofs that may have been used by this second since 1970 are not taken: the store's memory begins there";
+        Kept::one("replay_store_line_timestamp_seconds", help, line)
+    }));
+    numbers
+}
+
+/// One line for each server, each with its line break.
+pub(super) fn detail(state: &State) -> String {
+    let told = state.servers.iter().map(|Server { place, health, .. }| match health {
+        Health::Connecting => format!("replay store {place}: no answer yet\n"),
+        Health::Usable => format!("replay store {place}: in use\n"),
+        Health::Away { since, trouble } => {
+            format!("replay store {place}: away since {}: {trouble}\n", time(*since))
+        }
+    });
+    told.collect()
+}
+
+fn time(time: SystemTime) -> impl std::fmt::Display {
+    // A clock before 1970 is set wrong, and has no such form.
+    humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::observe::metrics::Metrics;
+    use crate::replay::redis::state::Counts;
+    use crate::verify::time::UnixTime;
+
+    #[test]
+    fn operators_read_what_is_wrong() {
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let server =
+            |place: &str, health, clock_difference| Server { place: place.into(), health, clock_difference };
+        let mut counts = Counts { taken: 3, replayed: 2, unavailable: 1, ..Counts::default() };
+        counts.troubles[Trouble::LABELS.iter().position(|label| *label == "full").expect("a label")] = 7;
+        counts.round_trips[1] = 4;
+        let away = Health::Away { since, trouble: Trouble::Full };
+        let state = State {
+            servers: vec![
+                server("one:6379", Health::Usable, Some(-1500)),
+                server("two:6379", away, None),
+                server("three:6379", Health::Connecting, None),
+            ],
+            line: Some(UnixTime::from_seconds(1_700_000_005)),
+            counts,
+        };
+        let text = Metrics::new().encode(&numbers(&state));
+        for line in [
+            "holdfast_replay_store_usable{server=\"one:6379\"} 1",
+            "holdfast_replay_store_usable{server=\"two:6379\"} 0",
+            "holdfast_replay_store_clock_difference_seconds{server=\"one:6379\"} -1.5",
+            "holdfast_replay_store_claims_total{result=\"taken\"} 3",
+            "holdfast_replay_store_claims_total{result=\"unavailable\"} 1",
+            "holdfast_replay_store_troubles_total{reason=\"full\"} 7",
+            "holdfast_replay_store_troubles_total{reason=\"late\"} 0",
+            "holdfast_replay_store_round_trip_seconds_bucket{le=\"0.00005\"} 0",
+            "holdfast_replay_store_round_trip_seconds_bucket{le=\"0.0001\"} 4",
+            "holdfast_replay_store_round_trip_seconds_count 4",
+            "holdfast_replay_store_line_timestamp_seconds 1700000005",
+        ] {
+            assert!(text.lines().any(|own| own == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("clock_difference_seconds{server=\"two"), "not asked is not zero");
+        assert_eq!(
+            detail(&state),
+            "replay store one:6379: in use\nreplay store two:6379: away since 2023-11-14T22:13:20Z: it is full: give it more `maxmemory`\nreplay store three:6379: no answer yet\n"
+        );
+    }
+}
