@@ -6,6 +6,8 @@ use crate::config::RedisEndpoint;
 
 /// How many slots there are.
 pub(super) const SLOTS: u16 = 16_384;
+/// As many masters as a cluster has, by its specification. Each is connected to, so a node that tells of more could use up our connections.
+const MASTERS: usize = 1_000;
 
 /// The slot of a key: CRC-16 of what is between its first `{` and the next `}`, or of all of it where there is no such pair, or nothing between.
 ///
@@ -115,6 +117,9 @@ impl SlotMap {
             };
             let master = announced(host, u16::try_from(*port).ok()?)?;
             map.give(u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, &master);
+            if map.masters.len() > MASTERS {
+                return None;
+            }
         }
         Some(map)
     }
@@ -260,6 +265,12 @@ mod tests {
         );
         assert!(map.is_whole());
         assert_eq!(read(b"*0\r\n"), Some(SlotMap::new()));
+        let of = |masters: usize| {
+            let range = |slot| format!("*3\r\n:{slot}\r\n:{slot}\r\n*2\r\n$1\r\na\r\n:{}\r\n", slot + 1);
+            let ranges: String = (0..masters).map(range).collect();
+            read(format!("*{masters}\r\n{ranges}").as_bytes())
+        };
+        assert!(of(1_000).is_some() && of(1_001).is_none(), "more than a cluster has");
         for wrong in [
             &b"+OK\r\n"[..],
             b"*1\r\n:1\r\n",
