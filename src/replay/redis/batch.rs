@@ -41,6 +41,8 @@ pub(super) struct Claim {
     pub(super) wish: Wish,
     /// Whether a node of a cluster has sent it to another for this once: then the other has to be told (`ASKING`).
     pub(super) asking: bool,
+    /// Since when it waits.
+    pub(super) since: Instant,
     /// Where the answer goes.
     pub(super) answer: oneshot::Sender<Answer>,
 }

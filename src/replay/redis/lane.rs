@@ -1,7 +1,7 @@
 //! The lanes to one server, and what a lane does: connect, vet, work, and after the first thing that is wrong, wait a little and begin again.
 //!
-//! This is the breaker. A claim is given to a lane that works, or refused at once; one that a lane has already is answered within `timeout`. So a server that is away holds a
-//! request for at most `timeout`, and later requests not at all, and it is asked again as soon as a lane has vetted it, by itself.
+//! This is the breaker. A claim is given to a lane that works, or refused at once; one that a lane has already is sent within `timeout` or refused, and answered within another. So a server that is away holds a
+//! request for at most twice `timeout`, and later requests not at all, and it is asked again as soon as a lane has vetted it, by itself.
 
 use std::future::Future;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -202,7 +202,7 @@ impl Lanes {
         let (before, after) = self.lanes.split_at(first);
         let lane = after.iter().chain(before).find(|lane| lane.serving.load(Ordering::Acquire))?;
         if let Err(mpsc::error::TrySendError::Full(_)) =
-            lane.queue.try_send(Claim { key, keep, wish, asking, answer })
+            lane.queue.try_send(Claim { key, keep, wish, asking, since: Instant::now(), answer })
         {
             self.shared.tally.count_trouble(&Trouble::Overloaded);
             return None;

@@ -126,7 +126,7 @@ impl Redis {
     /// `judged_by` is the [`line`](Self::line) that the proof was found to be younger than. Where the line has moved before the answer, the claim may have met a memory that
     /// began later than the proof, and is refused.
     ///
-    /// Waits for at most `timeout`, and not at all for a store that is known to be away.
+    /// Waits for at most twice `timeout`, once to be sent and once for the answer, and not at all for a store that is known to be away.
     ///
     /// # Errors
     /// [`Refused`]; in both cases the request must not be forwarded.

@@ -166,6 +166,12 @@ impl<'s> Serving<'s> {
         }
         let sent = Instant::now();
         let Judge { vetted, clock, settings, .. } = &self.judge;
+        // What has waited behind slow answers for as long as an answer may take is refused, or its request would be held for all of theirs.
+        self.gathered.retain(|claim| sent.duration_since(claim.since) < settings.timeout);
+        if self.gathered.is_empty() {
+            self.state.too_many_waited();
+            return Poll::Ready(Ok(true));
+        }
         vetted.pace.judge_ours(sent, clock, settings.clock_difference)?;
         let batch = Batch::of_claims(&mut self.gathered, sent, &self.phrases, &mut self.output);
         self.send(batch);

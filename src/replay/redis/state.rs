@@ -223,6 +223,11 @@ impl ServerState {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Claims waited for too long to be sent.
+    pub(super) fn too_many_waited(&self) {
+        self.tally.count_trouble(&Trouble::Overloaded);
+    }
+
     /// A batch was answered, and the server's clock is so far ahead.
     pub(super) fn answered(&self, took: Duration, ahead: i64) {
         self.tally.count_round_trip(took);

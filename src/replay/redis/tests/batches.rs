@@ -56,7 +56,14 @@ fn batch(settings: &Redis, asking: &[bool]) -> (Batch, Vec<Answered>, Vec<u8>) {
         .map(|&asking| {
             let (answer, answered) = oneshot::channel();
             answers.push(answered);
-            Claim { key: *b"0123456789abcdef", keep: 65_000, wish: Wish::Take, asking, answer }
+            Claim {
+                key: *b"0123456789abcdef",
+                keep: 65_000,
+                wish: Wish::Take,
+                asking,
+                since: Instant::now(),
+                answer,
+            }
         })
         .collect();
     let clock = Clock::system();
