@@ -35,7 +35,8 @@
 //! 3. No header supplies a client certificate, a scheme, a host or an identity, unless it came from a trusted peer: `forwarding.rs`, `origin.rs`.
 //! 4. No configuration turns off issuer, audience, expiry, signature or binding: there is no key for it; `config` refuses an issuer without audience. A route's
 //!    `enforcement: report-only` is about tokens that are bound to nothing, and never loosens one that is bound: `binding.rs`, `report_only.rs`.
-//! 5. No live replay claim is ever evicted; a full store refuses: `replay_model.rs`, `refusals.rs`.
+//! 5. No live replay claim is ever evicted; a store that is full, cannot be asked, or may have forgotten refuses: `replay_model.rs`, `refusals.rs`, `shared_store.rs`, `redis/`,
+//!    and `tests/replicas`.
 //! 6. Nothing a caller sent is a metric label; a token or proof is never logged: `secrecy.rs`.
 //! 7. The bytes that are authorised are the bytes that are forwarded, one [`verify::request::Target`] for routing, `htu` and upstream: `origin.rs`. Only the operator's
 //!    `forward.rewrite` gives the upstream another path, and never the policy: `upstreams.rs`.
