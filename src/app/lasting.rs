@@ -171,7 +171,7 @@ impl Lasting {
         let Some(shared) = replay.shared() else { return ring };
         ring.stand_by(shared.redis.standing().clone());
         ring.look_at_unasked(Unasked::Counts);
-        match shared.settings.on_failure {
+        match shared.redis.settings().on_failure {
             OnFailure::Refuse => {}
             OnFailure::Nonce => ring.seal_alone_with(&self.own_nonce_key),
         }
@@ -183,7 +183,7 @@ impl Lasting {
         // Other replicas change at other moments. While they differ, a proof that was used in one memory passes in the other.
         let is_other = match (before.map(|before| before.replay.shared()), &config.redis) {
             (None, _) | (Some(None), None) => false,
-            (Some(Some(shared)), Some(settings)) => !settings.has_memory_of(&shared.settings),
+            (Some(Some(shared)), Some(settings)) => !settings.has_memory_of(shared.redis.settings()),
             (Some(Some(_)), None) | (Some(None), Some(_)) => true,
         };
         if is_other {
@@ -192,14 +192,9 @@ impl Lasting {
         let memory = Arc::clone(&self.memory);
         let Some(settings) = &config.redis else { return Ok(Store::Alone(memory)) };
         let before = before.and_then(|before| before.replay.shared());
-        let seconds = |seconds: i64| u64::try_from(seconds).unwrap_or_default();
-        let bounds = Bounds {
-            max_age: seconds(config.dpop.max_age),
-            max_future: seconds(config.dpop.max_future),
-            nonce: seconds(2 * config.dpop.nonce_lifetime),
-            clock_difference: u64::try_from(settings.clock_difference.as_millis()).unwrap_or(u64::MAX),
-        };
-        let same = |shared: &&Shared| shared.settings.is_same(settings) && shared.redis.bounds() == bounds;
+        let bounds = Bounds::of(&config.dpop, settings);
+        let same =
+            |shared: &&Shared| shared.redis.settings().is_same(settings) && shared.redis.bounds() == bounds;
         let redis = match before.filter(same) {
             Some(shared) => shared.redis.clone(),
             None => Redis::start(Arc::new(settings.clone()), bounds, self.clock.clone()),
@@ -208,12 +203,7 @@ impl Lasting {
             // The same memory, reached otherwise: what is in doubt there stays so.
             redis.standing().draw(line);
         }
-        Ok(Store::Shared(Shared {
-            memory,
-            redis,
-            settings: Arc::new(settings.clone()),
-            clock: self.clock.clone(),
-        }))
+        Ok(Store::Shared(Shared { memory, redis, clock: self.clock.clone() }))
     }
 
     fn access_log(&mut self) -> io::Result<AccessLog> {

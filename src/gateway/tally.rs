@@ -53,7 +53,7 @@ impl Tally {
         match limiter.rate().by {
             // That was counted before there was a token.
             LimitBy::Address => Ok(()),
-            by => self.count(limiter, holder(by, proven.token(), proven.binding())),
+            by => self.count(limiter, Holder::of(by, proven.token(), proven.binding())),
         }
     }
 
@@ -77,10 +77,12 @@ impl Tally {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let (number, passed) = (since / window.as_millis(), since % window.as_millis());
         let left = window.saturating_sub(Duration::from_millis(u64::try_from(passed).unwrap_or_default()));
-        let holder = holder(limiter.rate().by, permit.token(), permit.binding());
+        let holder = Holder::of(limiter.rate().by, permit.token(), permit.binding()).digest();
         let parts = [limiter.rate().by.name().as_bytes(), b" ", &number.to_be_bytes(), &holder];
         let counted = Digest::of_pair(Digest::<Counted>::of(name.as_bytes()).as_bytes(), &parts.concat());
-        let Some(count) = shared.redis.count(counted, window).await else { return Ok(()) };
+        // Kept for longer than anybody counts in this window: a count that ended in between would begin anew without an end.
+        let kept = window.saturating_mul(2);
+        let Some(count) = shared.redis.count(counted, kept).await else { return Ok(()) };
         match limiter.count_among_all(own.clone(), count, left) {
             Ok(allowance) => {
                 *self = Tally::Counted(allowance);
@@ -110,18 +112,39 @@ impl Tally {
     }
 }
 
-/// Who is counted, in 32 bytes.
-fn holder(by: LimitBy, token: &VerifiedToken, binding: &Binding) -> [u8; 32] {
-    // Two issuers may name two clients alike.
-    let client = || {
-        let issuer = Digest::<Counted>::of(token.issuer().as_bytes());
-        let client = token.client_id().unwrap_or_default();
-        *Digest::<Counted>::of_pair(issuer.as_bytes(), client.as_bytes()).as_bytes()
-    };
-    match (by, binding) {
-        (LimitBy::Key, Binding::Key(key) | Binding::Both(key, _)) => *key.thumbprint().as_bytes(),
-        (LimitBy::Key, Binding::Certificate(certificate)) => *certificate.thumbprint().as_bytes(),
-        // The configuration has no limit by key on a route that lets these through. If it had, all bearers of a client would share one.
-        (LimitBy::Key, Binding::Nothing(_)) | (LimitBy::Client | LimitBy::Address, _) => client(),
+/// Who is counted.
+#[derive(Hash)]
+enum Holder<'t> {
+    /// Two issuers may name two clients alike.
+    Client { issuer: &'t str, client: Option<&'t str> },
+    /// The thumbprint of a key, or of a certificate.
+    Key([u8; 32]),
+}
+
+impl<'t> Holder<'t> {
+    fn of(by: LimitBy, token: &'t VerifiedToken, binding: &Binding) -> Self {
+        let client = Holder::Client { issuer: token.issuer(), client: token.client_id() };
+        match (by, binding) {
+            (LimitBy::Key, Binding::Key(key) | Binding::Both(key, _)) => {
+                Holder::Key(*key.thumbprint().as_bytes())
+            }
+            (LimitBy::Key, Binding::Certificate(certificate)) => {
+                Holder::Key(*certificate.thumbprint().as_bytes())
+            }
+            // The configuration has no limit by key on a route that lets these through. If it had, all bearers of a client would share one.
+            (LimitBy::Key, Binding::Nothing(_)) | (LimitBy::Client | LimitBy::Address, _) => client,
+        }
+    }
+
+    /// The same at every replica, and nobody's name.
+    fn digest(&self) -> [u8; 32] {
+        match self {
+            Holder::Key(thumbprint) => *thumbprint,
+            Holder::Client { issuer, client } => {
+                let issuer = Digest::<Counted>::of(issuer.as_bytes());
+                let client = client.unwrap_or_default();
+                *Digest::<Counted>::of_pair(issuer.as_bytes(), client.as_bytes()).as_bytes()
+            }
+        }
     }
 }

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory::MemoryStore;
-use super::redis::state::{Health, Server};
+use super::redis::state::Health;
 use super::redis::{Redis, Refused};
 use crate::clock::Clock;
-use crate::config::{self, OnFailure};
+use crate::config::OnFailure;
 use crate::verify::replay::{Claim, ClaimError, ClaimStore, Made};
 use crate::verify::time::UnixTime;
 
@@ -39,8 +39,6 @@ pub struct Shared {
     pub memory: Arc<MemoryStore>,
     /// What any of them has seen.
     pub redis: Redis,
-    /// How it is reached, and what becomes of proofs that it cannot be asked about.
-    pub settings: Arc<config::Redis>,
     /// To see that an answer did not come too late.
     pub clock: Clock,
 }
@@ -74,14 +72,10 @@ impl Shared {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        let trouble = |server: Server| match server.health {
-            Health::Away { trouble, .. } => Some(format!("{}: {trouble}", server.place)),
-            Health::Connecting => Some(format!("{}: no answer yet", server.place)),
-            Health::Usable => None,
-        };
         tokio::time::timeout(patience, first).await.map_err(|_| {
-            let troubles: Vec<_> = self.redis.state().servers.into_iter().filter_map(trouble).collect();
-            troubles.join("; ")
+            let servers = self.redis.state().servers;
+            let away = servers.iter().filter(|server| server.health != Health::Usable);
+            away.map(ToString::to_string).collect::<Vec<_>>().join("; ")
         })
     }
 
@@ -118,13 +112,13 @@ impl Shared {
 
     /// The last second for which a replica may have sealed a nonce by now whose clock is right: its clock is ahead by `clock_difference`, or it seals behind the line.
     fn latest_seal(&self, now: UnixTime, line: UnixTime) -> UnixTime {
-        let ahead = self.settings.clock_difference;
+        let ahead = self.redis.settings().clock_difference;
         let whole = ahead.as_secs() + u64::from(ahead.subsec_nanos() > 0);
         now.max(line.plus(1)).plus(i64::try_from(whole).unwrap_or(i64::MAX))
     }
 
     fn away(&self) -> ClaimError {
-        match self.settings.on_failure {
+        match self.redis.settings().on_failure {
             OnFailure::Refuse => ClaimError::Unavailable,
             OnFailure::Nonce => ClaimError::AskedHere,
         }

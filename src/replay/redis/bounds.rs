@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::config::{Dpop, Redis};
+
 /// The figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
@@ -22,6 +24,17 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// Those of a gateway with these settings.
+    pub fn of(dpop: &Dpop, redis: &Redis) -> Self {
+        let seconds = |seconds: i64| u64::try_from(seconds).unwrap_or_default();
+        Self {
+            max_age: seconds(dpop.max_age),
+            max_future: seconds(dpop.max_future),
+            nonce: seconds(2 * dpop.nonce_lifetime),
+            clock_difference: u64::try_from(redis.clock_difference.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
     /// The longer of each.
     pub fn joined(self, other: Self) -> Self {
         Self {

@@ -159,15 +159,16 @@ impl Redis {
         }
     }
 
-    /// Counts one more of what has this name, and gives how many all replicas have counted in the `window` that began with the first. `None`: nobody can say.
+    /// Counts one more of what has this name, and gives how many all replicas have counted in the time `kept` that began with the first. `None`: nobody can say. Who counts
+    /// has to have stopped before that time is over.
     ///
     /// It waits as [`claim`](Self::claim) does. A memory that is lost begins at nothing: this is for limits, not for proofs.
-    pub async fn count(&self, name: Digest<Counted>, window: Duration) -> Option<u64> {
+    pub async fn count(&self, name: Digest<Counted>, kept: Duration) -> Option<u64> {
         let key = *name.as_bytes().first_chunk().expect("32 bytes have a first 16");
-        let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX).max(1);
+        let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX).max(1);
         let answer = match &*self.servers {
-            Servers::One(lanes) => lanes.count(key, window).await,
-            Servers::Many(cluster) => cluster.count(key, window).await,
+            Servers::One(lanes) => lanes.count(key, kept).await,
+            Servers::Many(cluster) => cluster.count(key, kept).await,
         };
         match answer {
             Some(Answer::Counted(count)) => Some(count),
@@ -182,6 +183,11 @@ impl Redis {
             Servers::Many(cluster) => cluster.servers(),
         };
         State { servers, line: self.line(), counts: self.shared.tally.counts() }
+    }
+
+    /// How it is reached, and what becomes of proofs that it cannot be asked about.
+    pub fn settings(&self) -> &config::Redis {
+        &self.shared.settings
     }
 
     /// What this gateway counts on.

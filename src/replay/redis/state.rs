@@ -1,5 +1,6 @@
 //! How the store is: what metrics, readiness and the log tell of it. Nothing here decides about a proof.
 
+use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -32,6 +33,21 @@ pub struct Server {
     pub health: Health,
     /// How far its clock was ahead of ours when last asked, in milliseconds; negative where it was behind. `None`: not asked yet.
     pub clock_difference: Option<i64>,
+}
+
+impl fmt::Display for Server {
+    /// Where it is and how, for operators.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.health {
+            Health::Connecting => write!(f, "{}: no answer yet", self.place),
+            Health::Usable => write!(f, "{}: in use", self.place),
+            Health::Away { since, trouble } => {
+                // A clock before 1970 is set wrong, and has no such form.
+                let since = humantime::format_rfc3339_seconds((*since).max(SystemTime::UNIX_EPOCH));
+                write!(f, "{}: away since {since}: {trouble}", self.place)
+            }
+        }
+    }
 }
 
 /// Whether a server can be asked.

@@ -119,7 +119,7 @@ async fn a_claim_whose_answer_comes_too_late_does_not_count() {
         per_key: 9,
         after_restart: AfterRestart::Accept,
     }));
-    let store = Store::Shared(Shared { memory, redis, settings: Arc::new(server.settings()), clock });
+    let store = Store::Shared(Shared { memory, redis, clock });
     let claim = |number| Claim {
         proof: proof(number),
         owner: Digest::of(b"key"),

@@ -1,8 +1,10 @@
 //! What a batch makes of the replies to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::super::Kind;
@@ -10,6 +12,8 @@ use super::super::batch::{Answer, Batch, Claim, Judge, Phrases, Redirect, Wish, 
 use super::super::bounds::Bounds;
 use super::super::memory::{Identity, Memory, Names};
 use super::super::resp::Reply;
+use super::super::serve::Serving;
+use super::super::state::ServerState;
 use super::super::trouble::Trouble;
 use super::super::vet::{Pace, Vetted};
 use crate::clock::Clock;
@@ -140,4 +144,34 @@ fn a_claim_is_kept_for_longer_than_any_clock_lets_its_proof_pass() {
     assert_eq!(kept(60), 65_000);
     assert_eq!(kept(0), 5_000);
     assert_eq!(kept(u64::MAX), 1 << 53, "no number that a server refuses");
+}
+
+/// What has waited for as long as an answer may take is refused, and not sent behind its time.
+#[tokio::test(start_paused = true)]
+async fn what_has_waited_for_too_long_is_not_sent() {
+    let settings = settings(0);
+    let start = std::time::SystemTime::now();
+    let clock = Clock::new(move || start);
+    let state = ServerState::new("nowhere".into(), 1, Arc::default(), Arc::default(), clock.clone());
+    let (near, mut far) = tokio::io::duplex(4096);
+    let (queue, mut waiting) = mpsc::channel(2);
+    let mut answers = Vec::new();
+    for key in [b"too late too lat", b"just in time jus"] {
+        let (answer, answered) = oneshot::channel();
+        answers.push(answered);
+        let claim =
+            Claim { key: *key, keep: 65_000, wish: Wish::Take, asking: false, since: Instant::now(), answer };
+        queue.send(claim).await.expect("room");
+        tokio::time::advance(settings.timeout / 2).await;
+    }
+    let serving =
+        Serving::new(Box::new(near), judge(&settings, Kind::Alone, &clock), &Names::new("hf:", ""), &state);
+    let (mut sent, mut room) = (Vec::new(), [0; 4096]);
+    tokio::select! {
+        end = serving.run(&mut waiting) => panic!("{end:?}"),
+        count = far.read(&mut room) => sent.extend_from_slice(&room[..count.expect("open")]),
+    }
+    let sent = sent.escape_ascii().to_string();
+    assert!(sent.contains("hf:just in time jus") && !sent.contains("too late"), "{sent}");
+    assert!(answers.remove(0).try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
 }
