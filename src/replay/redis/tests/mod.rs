@@ -3,6 +3,7 @@
 mod batches;
 mod clusters;
 mod connecting;
+mod following;
 mod process;
 mod sentinels;
 
@@ -57,5 +58,14 @@ async fn usable(store: &Redis, proof: Digest<ProofId>) {
     while !store.is_usable(proof) {
         assert!(Instant::now() < end, "{:?}", store.state());
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until a store says so of itself.
+async fn until(store: &Redis, said: impl Fn(&Redis) -> bool) {
+    let end = Instant::now() + LONG;
+    while !said(store) {
+        assert!(Instant::now() < end, "{:?}", store.state());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
