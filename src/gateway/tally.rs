@@ -8,9 +8,9 @@ use http::HeaderMap;
 use crate::config::LimitBy;
 use crate::rate::{Allowance, Limiter};
 use crate::replay::redis::Counted;
-use crate::replay::store::Store;
+use crate::replay::store::Shared;
 use crate::verify::digest::Digest;
-use crate::verify::proof::{Binding, Proven};
+use crate::verify::proof::Binding;
 use crate::verify::rejection::Rejection;
 use crate::verify::replay::Permit;
 use crate::verify::token::VerifiedToken;
@@ -49,16 +49,20 @@ impl Tally {
     ///
     /// # Errors
     /// [`Rejection::RateExceeded`]
-    pub(super) fn count_holder(&mut self, limiter: &Limiter, proven: &Proven) -> Result<(), Rejection> {
+    pub(super) fn count_holder(
+        &mut self,
+        limiter: &Limiter,
+        token: &VerifiedToken,
+        binding: &Binding,
+    ) -> Result<(), Rejection> {
         match limiter.rate().by {
             // That was counted before there was a token.
             LimitBy::Address => Ok(()),
-            by => self.count(limiter, Holder::of(by, proven.token(), proven.binding())),
+            by => self.count(limiter, Holder::of(by, token, binding)),
         }
     }
 
-    /// Counts it together with other replicas, where the route does so; `name` is the route's. To be called for a request whose proof is spent: one that somebody has recorded
-    /// is counted nowhere.
+    /// Counts it together with other replicas, where the route does so; `name` is the route's. It has to be counted here before.
     ///
     /// A store that cannot be asked refuses nobody here: what this replica lets through by itself is counted already.
     ///
@@ -69,10 +73,10 @@ impl Tally {
         limiter: &Limiter,
         name: &str,
         permit: &Permit,
-        store: &Store,
+        store: &Shared,
         now: SystemTime,
     ) -> Result<(), Rejection> {
-        let (Some(shared), Tally::Counted(own)) = (store.shared(), &*self) else { return Ok(()) };
+        let (true, Tally::Counted(own)) = (limiter.rate().shared, &*self) else { return Ok(()) };
         let window = limiter.window().max(Duration::from_millis(1));
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let (number, passed) = (since / window.as_millis(), since % window.as_millis());
@@ -80,9 +84,9 @@ impl Tally {
         let holder = Holder::of(limiter.rate().by, permit.token(), permit.binding()).digest();
         let parts = [limiter.rate().by.name().as_bytes(), b" ", &number.to_be_bytes(), &holder];
         let counted = Digest::of_pair(Digest::<Counted>::of(name.as_bytes()).as_bytes(), &parts.concat());
-        // Kept for longer than anybody counts in this window: a count that ended in between would begin anew without an end.
-        let kept = window.saturating_mul(2);
-        let Some(count) = shared.redis.count(counted, kept).await else { return Ok(()) };
+        // Kept for longer than anybody counts in this window, by whatever clock: a count that ended in between would begin anew without an end.
+        let kept = window.saturating_add(store.redis.settings().clock_difference).saturating_mul(2);
+        let Some(count) = store.redis.count(counted, kept).await else { return Ok(()) };
         match limiter.count_among_all(own.clone(), count, left) {
             Ok(allowance) => {
                 *self = Tally::Counted(allowance);
