@@ -301,25 +301,7 @@ impl Gateway {
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms, policy.enforcement)?;
             let granted = policy.grant(proven, facts, now)?;
-            // Nobody spends another's allowance by a request that was recorded: it is counted when it is known that the proof was not used.
-            let limiter = route.limiter();
-            let Some(shared) = self.replay.shared() else {
-                if let Some(limiter) = limiter.filter(|limiter| limiter.rate().by != LimitBy::Address) {
-                    granted.refuse_used(&self.replay).await?;
-                    // Before the proof is spent, so it is good for another try.
-                    let proven = granted.proven();
-                    tally.count_holder(limiter, proven.token(), proven.binding())?;
-                }
-                return granted.claim(&self.replay, now).await;
-            };
-            // Where replicas share what they have seen, only the claim tells.
-            let permit = granted.claim(&self.replay, now).await?;
-            if let Some(limiter) = limiter {
-                tally.count_holder(limiter, permit.token(), permit.binding())?;
-                let now = self.clock.precise();
-                tally.count_among_all(limiter, route.name(), &permit, shared, now).await?;
-            }
-            Ok(permit)
+            tally.claim(granted, route, &self.replay, &self.clock, now).await
         };
         decided.await.map_err(|rejection| Denied {
             rejection,

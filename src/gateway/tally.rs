@@ -5,14 +5,18 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
+use crate::clock::Clock;
 use crate::config::LimitBy;
 use crate::rate::{Allowance, Limiter};
 use crate::replay::redis::Counted;
-use crate::replay::store::Shared;
+use crate::replay::store::{Shared, Store};
+use crate::route::Route;
 use crate::verify::digest::Digest;
+use crate::verify::policy::Granted;
 use crate::verify::proof::Binding;
 use crate::verify::rejection::Rejection;
 use crate::verify::replay::Permit;
+use crate::verify::time::UnixTime;
 use crate::verify::token::VerifiedToken;
 
 /// What is known of the caller's allowance.
@@ -45,30 +49,53 @@ impl Tally {
         }
     }
 
-    /// Counts it as one of the client or the key that was proven, where the route does so.
+    /// Turns a grant into a permit and counts the request, where the route does so, for the client or the key that was proven. Nobody spends another's allowance by a
+    /// request that was recorded: it is counted when it is known that its proof was not used.
     ///
     /// # Errors
-    /// [`Rejection::RateExceeded`]
-    pub(super) fn count_holder(
+    /// Those of [`Granted::claim`], and [`Rejection::RateExceeded`].
+    pub(super) async fn claim(
+        &mut self,
+        granted: Granted,
+        route: &Route,
+        store: &Store,
+        clock: &Clock,
+        now: UnixTime,
+    ) -> Result<Permit, Rejection> {
+        // By address it was counted before there was a token.
+        let Some(limiter) = route.limiter().filter(|limiter| limiter.rate().by != LimitBy::Address) else {
+            return granted.claim(store, now).await;
+        };
+        match store.shared() {
+            None => {
+                granted.refuse_used(store).await?;
+                // Before the proof is spent, so that it is good for another try.
+                self.count_holder(limiter, granted.proven().token(), granted.proven().binding())?;
+                granted.claim(store, now).await
+            }
+            // Only the claim tells whether it was used at another replica.
+            Some(shared) => {
+                let permit = granted.claim(store, now).await?;
+                self.count_holder(limiter, permit.token(), permit.binding())?;
+                self.count_among_all(limiter, route.name(), &permit, shared, clock.precise()).await?;
+                Ok(permit)
+            }
+        }
+    }
+
+    fn count_holder(
         &mut self,
         limiter: &Limiter,
         token: &VerifiedToken,
         binding: &Binding,
     ) -> Result<(), Rejection> {
-        match limiter.rate().by {
-            // That was counted before there was a token.
-            LimitBy::Address => Ok(()),
-            by => self.count(limiter, Holder::of(by, token, binding)),
-        }
+        self.count(limiter, Holder::of(limiter.rate().by, token, binding))
     }
 
     /// Counts it together with other replicas, where the route does so; `name` is the route's. It has to be counted here before.
     ///
     /// A store that cannot be asked refuses nobody here: what this replica lets through by itself is counted already.
-    ///
-    /// # Errors
-    /// [`Rejection::RateExceeded`]
-    pub(super) async fn count_among_all(
+    async fn count_among_all(
         &mut self,
         limiter: &Limiter,
         name: &str,
