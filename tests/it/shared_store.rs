@@ -357,6 +357,48 @@ async fn replicas_count_together() {
     server.kill();
 }
 
+/// A nonce opens until the end of the next period, and periods of another lifetime end elsewhere: a claim is kept until no replica with this lifetime or a shorter one takes the nonce, not
+/// only until this one does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_outlasts_its_nonce_at_every_replica() {
+    const KEPT: &str = "local most = 0 for _, key in ipairs(redis.call('KEYS', 'hf:*')) do if #key == 19 then most = math.max(most, redis.call('PTTL', key)) end end return most";
+    let server = Server::start(&[]);
+    let house = House::built(sharing(&server.url(), "")).await;
+    until_it_passes(&house, &mut Scene::right(&house)).await;
+    let mut scene = Scene::at(&house, "/nonce");
+    renew(&mut scene, &house, None);
+    let answer = hear(&house, &scene, "without", Refused(NonceMissing)).await;
+    renew(&mut scene, &house, Some(answer.one("dpop-nonce")));
+    hear(&house, &scene, "with it", Passed).await;
+    let kept = server.say(&["EVAL", KEPT, "0"]);
+    let kept: u64 = kept.strip_prefix("(integer) ").expect(&kept).parse().expect("a number");
+    // Two lifetimes of 300 s, the last second, and twice `clock_difference`; less what has passed since it was sealed.
+    assert!((600_000..=603_000).contains(&kept), "{kept}");
+}
+
+/// A limit that each replica counts for itself: a request that was recorded at one spends nobody's allowance at the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_request_spends_no_allowance_elsewhere() {
+    const LIMITED: &str = "  - { name: limited, match: { path_prefix: /limited }, upstream: echo, limits: { rate: 6/h, burst: 6, by: key } }\n";
+    let server = Server::start(&[]);
+    let plan = || Plan { routes: LIMITED, ..sharing(&server.url(), "") };
+    let first = House::built(plan()).await;
+    let second = first.twin(plan()).await;
+    for house in [&first, &second] {
+        until_it_passes(house, &mut Scene::right(house)).await;
+    }
+    let mut scene = Scene::at(&first, "/limited");
+    renew(&mut scene, &first, None);
+    let recorded = scene.bytes(&first);
+    let answer = scene.send_bytes(&first, &recorded).await;
+    heard(&first, &scene, &answer, "the caller", Passed);
+    let answer = scene.send_bytes(&second, &recorded).await;
+    heard(&second, &scene, &answer, "a thief", Refused(ProofReplayed));
+    renew(&mut scene, &first, None);
+    let answer = scene.send(&second).await;
+    assert!(answer.one("ratelimit").contains("r=5"), "{answer:?}");
+}
+
 /// What this replica has seen it refuses by itself: the server is not asked, and could have no say.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_replica_has_seen_it_refuses_by_itself() {

@@ -40,13 +40,20 @@ async fn another_memory_is_refused() {
         let said = refused(&house, &changed).await;
         assert!(said.contains("another memory") && said.contains("stop all replicas"), "{said}");
     }
-    let alone = House::built(Plan { reloads: true, more: ASKED, ..Plan::default() }).await;
+    let files = vec![("ring", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n".to_owned())];
+    let alone = House::built(Plan { reloads: true, more: ASKED, files, ..Plan::default() }).await;
     let text = alone.text();
     let rules = "replay: { memory: { capacity: 1000, per_key: 500, after_restart: accept } }";
     assert!(text.contains(rules));
     let said = refused(
         &alone,
-        &text.replace(rules, &format!("replay: {{ redis: {{ url: \"{}\" }} }}", server.url())),
+        &text.replace(
+            rules,
+            &format!(
+                "dpop: {{ nonce_keys: {{ file: ring }} }}\nreplay: {{ redis: {{ url: \"{}\" }} }}",
+                server.url()
+            ),
+        ),
     )
     .await;
     assert!(said.contains("another memory"), "{said}");
