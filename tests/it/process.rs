@@ -130,9 +130,10 @@ pub fn mortal(program: &str) -> Command {
 
 /// Starts a command. The system sends the signal of [`mortal`] when the thread ends that has started the child, so that is one that ends with the run.
 pub fn start(command: Command) -> Child {
-    static STARTER: OnceLock<Mutex<Sender<(Command, Sender<std::io::Result<Child>>)>>> = OnceLock::new();
+    type Order = (Command, Sender<std::io::Result<Child>>);
+    static STARTER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| {
-        let (ask, asked) = channel::<(Command, Sender<_>)>();
+        let (ask, asked) = channel::<Order>();
         std::thread::spawn(move || {
             for (mut command, started) in asked {
                 let child = command.spawn();
