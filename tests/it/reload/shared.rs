@@ -8,7 +8,7 @@ use serde_json::json;
 use super::ASKED;
 use crate::house::{House, NONCE_KEY, Plan};
 use crate::redis::server::Server;
-use crate::scene::{Scene, renew};
+use crate::scene::{Scene, renew, without_nonce};
 use crate::shared_store::{sharing, until_in_use, until_it_passes};
 
 async fn reloading(server: &Server, more: &str) -> House {
@@ -161,6 +161,7 @@ async fn a_reload_while_the_store_is_away_leaves_the_replica_ready() {
     // And back, which needs the store as before.
     house.reload_with(&refuses).await;
     assert_eq!(house.ask_admin("/readyz").await.0, 200);
+    without_nonce(&mut scene);
     renew(&mut scene, &house, None);
     assert_eq!(scene.send(&house).await.reason(), ReplayStoreUnavailable.label());
     server.restart();

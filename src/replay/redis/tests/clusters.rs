@@ -202,6 +202,7 @@ async fn a_slot_moves_with_what_was_claimed_in_it() {
         }
         assert!(migrate(from, moving, to) >= 3);
         // The marker is gone with them; the node is marked in another slot of its own, while this one is still on its way.
+        from.wait_for(&["KEYS", "hf:since*"], |marks| marks.contains("hf:since"));
         for store in &stores {
             whole(store).await;
         }
@@ -344,6 +345,8 @@ async fn a_part_is_lost_and_repaired_without_its_claims() {
         assert_eq!(node.command(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]), "OK");
     }
     let stores = gateways(&nodes).await;
+    // Later than the memory begins for sure, so that nothing but the repair is in question.
+    until(&stores[0], |store| store.line().is_some_and(|line| Clock::system().now() > line)).await;
     let proofs: Vec<_> = (0..90).map(|number| proof(&format!("{number}"))).collect();
     for proof in &proofs {
         assert_eq!(taken(&stores, *proof).await, 1);
