@@ -1,12 +1,12 @@
 //! Which memory a server has, by its marker: what others write there, and what comes back.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::super::Redis;
 use super::super::state::Health;
 use super::connecting::at;
 use super::process::Server;
-use super::{Refused, claim, proof, settings, start, usable};
+use super::{LONG, Refused, claim, proof, settings, start, usable};
 use crate::config::{self, RedisServer, RedisServers, RedisWire};
 
 const KEY: &str = "hf:since";
@@ -25,13 +25,15 @@ fn marker(server: &Server) -> (u64, String) {
 
 /// Waits until it is away for this reason, and gives what operators are told.
 async fn away(store: &Redis, label: &str) -> String {
+    let end = Instant::now() + LONG;
     loop {
-        match &store.state().servers[0].health {
+        let state = store.state();
+        match &state.servers[0].health {
             Health::Away { trouble, .. } if trouble.label() == label => return trouble.to_string(),
-            Health::Away { .. } | Health::Connecting | Health::Usable => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            Health::Away { .. } | Health::Connecting | Health::Usable => {}
         }
+        assert!(Instant::now() < end, "{state:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
