@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::Outcome;
 use crate::program::Program;
+use crate::ring;
 
 /// The name that callers know the whole group by.
 pub(crate) const HOST: &str = "api.example.com";
@@ -21,19 +22,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
     max_age: u32,
+    /// More in `dpop`
+    nonces: String,
     section: String,
 }
 
 impl Replay {
     /// A memory of its own: what a group must not have.
     pub(crate) fn own_memory(max_age: u32) -> Self {
-        Self { max_age, section: "replay: { memory: { after_restart: accept } }\n".to_owned() }
+        let section = "replay: { memory: { after_restart: accept } }\n".to_owned();
+        Self { max_age, nonces: String::new(), section }
     }
 
-    /// The store that these lines under `replay.redis` describe.
+    /// The store that these lines under `replay.redis` describe. The ring is shared too: were each replica's nonces its own, the others would refuse them, and whether a proof with a
+    /// nonce passes at two of them would never be asked.
     pub(crate) fn shared(max_age: u32, lines: &[String]) -> Self {
         let lines: String = lines.iter().map(|line| format!("    {line}\n")).collect();
-        Self { max_age, section: format!("replay:\n  redis:\n{lines}") }
+        Self {
+            max_age,
+            nonces: format!(", nonce_keys: {{ file: {} }}", ring::FILE),
+            section: format!("replay:\n  redis:\n{lines}"),
+        }
     }
 }
 
@@ -156,7 +165,7 @@ impl Gateway {
 
 fn text(address: &Address, replay: &Replay) -> String {
     let Address { ip, port, admin, upstream, .. } = address;
-    let Replay { max_age, section } = replay;
+    let Replay { max_age, nonces, section } = replay;
     // No retries: a request that goes to the upstream twice would count as a proof that passed twice.
     format!(
         "listeners:
@@ -166,7 +175,7 @@ fn text(address: &Address, replay: &Replay) -> String {
     tls: {{ certificates: [{{ chain: server.pem, key: server.key }}] }}
 issuers:
   - {{ issuer: {ISSUER}, audiences: [https://{HOST}], keys: {{ jwks_file: issuer.jwks.json }}, max_lifetime: 48h }}
-dpop: {{ max_age: {max_age}s, max_future: 1s }}
+dpop: {{ max_age: {max_age}s, max_future: 1s{nonces} }}
 {section}upstreams: {{ counted: {{ servers: [http://{upstream}], retries: 0 }} }}
 routes: [{{ name: counted, match: {{ path_prefix: / }}, upstream: counted, require: {{ binding: dpop }} }}]
 log: {{ level: info, access: none }}

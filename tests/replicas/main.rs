@@ -13,6 +13,7 @@ mod load;
 mod network;
 mod play;
 mod program;
+mod ring;
 mod same_request;
 mod server;
 mod store;

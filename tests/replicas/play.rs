@@ -18,6 +18,7 @@ use crate::ledger::Ledger;
 use crate::load::{Group, Load, Nonces, Records, until_well};
 use crate::network::Side;
 use crate::program::free_port;
+use crate::ring::Ring;
 use crate::same_request;
 use crate::server::Engine;
 use crate::store::{self, OnFailure, Shape, Store};
@@ -181,6 +182,7 @@ impl Cast {
         let files = work.path().join("files");
         std::fs::create_dir(&files)?;
         let issuer = write_files(&files, &stage.names)?;
+        Ring::new(&files, &mut dice)?;
         let store = match scene.store {
             None => None,
             Some((shape, engine)) => {

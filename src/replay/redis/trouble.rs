@@ -135,6 +135,8 @@ impl Trouble {
 
     /// What an error reply means. The first word of one is its kind; servers agree on these (redis.io, "RESP protocol: simple errors").
     pub(super) fn of_error(words: &[u8]) -> Self {
+        // What a server refuses as late as at EXEC has its reason behind these words.
+        let words = words.strip_prefix(b"EXECABORT Transaction discarded because of: ").unwrap_or(words);
         let kind = words.split(|byte| *byte == b' ').next().unwrap_or_default();
         match kind {
             b"NOAUTH" | b"WRONGPASS" => Trouble::WrongPassword(said(words)),
