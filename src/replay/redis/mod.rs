@@ -9,7 +9,7 @@
 //! | [`lane`] | which connection a claim goes to, and when a server is tried again |
 //! | [`connect`], [`sentinel`] | how a server is reached; which one is the master of a group |
 //! | [`cluster`], [`slots`], [`scout`] | which node of a cluster has a proof; where claims go that it has not |
-//! | [`vet`], [`memory`], [`bounds`] | whether a server may be trusted with claims; which memory it has; for how long that keeps them |
+//! | [`vet`], [`memory`], [`bounds`], [`clocks`] | whether a server may be trusted with claims; which memory it has, and for how long that keeps them; whether its clock is ours |
 //! | [`past`] | what was learnt of memories, and is not forgotten with a connection |
 //! | [`serve`], [`batch`] | what goes out together, and whether the answers count |
 //! | [`link`], [`resp`] | one question at a time, and the protocol |
@@ -17,6 +17,7 @@
 
 mod batch;
 pub mod bounds;
+mod clocks;
 mod cluster;
 mod condition;
 mod connect;

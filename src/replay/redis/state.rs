@@ -1,7 +1,7 @@
 //! How the store is: what metrics, readiness and the log tell of it. Nothing here decides about a proof.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -75,7 +75,7 @@ pub struct Counts {
     pub unavailable: u64,
     /// How often each [`Trouble`] ended or prevented a connection, in the order of [`Trouble::LABELS`]
     pub troubles: [u64; Trouble::LABELS.len()],
-    /// Round trips of batches: so many took no longer than each of [`ROUND_TRIPS`], and longer than the one before; the last are all others
+    /// Round trips of claims, those that go out together as one: so many took no longer than each of [`ROUND_TRIPS`], and longer than the one before; the last are all others
     pub round_trips: [u64; ROUND_TRIPS.len() + 1],
     /// What they took together
     pub round_trips_sum: Duration,
@@ -194,8 +194,6 @@ pub(super) struct ServerState {
     clock: Clock,
     /// In milliseconds; [`UNKNOWN`](Self::UNKNOWN) before it was asked.
     ahead: AtomicI64,
-    /// Whether an outage may not be over, which only time tells.
-    is_unsettled: AtomicBool,
     seen: Mutex<Seen>,
 }
 
@@ -223,8 +221,7 @@ impl ServerState {
             serving: vec![false; lanes],
             absence: Some(Absence::new(&absences)),
         };
-        let (ahead, is_unsettled) = (AtomicI64::new(Self::UNKNOWN), AtomicBool::new(false));
-        Self { tally, absences, clock, ahead, is_unsettled, seen: Mutex::new(seen) }
+        Self { tally, absences, clock, ahead: AtomicI64::new(Self::UNKNOWN), seen: Mutex::new(seen) }
     }
 
     /// Nothing panics while this is held that would leave it half-written.
@@ -232,20 +229,22 @@ impl ServerState {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims waited for too long to be sent.
-    pub(super) fn too_many_waited(&self) {
-        self.tally.count_trouble(&Trouble::Overloaded);
+    /// So many claims waited for too long to be sent.
+    pub(super) fn waited_for_too_long(&self, claims: usize) {
+        for _ in 0..claims {
+            self.tally.count_trouble(&Trouble::Overloaded);
+        }
     }
 
-    /// A batch was answered, and the server's clock is so far ahead.
-    pub(super) fn answered(&self, took: Duration, ahead: i64) {
+    /// Claims were answered.
+    pub(super) fn answered(&self, took: Duration) {
         self.tally.count_round_trip(took);
+    }
+
+    /// The server was looked at, and its clock is so far ahead.
+    pub(super) fn looked(&self, ahead: i64) {
         self.ahead.store(ahead, Ordering::Relaxed);
-        if self.is_unsettled.load(Ordering::Relaxed) {
-            let mut seen = self.seen();
-            let is_over = seen.condition.settle(Some(ahead));
-            self.is_unsettled.store(!is_over, Ordering::Relaxed);
-        }
+        self.seen().condition.settle(Some(ahead));
     }
 
     /// A lane has vetted the server at `place`, and asks it from now on.
@@ -274,7 +273,6 @@ impl ServerState {
         }
         seen.absence.get_or_insert_with(|| Absence::new(&self.absences));
         seen.condition.wrong(trouble, None, &self.clock);
-        self.is_unsettled.store(true, Ordering::Relaxed);
     }
 
     /// How the server is.

@@ -11,7 +11,7 @@ use super::super::slots::Hashed;
 use super::super::state::Health;
 use super::connecting::at;
 use super::process::{Server, free_port};
-use super::{LONG, Redis, Refused, claim, proof, settings, start, until, usable};
+use super::{LONG, Redis, Refused, bounds, claim, proof, settings, start, until, usable};
 use crate::clock::Clock;
 use crate::config::{self, RedisLogin, RedisPassword, RedisServers, RedisWire};
 use crate::verify::digest::{Digest, ProofId};
@@ -376,7 +376,8 @@ async fn a_part_is_lost_and_repaired_without_its_claims() {
             RedisLogin { user: Some("holdfast".into()), password: RedisPassword::new(password.into()) };
         let settings =
             config::Redis { login: Some(login), timeout: Duration::from_millis(400), ..nodes.settings() };
-        stores[0].followed_by(Arc::new(settings), super::BOUNDS)
+        let bounds = bounds(&settings);
+        stores[0].followed_by(Arc::new(settings), bounds)
     };
     let wrong = follow("wrong").reaches_all_of(&stores[0], patience).await;
     assert!(wrong.as_ref().is_err_and(|said| said.contains("refuses `user` and `password`")), "{wrong:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::connecting::at;
 use super::process::{Server, free_port};
-use super::{BOUNDS, LONG, Redis, proof, settings, start, until, usable};
+use super::{LONG, Redis, bounds, proof, settings, start, until, usable};
 use crate::config::{self, OnFailure, RedisServer, RedisServers, RedisWire};
 
 fn one(port: u16) -> config::Redis {
@@ -14,7 +14,8 @@ fn one(port: u16) -> config::Redis {
 
 /// The same, asked otherwise.
 fn followed(store: &Redis, settings: config::Redis) -> Redis {
-    store.followed_by(Arc::new(config::Redis { timeout: Duration::from_millis(300), ..settings }), BOUNDS)
+    let bounds = bounds(&settings);
+    store.followed_by(Arc::new(config::Redis { timeout: Duration::from_millis(300), ..settings }), bounds)
 }
 
 /// The marker of a memory that was found to be lost comes back while nobody can look, and then the operator mends what is wrong, and reloads.
