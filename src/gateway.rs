@@ -301,18 +301,7 @@ impl Gateway {
         let decided = async {
             let proven = proof::prove(presented, token, facts, &terms, policy.enforcement)?;
             let granted = policy.grant(proven, facts, now)?;
-            // Whose request it is has been shown, and that it is not one of theirs sent again, so nobody spends another's allowance; and the proof is not
-            // spent, so it is good for another try.
-            if let Some(limiter) = route.limiter().filter(|limiter| limiter.rate().by != LimitBy::Address) {
-                granted.refuse_used(&self.replay).await?;
-                tally.count_holder(limiter, granted.proven())?;
-            }
-            let permit = granted.claim(&self.replay, now).await?;
-            if let Some(limiter) = route.limiter().filter(|limiter| limiter.rate().shared) {
-                let now = self.clock.precise();
-                tally.count_among_all(limiter, route.name(), &permit, &self.replay, now).await?;
-            }
-            Ok(permit)
+            tally.claim(granted, route, &self.replay, &self.clock, now).await
         };
         decided.await.map_err(|rejection| Denied {
             rejection,

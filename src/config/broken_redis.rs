@@ -128,7 +128,7 @@ fn login_and_figures() {
             (
                 "  nonce_keys: { file: secrets/nonce-keys }  ",
                 "  # ",
-                "required                     # none or",
+                "url: rediss",
                 "other replicas cannot open the nonces of this one",
             ),
         ],
@@ -157,6 +157,24 @@ fn nonces_beside_a_shared_memory() {
         .replace("  # nonce_lifetime:", "  nonce_lifetime:")
         .replace("  # nonce_keys: { file: /run/", "  nonce_keys: { file: ");
     assert_eq!(said(&Fixture::new(), &text, Format::Yaml), Vec::<String>::new());
+}
+
+/// Where no route takes proofs and none counts together with other replicas, a shared memory has nothing to remember.
+#[test]
+fn of_no_use() {
+    const UNUSED: &str = "no route takes proofs, so there is nothing to remember";
+    let fixture = Fixture::new();
+    let unused =
+        |text: &str| said(&fixture, text, Format::Yaml).iter().filter(|said| said.contains(UNUSED)).count();
+    let proofs = Fixture::example_with("  # redis: {", "  redis: { url: redis://127.0.0.1 } # {");
+    let certificates = proofs.replace("binding: any ", "binding: mtls ");
+    assert_ne!(certificates, proofs);
+    let counted = certificates.replace(
+        "    upstream: accounts\n    require:",
+        "    upstream: accounts\n    limits: { rate: 1/s, burst: 1, by: key, shared: true }\n    require:",
+    );
+    assert_ne!(counted, certificates);
+    assert_eq!([proofs, certificates, counted].map(|text| unused(&text)), [0, 1, 0]);
 }
 
 fn shared(fixture: &Fixture, text: &str) -> Redis {

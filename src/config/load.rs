@@ -169,7 +169,7 @@ fn config_of(tree: &Node, surroundings: Surroundings<'_>, complaints: &mut Compl
 fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaints) -> Option<Config> {
     let written_routes = file.routes.as_ref().map(|routes| &routes.value);
     let redis = &file.replay.redis;
-    let shared = if redis.is_some() { Shared::Yes } else { Shared::No };
+    let shared = redis.as_ref().map_or(Shared::No, |redis| Shared::Yes(redis.span));
     let around = route::Around {
         profile: file.profile.value,
         listeners: file.listeners.as_ref().map(|listeners| &listeners.value),

@@ -1,7 +1,7 @@
 //! What is wrong with `dpop` and `replay` beyond how they are written, and both of them.
 
-use super::complaint::Complaints;
-use super::decode::{List, Whole};
+use super::complaint::{Complaints, Span};
+use super::decode::{List, Setting, Whole};
 use super::file;
 use super::material::Surroundings;
 use super::route_file;
@@ -28,20 +28,22 @@ pub(super) fn dpop(
         const MESSAGE: &str = "no route asks for a nonce, so this has no effect";
         const MEND: &str = "leave it out, or write `nonce: required` for `dpop` or in a route's `require`";
         // A proof that may be older than a shared memory is answered with a nonce, whatever the route says.
-        if written.nonce_lifetime.written && shared == Shared::No {
-            complaints.add_with(written.nonce_lifetime.span, MESSAGE, MEND);
-        }
-        if let Some(keys) = &written.nonce_keys
-            && shared == Shared::No
-        {
-            complaints.add_with(keys.span, MESSAGE, MEND);
+        if shared == Shared::No || !routes.items.iter().any(takes_proofs) {
+            if written.nonce_lifetime.written {
+                complaints.add_with(written.nonce_lifetime.span, MESSAGE, MEND);
+            }
+            if let Some(keys) = &written.nonce_keys {
+                complaints.add_with(keys.span, MESSAGE, MEND);
+            }
         }
         if written.nonce.value == NonceRule::Required {
             complaints.add(written.nonce.span, "every route says otherwise, so this has no effect");
         }
     }
     if *whole {
-        refuse_nonces_of_one(written, routes, shared, complaints);
+        if let Some(routes) = routes.filter(|routes| routes.whole) {
+            refuse_half_shared(written, routes, shared, complaints);
+        }
         refuse_open_region(written, routes, complaints);
     }
     // A key of kilobytes stands in each proof, and a signature of kilobytes behind it.
@@ -72,28 +74,35 @@ pub(super) fn dpop(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shared {
     No,
-    Yes,
+    /// As `replay.redis` says, which stands there.
+    Yes(Span),
 }
 
-/// Without `nonce_keys` each process seals nonces that no other opens: callers of a group would be sent from one replica's nonce to the next one's, and proofs with such nonces would
-/// never be looked for in the memory that is shared.
-fn refuse_nonces_of_one(
+/// What replicas share has to be of use, and without `nonce_keys` it is not enough: each process would seal nonces that no other opens. When the memory is lost, on routes that ask for no
+/// nonce too, callers would be sent from one replica's nonce to the next one's.
+fn refuse_half_shared(
     written: &file::Dpop,
-    routes: Option<&List<route_file::Route, 1>>,
+    routes: &List<route_file::Route, 1>,
     shared: Shared,
     complaints: &mut Complaints,
 ) {
-    if shared == Shared::No || written.nonce_keys.is_some() {
-        return;
-    }
-    let routes = routes.map_or(&[][..], |routes| &routes.items);
-    if let Some(route) = routes.iter().find(|route| asks_for_nonce(route, written.nonce.value)) {
-        let span = route.require.nonce.as_ref().map_or(written.nonce.span, |nonce| nonce.span);
-        let message = "other replicas cannot open the nonces of this one";
+    let Shared::Yes(redis) = shared else { return };
+    let counts_together = |route: &Setting<route_file::Route>| {
+        route.limits.as_ref().is_some_and(|limits| limits.value.shared.value)
+    };
+    if routes.items.iter().any(takes_proofs) {
+        if written.nonce_keys.is_none() {
+            complaints.add_with(
+                redis,
+                "other replicas cannot open the nonces of this one",
+                "write `nonce_keys` under `dpop`, the same at every replica",
+            );
+        }
+    } else if !routes.items.iter().any(counts_together) {
         complaints.add_with(
-            span,
-            message,
-            "`replay.redis` is shared: write `nonce_keys` under `dpop`, or `nonce: none`",
+            redis,
+            "no route takes proofs, so there is nothing to remember",
+            "leave it out, or let a route take proofs",
         );
     }
 }
@@ -113,8 +122,6 @@ fn refuse_open_region(
         );
     }
     let routes = routes.map_or(&[][..], |routes| &routes.items);
-    let takes_proofs =
-        |route: &route_file::Route| !route.public.value && route.require.binding.value != BindingRule::Mtls;
     let open = routes.iter().find(|route| takes_proofs(route) && !asks_for_nonce(route, written.nonce.value));
     if let Some(route) = open {
         let name = route.name.as_ref().map_or("", |name| &name.0);
@@ -126,10 +133,15 @@ fn refuse_open_region(
     }
 }
 
-/// Whether a proof on this route needs a nonce. A route for certificates alone sees no proof.
-fn asks_for_nonce(route: &route_file::Route, otherwise: NonceRule) -> bool {
+/// Whether a proof is looked at on this route: not where it is public or for certificates alone.
+fn takes_proofs(route: &Setting<route_file::Route>) -> bool {
+    !route.public.value && route.require.binding.value != BindingRule::Mtls
+}
+
+/// Whether a proof on this route needs a nonce.
+fn asks_for_nonce(route: &Setting<route_file::Route>, otherwise: NonceRule) -> bool {
     let nonce = route.require.nonce.as_ref().map_or(otherwise, |nonce| nonce.value);
-    !route.public.value && nonce == NonceRule::Required && route.require.binding.value != BindingRule::Mtls
+    takes_proofs(route) && nonce == NonceRule::Required
 }
 
 /// `replay.memory`.
@@ -139,7 +151,7 @@ pub(super) fn replay(
     complaints: &mut Complaints,
 ) -> ReplayMemory {
     let file::ReplayMemory { capacity, per_key, after_restart } = written;
-    if shared == Shared::Yes && after_restart.written {
+    if shared != Shared::No && after_restart.written {
         let mend = "leave it out: what `replay.redis` remembers outlives this process";
         complaints.add_with(after_restart.span, "this has no effect beside `redis`", mend);
     }

@@ -37,11 +37,11 @@ pub struct Redis {
     pub connections: usize,
     /// `timeout` of a reply; default 250 ms
     pub timeout: Duration,
-    /// `connect_timeout`, TLS and login included; default 1 s
+    /// `connect_timeout`, TLS included; default 1 s
     pub connect_timeout: Duration,
     /// `replicas` that must have a claim; default 0 with `url`, otherwise 1
     pub replicas: usize,
-    /// `clock_difference`: the most that is borne between the gateway's clock and a server's; default 2 s
+    /// `clock_difference`: the most that is borne between the gateway's clock and a server's; default 1 s
     pub clock_difference: Duration,
     /// `on_failure`; default refuse
     pub on_failure: OnFailure,

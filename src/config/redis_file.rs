@@ -40,7 +40,7 @@ settings! {
         connections: Count<1, 64> => default "2";
         /// for a reply; one that is later costs the connection
         timeout: Millis<10, 10_000> => default "250ms";
-        /// for a connection, TLS and password included
+        /// for a connection, TLS included
         connect_timeout: Millis<10, MINUTE> => default "1s";
         /// copies that must have a claim before it counts; left out, 0 with `url`, 1 with `sentinel` and `cluster`
         replicas: Count<0, 16> => optional;
@@ -56,7 +56,7 @@ settings! {
     Sentinel {
         /// what the sentinels call the group
         name: Text => required;
-        /// the sentinels; each is asked in turn
+        /// the sentinels; all are asked
         servers: List<RedisUrl<SENTINEL_PORT>, 1> => required;
         /// who the gateway is to the sentinels; left out, the user `default`
         user: Text => optional;

@@ -5,14 +5,18 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
+use crate::clock::Clock;
 use crate::config::LimitBy;
 use crate::rate::{Allowance, Limiter};
 use crate::replay::redis::Counted;
-use crate::replay::store::Store;
+use crate::replay::store::{Shared, Store};
+use crate::route::Route;
 use crate::verify::digest::Digest;
-use crate::verify::proof::{Binding, Proven};
+use crate::verify::policy::Granted;
+use crate::verify::proof::Binding;
 use crate::verify::rejection::Rejection;
 use crate::verify::replay::Permit;
+use crate::verify::time::UnixTime;
 use crate::verify::token::VerifiedToken;
 
 /// What is known of the caller's allowance.
@@ -45,34 +49,61 @@ impl Tally {
         }
     }
 
-    /// Counts it as one of the client or the key that was proven, where the route does so.
+    /// Turns a grant into a permit and counts the request, where the route does so, for the client or the key that was proven. Nobody spends another's allowance by a
+    /// request that was recorded: it is counted when it is known that its proof was not used.
     ///
     /// # Errors
-    /// [`Rejection::RateExceeded`]
-    pub(super) fn count_holder(&mut self, limiter: &Limiter, proven: &Proven) -> Result<(), Rejection> {
-        match limiter.rate().by {
-            // That was counted before there was a token.
-            LimitBy::Address => Ok(()),
-            by => self.count(limiter, Holder::of(by, proven.token(), proven.binding())),
+    /// Those of [`Granted::claim`], and [`Rejection::RateExceeded`].
+    pub(super) async fn claim(
+        &mut self,
+        granted: Granted,
+        route: &Route,
+        store: &Store,
+        clock: &Clock,
+        now: UnixTime,
+    ) -> Result<Permit, Rejection> {
+        // By address it was counted before there was a token.
+        let Some(limiter) = route.limiter().filter(|limiter| limiter.rate().by != LimitBy::Address) else {
+            return granted.claim(store, now).await;
+        };
+        match store.shared() {
+            None => {
+                granted.refuse_used(store).await?;
+                // Before the proof is spent, so that it is good for another try.
+                self.count_holder(limiter, granted.proven().token(), granted.proven().binding())?;
+                granted.claim(store, now).await
+            }
+            // Only the claim tells whether it was used at another replica.
+            Some(shared) => {
+                let permit = granted.claim(store, now).await?;
+                self.count_holder(limiter, permit.token(), permit.binding())?;
+                self.count_among_all(limiter, route.name(), &permit, shared, clock.precise()).await?;
+                Ok(permit)
+            }
         }
     }
 
-    /// Counts it together with other replicas, where the route does so; `name` is the route's. To be called for a request whose proof is spent: one that somebody has recorded
-    /// is counted nowhere.
+    fn count_holder(
+        &mut self,
+        limiter: &Limiter,
+        token: &VerifiedToken,
+        binding: &Binding,
+    ) -> Result<(), Rejection> {
+        self.count(limiter, Holder::of(limiter.rate().by, token, binding))
+    }
+
+    /// Counts it together with other replicas, where the route does so; `name` is the route's. It has to be counted here before.
     ///
     /// A store that cannot be asked refuses nobody here: what this replica lets through by itself is counted already.
-    ///
-    /// # Errors
-    /// [`Rejection::RateExceeded`]
-    pub(super) async fn count_among_all(
+    async fn count_among_all(
         &mut self,
         limiter: &Limiter,
         name: &str,
         permit: &Permit,
-        store: &Store,
+        store: &Shared,
         now: SystemTime,
     ) -> Result<(), Rejection> {
-        let (Some(shared), Tally::Counted(own)) = (store.shared(), &*self) else { return Ok(()) };
+        let (true, Tally::Counted(own)) = (limiter.rate().shared, &*self) else { return Ok(()) };
         let window = limiter.window().max(Duration::from_millis(1));
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let (number, passed) = (since / window.as_millis(), since % window.as_millis());
@@ -80,9 +111,9 @@ impl Tally {
         let holder = Holder::of(limiter.rate().by, permit.token(), permit.binding()).digest();
         let parts = [limiter.rate().by.name().as_bytes(), b" ", &number.to_be_bytes(), &holder];
         let counted = Digest::of_pair(Digest::<Counted>::of(name.as_bytes()).as_bytes(), &parts.concat());
-        // Kept for longer than anybody counts in this window: a count that ended in between would begin anew without an end.
-        let kept = window.saturating_mul(2);
-        let Some(count) = shared.redis.count(counted, kept).await else { return Ok(()) };
+        // Kept for longer than anybody counts in this window, by whatever clock: a count that ended in between would begin anew without an end.
+        let kept = window.saturating_add(store.redis.settings().clock_difference).saturating_mul(2);
+        let Some(count) = store.redis.count(counted, kept).await else { return Ok(()) };
         match limiter.count_among_all(own.clone(), count, left) {
             Ok(allowance) => {
                 *self = Tally::Counted(allowance);

@@ -100,13 +100,26 @@ impl Shared {
             return Err(ClaimError::BeforeMemory);
         }
         self.memory.take(claim, now)?;
-        let keep = Duration::from_secs(u64::try_from(claim.until.since(now)).unwrap_or_default());
+        let keep = self.last_second(claim).since(now);
+        let keep = Duration::from_secs(u64::try_from(keep).unwrap_or_default());
         match self.redis.claim(claim.proof, keep, line).await {
             // The answer is of a memory that may forget the proof after its last second. A request that was held up until then cannot know.
             Ok(()) if self.clock.now() > claim.until => Err(ClaimError::Past),
             Ok(()) => Ok(()),
             Err(Refused::Replayed) => Err(ClaimError::Replayed),
             Err(Refused::Unavailable) => Err(self.away()),
+        }
+    }
+
+    /// The last second in which a replica with these figures may take the proof; for those with longer ones the store adds what is missing. Not the one in which this replica may: nonces open until
+    /// the end of the next period, and where lifetimes differ, so do the ends of periods.
+    fn last_second(&self, claim: Claim) -> UnixTime {
+        match claim.made {
+            Made::Dated(_) | Made::AfterOwnNonce => claim.until,
+            Made::AfterNonce(sealed) => {
+                let longest = i64::try_from(self.redis.bounds().nonce).unwrap_or(i64::MAX);
+                claim.until.max(sealed.plus(longest))
+            }
         }
     }
 

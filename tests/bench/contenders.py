@@ -178,7 +178,7 @@ global: {{ checkNewVersion: false, sendAnonymousUsage: false }}
 MEMORY = 'memory: { capacity: 4000000, per_key: 1000000, after_restart: accept }'
 
 
-def holdfast(place, binary, access_log='none', replay=MEMORY):
+def holdfast(place, binary, access_log='none', replay=MEMORY, dpop=''):
     """One gateway with a route for each kind of request: /, /certificate and /dpop."""
     port, admin = free_port(), free_port()
     url = f'https://localhost:{port}'
@@ -193,6 +193,7 @@ listeners:
       client_certificates: {{ request: optional, trust: any }}
 issuers:
   - {{ issuer: https://issuer.example.com, audiences: [{url}], keys: {{ jwks_file: {place.files}/issuer.jwks.json }} }}
+dpop: {{ {dpop} }}
 replay: {{ {replay} }}
 upstreams: {{ up: {{ servers: [http://{place.upstream}] }} }}
 routes:

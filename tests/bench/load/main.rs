@@ -48,6 +48,9 @@ enum Command {
         /// Commands that are sent before the first reply is read.
         #[arg(long, default_value_t = 1)]
         batch: usize,
+        /// Claim one at a time as a gateway does for one caller, whose processor is busy for so many microseconds between claims.
+        #[arg(long, conflicts_with = "batch")]
+        pause: Option<u64>,
     },
     /// Send requests over TLS connections that are kept.
     Run {
@@ -104,7 +107,13 @@ fn of(command: Command) -> Outcome<()> {
             println!("{}", bare::nanoseconds(count)?);
             Ok(())
         }
-        Command::Claims { address, count, batch } => {
+        Command::Claims { address, count, pause: Some(pause), .. } => {
+            let pause = Duration::from_micros(pause);
+            let took = runtime.block_on(claims::claim_at_pace(address, count, pause))?;
+            println!("{}", percentile(&took, 50));
+            Ok(())
+        }
+        Command::Claims { address, count, batch, pause: None } => {
             let (seconds, took) = claims::claim(address, count, batch)?;
             println!("{seconds} {}", percentile(&took, 50));
             Ok(())
