@@ -79,6 +79,11 @@ impl Node {
     fn is_unmarked(&self) -> bool {
         matches!(self.lanes.server().health, Health::Away { trouble: Trouble::NoSlot, .. })
     }
+
+    /// Whether it is not there, so that nobody can have moved keys away from it.
+    fn is_away(&self) -> bool {
+        self.lanes.server().health != Health::Usable && !self.is_unmarked()
+    }
 }
 
 impl Cluster {
@@ -214,7 +219,9 @@ impl Keeper {
     fn take(&self, map: SlotMap) {
         let before = self.routes.load_full();
         if before.map != map || before.nodes.iter().any(|node| node.is_unmarked()) {
-            let nodes = map.masters().iter().map(|endpoint| self.node(endpoint, &map, &before));
+            let is_lost = |node: &Arc<Node>| node.is_away() || !map.masters().contains(&node.endpoint);
+            let lost: Vec<bool> = before.nodes.iter().map(is_lost).collect();
+            let nodes = map.masters().iter().map(|endpoint| self.node(endpoint, &map, &before, &lost));
             // One left out would give each that comes behind it the proofs of another.
             let Some(nodes) = nodes.collect() else {
                 let trouble = Trouble::Broken("CLUSTER SLOTS names a master without slots".into());
@@ -236,10 +243,19 @@ impl Keeper {
         self.news.notify_waiters();
     }
 
-    fn node(&self, endpoint: &RedisEndpoint, map: &SlotMap, before: &Routes) -> Option<Arc<Node>> {
+    fn node(
+        &self,
+        endpoint: &RedisEndpoint,
+        map: &SlotMap,
+        before: &Routes,
+        lost: &[bool],
+    ) -> Option<Arc<Node>> {
         let known = before.nodes.iter().find(|node| node.endpoint == *endpoint);
         // A marker in a slot that came with its keys, or without, is not this node's: it has to be marked anew, and so begins a memory behind whatever may have been lost.
-        let inherited = map.inherited(&before.map, endpoint);
+        let inherited = map.inherited(&before.map, endpoint, lost);
+        if inherited.is_some() {
+            self.shared.past.lose(endpoint);
+        }
         let end = match known {
             Some(node) if inherited.is_none() && map.master_of(node.marked) == Some(endpoint) => {
                 if !node.is_unmarked() {
@@ -270,6 +286,8 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::super::condition::tests::heard;
     use super::super::past::Past;
     use super::super::tests::settings;
@@ -320,6 +338,13 @@ mod tests {
         assert!(
             Arc::ptr_eq(&before.nodes[0], &after.nodes[1]) && Arc::ptr_eq(&before.nodes[1], &after.nodes[2])
         );
+        let least = |port| keeper.shared.past.least(Some(&at(port))).load(Ordering::Relaxed);
+        assert_eq!([1, 2, 3].map(least), [0, 0, 0]);
+        // None of them was ever there, so a slot that one has from another came without its keys.
+        keeper.take(map(&[(0, 8, 3), (9, half, 1), (half + 1, last, 2)]));
+        let marked_anew = keeper.routes.load_full();
+        assert!(Arc::ptr_eq(&after.nodes[0], &marked_anew.nodes[0]) && marked_anew.nodes[1].marked == 9);
+        assert_eq!([1, 2, 3].map(least), [1, 0, 0]);
     }
 
     /// What is wrong with the cluster as a whole is counted each time, and said once.

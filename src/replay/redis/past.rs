@@ -66,6 +66,11 @@ impl Past {
         self.reached.load(Ordering::Acquire)
     }
 
+    /// The memory of this server is not whole any more: its next one begins later, whatever markers it has.
+    pub(super) fn lose(&self, server: &RedisEndpoint) {
+        self.least(Some(server)).fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The second in which the memory of this server begins at the earliest, for all who ask it. `None` as a name is the one server of a store that is no cluster.
     pub(super) fn least(&self, server: Option<&RedisEndpoint>) -> Arc<AtomicU64> {
         let mut least = self.least.lock().unwrap_or_else(PoisonError::into_inner);

@@ -165,16 +165,14 @@ impl SlotMap {
         (0..end.min(SLOTS)).rev().find(has).or_else(|| (0..SLOTS).rev().find(has))
     }
 
-    /// The last slot that `master`, which had others, has from one that is no master any more. It may have come without its keys: by a replica that takes over, a slot comes to a new master,
-    /// and where keys are moved, most often the old one is still there.
-    pub(super) fn inherited(&self, before: &Self, master: &RedisEndpoint) -> Option<u16> {
-        before.place(master)?;
-        let place = self.place(master)?;
-        let is_gone: Vec<bool> = before.masters.iter().map(|other| self.place(other).is_none()).collect();
-        let is_heir = |slot: &u16| {
-            self.owner(*slot) == Some(place) && before.owner(*slot).is_some_and(|old| is_gone[old])
-        };
-        is_gone.contains(&true).then(|| (0..SLOTS).rev().find(is_heir))?
+    /// The last slot that came without its keys, for all we know, to `master`, which had others: from one of those that are `lost`, by their places in the map of before, or from
+    /// nobody. Where keys are moved, the old master is there and answers. A repair gives the slots of a lost one to others, one after the other, and lets them be nobody's in between.
+    pub(super) fn inherited(&self, before: &Self, master: &RedisEndpoint, lost: &[bool]) -> Option<u16> {
+        let (own, place) = (before.place(master)?, self.place(master)?);
+        let is_lost = |old: usize| old != own && lost.get(old).is_none_or(|lost| *lost);
+        let is_heir =
+            |slot: &u16| self.owner(*slot) == Some(place) && before.owner(*slot).is_none_or(is_lost);
+        (0..SLOTS).rev().find(is_heir)
     }
 }
 
@@ -265,7 +263,7 @@ mod tests {
         assert!(!less.is_whole() && !SlotMap::new().is_whole());
     }
 
-    /// What comes to an old master from one that is gone may have come without its keys.
+    /// What comes to an old master from one that is gone, or away, or from nobody, may have come without its keys.
     #[test]
     fn slots_that_may_have_lost_their_keys() {
         let of = |parts: &[(u16, u16, u16)]| {
@@ -275,16 +273,25 @@ mod tests {
             }
             map
         };
-        let before = of(&[(0, 99, 1), (100, 199, 2), (200, SLOTS - 1, 3)]);
-        let inherited = |after: &SlotMap| [1, 2, 3, 4].map(|port| after.inherited(&before, &at(port)));
-        assert_eq!(inherited(&before), [None; 4]);
-        assert_eq!(inherited(&of(&[(0, 150, 1), (151, 199, 2), (200, SLOTS - 1, 3)])), [None; 4], "moved");
-        assert_eq!(
-            inherited(&of(&[(0, 99, 1), (100, 199, 4), (200, SLOTS - 1, 3)])),
-            [None; 4],
-            "a replica took over"
-        );
-        assert_eq!(inherited(&of(&[(0, 150, 1), (151, SLOTS - 1, 3)])), [Some(150), None, Some(199), None]);
+        let before = of(&[(0, 99, 1), (100, 199, 2), (300, SLOTS - 1, 3)]);
+        let inherited = |after: &SlotMap, away: Option<u16>| {
+            let is_lost = |port| after.place(&at(port)).is_none() || away == Some(port);
+            [1, 2, 3, 4].map(|port| after.inherited(&before, &at(port), &[1, 2, 3].map(is_lost)))
+        };
+        for away in [None, Some(1), Some(2), Some(3)] {
+            assert_eq!(inherited(&before, away), [None; 4], "everybody has what it had");
+        }
+        let moved = of(&[(0, 150, 1), (151, 199, 2), (300, SLOTS - 1, 3)]);
+        assert_eq!(inherited(&moved, None), [None; 4], "with their keys");
+        assert_eq!(inherited(&moved, Some(1)), [None; 4], "from one that is there");
+        assert_eq!(inherited(&moved, Some(2)), [Some(150), None, None, None], "the old one has others still");
+        let promoted = of(&[(0, 99, 1), (100, 199, 4), (300, SLOTS - 1, 3)]);
+        assert_eq!(inherited(&promoted, Some(2)), [None; 4], "a replica took over");
+        let gone = of(&[(0, 150, 1), (151, 199, 3), (300, SLOTS - 1, 3)]);
+        assert_eq!(inherited(&gone, None), [Some(150), None, Some(199), None]);
+        let found = of(&[(0, 99, 1), (100, 250, 2), (300, SLOTS - 1, 3)]);
+        assert_eq!(inherited(&found, None), [None, Some(250), None, None], "they were nobody's");
+        assert_eq!(inherited(&SlotMap::new(), None), [None; 4]);
     }
 
     #[test]
