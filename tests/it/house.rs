@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use holdfast::app::{self, Running, Sockets, Source, Supervisor};
@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use crate::process::PATIENCE;
 use crate::wire::{Client, H2Client};
 
 /// The name callers know the gateway by.
@@ -27,6 +28,11 @@ pub const HOST: &str = "api.example.com";
 pub const OTHER_HOST: &str = "api2.example.com";
 /// The issuer's name.
 pub const ISSUER: &str = "https://as.example.com";
+
+/// A key of `dpop.nonce_keys`: each replica that has it opens the nonces of all others.
+pub const NONCE_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n";
+/// Another one.
+pub const OTHER_NONCE_KEY: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI\n";
 
 /// What the upstream saw of one request.
 #[derive(Clone, Debug)]
@@ -159,7 +165,9 @@ impl House {
         };
         let gateway = started.expect("the gateway starts");
         let never_ready = [plan.issuer, plan.rules].iter().any(|text| text.contains("unreachable"));
+        let begin = Instant::now();
         while !gateway.is_ready() && !never_ready {
+            assert!(begin.elapsed() < PATIENCE, "the gateway does not become ready\n{text}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let address = gateway.addresses()[0];

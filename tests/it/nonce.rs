@@ -1,11 +1,11 @@
 //! Nonces: T-NON, R-D and the nonce cases of T-TIM. The house's clock stands still and is moved to the edges of a nonce's periods.
 
-use holdfast::caller::key::{DpopKey, random_base64url};
+use holdfast::caller::key::DpopKey;
 use holdfast::verify::rejection::Rejection::*;
 use serde_json::json;
 
-use crate::house::{House, Plan};
-use crate::scene::{Scene, thumbprint};
+use crate::house::{House, NONCE_KEY, OTHER_NONCE_KEY, Plan};
+use crate::scene::{Scene, renew, thumbprint};
 use crate::table::Heard::{self, Passed, Refused};
 use crate::table::{hear, heard};
 use crate::wire::Answer;
@@ -16,8 +16,6 @@ const ROUTES: &str = "  - { name: nonce, match: { path_prefix: /nonce }, upstrea
 ";
 /// How long a nonce's period is, in seconds: the default.
 const PERIOD: i64 = 300;
-const ONE: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n";
-const TWO: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI\n";
 const WITH_RING: &str = "dpop: { nonce_keys: { file: ring } }
 replay: { memory: { capacity: 1000, per_key: 500, after_restart: accept } }
 ";
@@ -31,15 +29,6 @@ fn plan() -> Plan {
 
 fn with_ring(rules: &'static str, keys: &[&str]) -> Plan {
     Plan { rules, files: vec![("ring", keys.concat())], ..plan() }
-}
-
-/// Another proof by the same key for the same token: now, with this nonce.
-fn renew(scene: &mut Scene, house: &House, nonce: Option<&str>) {
-    scene.proof_claims["jti"] = json!(random_base64url::<16>().expect("randomness"));
-    scene.proof_claims["iat"] = json!(house.now());
-    if let Some(nonce) = nonce {
-        scene.proof_claims["nonce"] = json!(nonce);
-    }
 }
 
 /// A scene on a route that requires a nonce, with a token that outlives every clock in here.
@@ -387,11 +376,11 @@ async fn required_everywhere_but_here() {
 /// T-NON-20, T-NON-21, R-D-09: replicas share a ring; a new key is added at the end everywhere, then moved to the front.
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_share_a_ring() {
-    let first = House::built(with_ring(WITH_RING, &[ONE])).await;
-    let same = first.twin(with_ring(WITH_RING, &[ONE])).await;
-    let adding = first.twin(with_ring(WITH_RING, &[ONE, TWO])).await;
-    let rotated = first.twin(with_ring(WITH_RING, &[TWO, ONE])).await;
-    let other = first.twin(with_ring(WITH_RING, &[TWO])).await;
+    let first = House::built(with_ring(WITH_RING, &[NONCE_KEY])).await;
+    let same = first.twin(with_ring(WITH_RING, &[NONCE_KEY])).await;
+    let adding = first.twin(with_ring(WITH_RING, &[NONCE_KEY, OTHER_NONCE_KEY])).await;
+    let rotated = first.twin(with_ring(WITH_RING, &[OTHER_NONCE_KEY, NONCE_KEY])).await;
+    let other = first.twin(with_ring(WITH_RING, &[OTHER_NONCE_KEY])).await;
     let own = first.twin(plan()).await;
     let mut scene = scene(&first);
     let by_one = ask(&first, &scene).await;
@@ -414,7 +403,7 @@ async fn replicas_share_a_ring() {
 /// R-E-08 and CASES.md: after a restart, proofs with a nonce from before it may have been used, so they need a new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_makes_shared_nonces_old() {
-    let before = House::built(with_ring(WITH_RING, &[ONE])).await;
+    let before = House::built(with_ring(WITH_RING, &[NONCE_KEY])).await;
     let mut scene = scene(&before);
     let nonce = ask(&before, &scene).await;
     renew(&mut scene, &before, Some(&nonce));
@@ -422,7 +411,7 @@ async fn a_restart_makes_shared_nonces_old() {
     heard(&before, &scene, &scene.send_bytes(&before, &used).await, "before", Passed);
     before.gateway.stop();
 
-    let after = before.twin(with_ring(WITH_RING_AND_FENCE, &[ONE])).await;
+    let after = before.twin(with_ring(WITH_RING_AND_FENCE, &[NONCE_KEY])).await;
     let answer = scene.send_bytes(&after, &used).await;
     heard(&after, &scene, &answer, "the same proof", Refused(NonceStale));
     after.pass_time(1);

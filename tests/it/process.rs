@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::house::House;
 
 /// Longer than anything here takes, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `holdfast serve`, running. Dropping it ends it.
 pub struct Process {
@@ -38,24 +39,25 @@ impl Process {
 
     /// Serves a configuration.
     pub fn serve(file: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        let mut command = mortal(env!("CARGO_BIN_EXE_holdfast"));
         command.args(["serve", "--config"]).arg(file).stdin(Stdio::null()).stdout(Stdio::piped());
-        Self::start(&mut command)
+        Self::start(command)
     }
 
     /// Serves a configuration on a socket that it is passed, as systemd passes one, with more in the environment. Standard input is the one
     /// way to hand a descriptor down that needs nothing unsafe; a shell puts it where it belongs.
     pub fn serve_on(socket: std::net::TcpListener, name: &str, file: &Path, more: &[(&str, &Path)]) -> Self {
         const PASS: &str = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
-        let mut command = Command::new("sh");
+        let mut command = mortal("sh");
         command.args(["-c", PASS, "sh", env!("CARGO_BIN_EXE_holdfast"), "serve", "--config"]).arg(file);
         command.env("LISTEN_FDNAMES", name).envs(more.iter().copied());
         command.stdin(OwnedFd::from(socket)).stdout(Stdio::piped());
-        Self::start(&mut command)
+        Self::start(command)
     }
 
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
+    fn start(mut command: Command) -> Self {
+        command.stderr(Stdio::piped());
+        let mut child = start(command);
         let stdout = gather(child.stdout.take().expect("piped"));
         let stderr = gather(child.stderr.take().expect("piped"));
         Self { child, stdout, stderr }
@@ -117,6 +119,35 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A command for [`start`], which does not outlive the run: an interrupted one drops nothing, and would leave its servers behind.
+pub fn mortal(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
+    command
+}
+
+/// Starts a command. The system sends the signal of [`mortal`] when the thread ends that has started the child, so that is one that ends with the run.
+pub fn start(command: Command) -> Child {
+    type Order = (Command, Sender<std::io::Result<Child>>);
+    static STARTER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
+    let starter = STARTER.get_or_init(|| {
+        let (ask, asked) = channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, started) in asked {
+                let child = command.spawn();
+                // It may hold a socket that is the child's alone.
+                drop(command);
+                // Who asked may have given up.
+                let _ = started.send(child);
+            }
+        });
+        Mutex::new(ask)
+    });
+    let (started, starts) = channel();
+    starter.lock().expect("no one panicked").send((command, started)).expect("the thread runs");
+    starts.recv().expect("an answer").expect("setpriv is installed (Debian package util-linux)")
 }
 
 /// Sets the house's clock to the time, which is that of the process.

@@ -180,6 +180,20 @@ impl Scene {
     }
 }
 
+/// Another proof by the same key for the same token: now, and with this nonce instead of the one that the scene may have.
+pub fn renew(scene: &mut Scene, house: &House, nonce: Option<&str>) {
+    scene.proof_claims["jti"] = json!(random_base64url::<16>().expect("randomness"));
+    scene.proof_claims["iat"] = json!(house.now());
+    if let Some(nonce) = nonce {
+        scene.proof_claims["nonce"] = json!(nonce);
+    }
+}
+
+/// Makes the scene one of a caller that knows no nonce: its proofs are judged by their dates.
+pub fn without_nonce(scene: &mut Scene) {
+    scene.proof_claims.as_object_mut().expect("an object").remove("nonce");
+}
+
 /// The `x5t#S256` of one of the house's certificates.
 pub fn thumbprint(house: &House, certificate: usize) -> String {
     Digest::<Certificate>::of(&house.certificates[certificate].0).to_base64url()

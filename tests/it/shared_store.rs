@@ -2,24 +2,24 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
-use holdfast::caller::key::random_base64url;
 use holdfast::verify::nonce::NonceRing;
 use holdfast::verify::rejection::Rejection::{self, *};
 use holdfast::verify::time::UnixTime;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::house::{House, Plan};
+use crate::house::{House, NONCE_KEY, Plan};
+use crate::process::wait;
 use crate::redis::server::Server;
-use crate::scene::Scene;
+use crate::scene::{Scene, renew, without_nonce};
 use crate::scripted::nobody;
 use crate::served::leaked;
 use crate::table::Heard::{Passed, Refused};
 use crate::table::{hear, heard};
+use crate::wire::Answer;
 
-const RING: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n";
 const ROUTES: &str =
     "  - { name: nonce, match: { path_prefix: /nonce }, upstream: echo, require: { nonce: required } }\n";
 
@@ -31,7 +31,7 @@ pub fn sharing(url: &str, more: &str) -> Plan {
     Plan {
         rules: leaked(rules),
         routes: ROUTES,
-        files: vec![("ring", RING.to_owned())],
+        files: vec![("ring", NONCE_KEY.to_owned())],
         ticks: true,
         ..Plan::default()
     }
@@ -43,28 +43,31 @@ async fn without(on_failure: &str) -> Plan {
     sharing(&url, &format!(", prefix: \"unreachable:\", on_failure: {on_failure}"))
 }
 
-/// Another proof by the same key for the same token: now, with this nonce or without.
-pub fn renew(scene: &mut Scene, house: &House, nonce: Option<&str>) {
-    scene.proof_claims["jti"] = json!(random_base64url::<16>().expect("randomness"));
-    scene.proof_claims["iat"] = json!(house.now());
-    match nonce {
-        Some(nonce) => scene.proof_claims["nonce"] = json!(nonce),
-        None => drop(scene.proof_claims.as_object_mut().expect("an object").remove("nonce")),
-    }
+/// Sends a new proof again and again until it passes: the store is there. Each has the nonce that the one before was answered with, as a client's has; the scene keeps the last.
+pub async fn until_in_use(house: &House, scene: &mut Scene) {
+    until_passed(house, scene, |scene, answer| {
+        if let Some(nonce) = answer.all("dpop-nonce").last() {
+            scene.proof_claims["nonce"] = json!(nonce);
+        }
+    })
+    .await;
 }
 
-/// Sends a new proof again and again until it passes: the store is there, and nothing of before it is in doubt any more.
+/// The same without nonces: nothing of before is in doubt any more, which takes some seconds.
 pub async fn until_it_passes(house: &House, scene: &mut Scene) {
-    let start = Instant::now();
-    loop {
+    without_nonce(scene);
+    until_passed(house, scene, |_, _| {}).await;
+}
+
+async fn until_passed(house: &House, scene: &mut Scene, learn: impl Fn(&mut Scene, &Answer)) {
+    wait("the store is back", async || {
         renew(scene, house, None);
-        if scene.send(house).await.status == 200 {
-            house.seen();
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "the store never comes back");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        let answer = scene.send(house).await;
+        learn(scene, &answer);
+        answer.status == 200
+    })
+    .await;
+    house.seen();
 }
 
 /// The refusals that only a shared store has. For `refusals`.
@@ -78,7 +81,7 @@ pub async fn every_refusal(heard_of: &mut HashSet<Rejection>) {
     let fresh = House::built(sharing(&server.url(), "")).await;
     let mut old = Scene::right(&fresh);
     old.proof_claims["iat"] = json!(fresh.now() - 30);
-    until_it_passes(&fresh, &mut Scene::right(&fresh)).await;
+    until_in_use(&fresh, &mut Scene::right(&fresh)).await;
     hear(&fresh, &old, "older than the memory", Refused(ProofBeforeMemory)).await;
     heard_of.extend([ReplayStoreUnavailable, NonceElsewhere, ProofBeforeMemory]);
 }
@@ -90,8 +93,11 @@ async fn one_proof_passes_once_among_replicas() {
     let first = Arc::new(House::built(sharing(&server.url(), "")).await);
     let second = Arc::new(first.twin(sharing(&server.url(), "")).await);
     let mut scene = Scene::right(&first);
-    until_it_passes(&first, &mut scene).await;
+    until_in_use(&first, &mut scene).await;
     for round in 0..20 {
+        if round == 10 {
+            until_it_passes(&first, &mut scene).await;
+        }
         renew(&mut scene, &first, None);
         let bytes: Arc<[u8]> = scene.bytes(&first).into();
         let mut all = JoinSet::new();
@@ -148,7 +154,7 @@ async fn without_the_store_nothing_passes_and_it_returns_by_itself() {
         "{metrics}"
     );
     server.restart();
-    until_it_passes(&house, &mut scene).await;
+    until_in_use(&house, &mut scene).await;
     let twin = house.twin(sharing(&server.url(), "")).await;
     for replica in [&house, &twin] {
         for bytes in [&used, &meanwhile] {
@@ -166,8 +172,9 @@ async fn a_nonce_shows_that_a_proof_is_new() {
     let server = Server::start(&[]);
     let house = House::built(sharing(&server.url(), "")).await;
     let mut scene = Scene::right(&house);
-    until_it_passes(&house, &mut scene).await;
+    until_in_use(&house, &mut scene).await;
     // A caller whose clock is behind: every proof of his looks as if it were from before.
+    without_nonce(&mut scene);
     renew(&mut scene, &house, None);
     scene.proof_claims["iat"] = json!(house.now() - 30);
     let answer = hear(&house, &scene, "looks old", Refused(ProofBeforeMemory)).await;
@@ -215,17 +222,19 @@ async fn what_passed_alone_passes_nowhere_when_the_store_is_back() {
     let first = House::built(plan()).await;
     let second = first.twin(plan()).await;
     let mut scene = Scene::right(&first);
-    until_it_passes(&first, &mut scene).await;
+    until_in_use(&first, &mut scene).await;
     server.kill();
-    let start = Instant::now();
-    let nonce = loop {
+    let mut nonce = String::new();
+    wait("it stands alone", async || {
         renew(&mut scene, &first, None);
         let answer = scene.send(&first).await;
-        if answer.reason() == NonceElsewhere.label() {
-            break answer.one("dpop-nonce").to_owned();
+        let alone = answer.reason() == NonceElsewhere.label();
+        if alone {
+            answer.one("dpop-nonce").clone_into(&mut nonce);
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "{answer:?}");
-    };
+        alone
+    })
+    .await;
     renew(&mut scene, &first, Some(&nonce));
     let alone = scene.bytes(&first);
     let answer = scene.send_bytes(&first, &alone).await;
@@ -233,7 +242,7 @@ async fn what_passed_alone_passes_nowhere_when_the_store_is_back() {
     server.restart();
     let mut other = Scene::right(&first);
     for house in [&first, &second] {
-        until_it_passes(house, &mut other).await;
+        until_in_use(house, &mut other).await;
     }
     let answer = scene.send_bytes(&first, &alone).await;
     heard(&first, &scene, &answer, "at the same replica", Refused(ProofReplayed));
@@ -248,7 +257,7 @@ async fn a_proof_of_one_region_passes_in_no_other() {
         rules: leaked(format!(
             "dpop: {{ nonce: required, nonce_keys: {{ file: ring }}, nonce_region: {region} }}\n"
         )),
-        files: vec![("ring", RING.to_owned())],
+        files: vec![("ring", NONCE_KEY.to_owned())],
         ..Plan::default()
     };
     let north = House::built(in_region("north")).await;
@@ -278,7 +287,7 @@ async fn a_nonce_of_a_clock_that_is_ahead_shows_nothing() {
     let second = first.twin(sharing(&server.url(), "")).await;
     let mut other = Scene::right(&first);
     for house in [&first, &second] {
-        until_it_passes(house, &mut other).await;
+        until_in_use(house, &mut other).await;
     }
     let mut scene = Scene::at(&first, "/nonce");
     let ahead = UnixTime::from_seconds(first.now() + 9);
@@ -287,7 +296,7 @@ async fn a_nonce_of_a_clock_that_is_ahead_shows_nothing() {
     let bytes = scene.bytes(&first);
     let used = scene.send_bytes(&first, &bytes).await;
     server.order(&["FLUSHALL"]);
-    until_it_passes(&second, &mut other).await;
+    until_in_use(&second, &mut other).await;
     let again = scene.send_bytes(&second, &bytes).await;
     assert!(used.status != 200 || again.status != 200, "{used:?} {again:?}");
     heard(&first, &scene, &used, "ahead", Refused(ProofBeforeMemory));
@@ -299,12 +308,23 @@ async fn a_nonce_of_a_clock_that_is_ahead_shows_nothing() {
     );
 }
 
+/// A rate of a route with this burst, by which replicas count in one window for the next minute.
+fn slow_rate(burst: u32) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_millis();
+    let lasts = |an_hour: &u32| {
+        let window = (Duration::from_secs(3600) / *an_hour * burst).as_millis();
+        now / window == (now + 60_000) / window
+    };
+    format!("{}/h", (6..14).find(lasts).expect("their windows do not all end in one minute"))
+}
+
 /// `limits.shared`: an allowance is everyone's, and a recorded request spends nothing of it; without the store each replica counts for itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_count_together() {
-    const LIMITED: &str = "  - { name: limited, match: { path_prefix: /limited }, upstream: echo, limits: { rate: 6/h, burst: 6, by: key, shared: true } }\n";
+    const LIMITED: &str = "  - { name: limited, match: { path_prefix: /limited }, upstream: echo, limits: { rate: RATE, burst: 6, by: key, shared: true } }\n";
     let mut server = Server::start(&[]);
-    let plan = || Plan { routes: LIMITED, ..sharing(&server.url(), "") };
+    let routes = leaked(LIMITED.replace("RATE", &slow_rate(6)));
+    let plan = || Plan { routes, ..sharing(&server.url(), "") };
     let first = House::built(plan()).await;
     let second = first.twin(plan()).await;
     for house in [&first, &second] {
@@ -386,7 +406,7 @@ async fn what_a_replica_has_seen_it_refuses_by_itself() {
     let server = Server::start(&[]);
     let house = House::built(sharing(&server.url(), "")).await;
     let mut scene = Scene::right(&house);
-    until_it_passes(&house, &mut scene).await;
+    until_in_use(&house, &mut scene).await;
     renew(&mut scene, &house, None);
     let bytes = scene.bytes(&house);
     assert_eq!(scene.send_bytes(&house, &bytes).await.status, 200);

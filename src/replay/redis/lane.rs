@@ -270,7 +270,7 @@ impl Task {
             let mut link = connector.connect(&server).await?;
             let known = Known { latest: self.shared.began(), least: self.least.load(Ordering::Relaxed) };
             let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, *bounds, clock).await?;
-            Ok::<_, Trouble>((link.into_stream()?, vetted))
+            Ok::<_, Trouble>((link.into_stream(), vetted))
         };
         let (stream, vetted) = self.place.during(&server, ready).await??;
         Ok((stream, vetted, server))

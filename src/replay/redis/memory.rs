@@ -14,10 +14,10 @@
 use std::time::Duration;
 
 use super::bounds::Bounds;
+use super::clocks;
 use super::link::Link;
 use super::resp::Reply;
 use super::trouble::{Trouble, said};
-use super::vet;
 use crate::verify::time::UnixTime;
 
 /// Which server, and which history of it: a restart changes the first part, a promotion the second, and a key that was evicted the third. A server may have been
@@ -112,7 +112,7 @@ impl Memory {
         };
         // The line counts on it that the marker is there within `timeout` of the time in it.
         let marked = tokio::time::timeout(link.timeout(), async {
-            let now = vet::seconds(&link.demand(&[b"TIME"]).await?).ok_or(Trouble::NotRedis)?;
+            let now = clocks::seconds(&link.demand(&[b"TIME"]).await?).ok_or(Trouble::NotRedis)?;
             let begins = now.max(before).saturating_add(1);
             let value = format!("{begins}:{bounds}:{}", identity.0);
             link.demand(&[b"MULTI"]).await?;
@@ -190,6 +190,8 @@ impl Marked {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
     use super::*;
 
     const OWN: Bounds = Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000 };
@@ -220,6 +222,55 @@ mod tests {
             (b"\xff:run:replication", Marked::Nothing),
         ] {
             assert_eq!(read(value), marked, "{}", value.escape_ascii());
+        }
+    }
+
+    /// A server that has these answers for what it is asked, one after the other; gives what it was asked.
+    async fn answering(mut far: DuplexStream, answers: Vec<String>) -> Vec<String> {
+        let mut asked = Vec::new();
+        for answer in answers {
+            let mut room = [0; 1024];
+            let count = far.read(&mut room).await.expect("open");
+            asked.push(String::from_utf8_lossy(&room[..count]).replace("\r\n", " "));
+            far.write_all(answer.as_bytes()).await.expect("open");
+        }
+        asked
+    }
+
+    fn bulk(text: &str) -> String {
+        format!("${}\r\n{text}\r\n", text.len())
+    }
+
+    /// The server's clock shows the second 1000 and may be behind the one of the server before. Whatever stands at the marker, the new memory begins behind all that are known, and
+    /// nobody's marker is overwritten that was written meanwhile.
+    #[tokio::test]
+    async fn a_new_memory_begins_behind_all_others() {
+        let ours = Identity::new(b"run", b"history", b"0");
+        for (before, latest, least, after) in [
+            (None, 0, 0, "1001:60,10,600,1000"),
+            (None, 2000, 0, "2001:60,10,600,1000"),
+            (Some("700:60,10,600,1000:other:history:0"), 2000, 0, "2001:60,10,600,1000"),
+            (Some("3000:300,10,600,1000:other:history:0"), 2000, 0, "3001:60,10,600,1000"),
+            (Some("3000:300,10,20,1000:run:history:0"), 2000, 0, "3001:300,10,600,1000"),
+            (Some("700:300,10,20,1000:run:history:0"), 2000, 0, "2001:300,10,600,1000"),
+            (Some("3000:60,10,600,1000:run:history:0"), 3000, 3001, "3001:60,10,600,1000"),
+        ] {
+            let (near, far) = tokio::io::duplex(1024);
+            let (ok, queued) = ("+OK\r\n".to_owned(), "+QUEUED\r\n".to_owned());
+            let there = before.map_or_else(|| "$-1\r\n".into(), bulk);
+            let after = format!("{after}:run:history:0");
+            let (time, done) = (format!("*2\r\n{}{}", bulk("1000"), bulk("0")), format!("*1\r\n{ok}"));
+            let answers =
+                [&there, &ok, &there, &time, &ok, &queued, &done, &bulk(&after)].map(String::clone).to_vec();
+            let server = tokio::spawn(answering(far, answers));
+            let mut link = Link::new(Box::new(near), Duration::from_secs(1));
+            let names = Names::new("hf:", "");
+            let memory = Memory::find(&mut link, &names, &ours, Known { latest, least }, OWN).await;
+            let asked = server.await.expect("no panic");
+            let words = ["GET", "WATCH", "GET", "TIME", "MULTI", "SET", "EXEC", "GET"];
+            assert!(asked.iter().zip(words).all(|(asked, word)| asked.contains(word)), "{asked:?}");
+            assert!(asked[5].ends_with(&format!(" {after} ")), "{} is not {after}", asked[5]);
+            assert_eq!(memory.map(|memory| memory.value), Ok(after.into_bytes()));
         }
     }
 

@@ -9,13 +9,14 @@
 //! | [`lane`] | which connection a claim goes to, and when a server is tried again |
 //! | [`connect`], [`sentinel`] | how a server is reached; which one is the master of a group |
 //! | [`cluster`], [`slots`], [`scout`] | which node of a cluster has a proof; where claims go that it has not |
-//! | [`vet`], [`memory`] | whether a server may be trusted with claims; which memory it has |
+//! | [`vet`], [`memory`], [`clocks`] | whether a server may be trusted with claims; which memory it has; whether its clock is ours |
 //! | [`serve`], [`batch`] | what goes out together, and whether the answers count |
 //! | [`link`], [`resp`] | one question at a time, and the protocol |
 //! | [`trouble`], [`state`] | what is wrong, and what is told of it |
 
 mod batch;
 pub mod bounds;
+mod clocks;
 mod cluster;
 mod connect;
 mod lane;

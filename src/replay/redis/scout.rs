@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::connect::Connector;
 use super::lane::Shared;
-use super::resp::Reply;
+use super::resp::{Reply, field};
 use super::slots::SlotMap;
 use super::trouble::Trouble;
 use crate::config::{RedisEndpoint, RedisLogin};
@@ -125,15 +125,11 @@ async fn ask(
 
 /// The latest change that a node has heard of, if it is well. One that misses most of the others says of itself that it is not, after `cluster-node-timeout`.
 fn epoch(info: &[u8]) -> Result<u64, Trouble> {
-    let field = |name: &str| {
-        let lines = info.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        lines.filter_map(|line| line.strip_prefix(name.as_bytes())).find_map(|rest| rest.strip_prefix(b":"))
-    };
-    if field("cluster_state") != Some(b"ok") {
+    if field(info, "cluster_state") != Some(b"ok") {
         return Err(Trouble::ClusterDown);
     }
-    let number =
-        field("cluster_current_epoch").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    let number = field(info, "cluster_current_epoch")
+        .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
     number.ok_or_else(|| Trouble::Broken("CLUSTER INFO names no epoch".into()))
 }
 

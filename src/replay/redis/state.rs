@@ -77,7 +77,7 @@ pub struct Counts {
     pub unavailable: u64,
     /// How often each [`Trouble`] ended or prevented a connection, in the order of [`Trouble::LABELS`]
     pub troubles: [u64; Trouble::LABELS.len()],
-    /// Round trips of batches: so many took no longer than each of [`ROUND_TRIPS`], and longer than the one before; the last are all others
+    /// Round trips of claims, those that go out together as one: so many took no longer than each of [`ROUND_TRIPS`], and longer than the one before; the last are all others
     pub round_trips: [u64; ROUND_TRIPS.len() + 1],
     /// What they took together
     pub round_trips_sum: Duration,
@@ -239,14 +239,20 @@ impl ServerState {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims waited for too long to be sent.
-    pub(super) fn too_many_waited(&self) {
-        self.tally.count_trouble(&Trouble::Overloaded);
+    /// So many claims waited for too long to be sent.
+    pub(super) fn waited_for_too_long(&self, claims: usize) {
+        for _ in 0..claims {
+            self.tally.count_trouble(&Trouble::Overloaded);
+        }
     }
 
-    /// A batch was answered, and the server's clock is so far ahead.
-    pub(super) fn answered(&self, took: Duration, ahead: i64) {
+    /// Claims were answered.
+    pub(super) fn answered(&self, took: Duration) {
         self.tally.count_round_trip(took);
+    }
+
+    /// The server was looked at, and its clock is so far ahead.
+    pub(super) fn looked(&self, ahead: i64) {
         self.ahead.store(ahead, Ordering::Relaxed);
     }
 

@@ -1,5 +1,6 @@
 //! The memory that replicas share, against a real redis-server.
 
+mod counts;
 mod faults;
 mod memory;
 mod once;
@@ -10,11 +11,25 @@ use std::time::Duration;
 use holdfast::replay::redis::state::Health;
 use holdfast::replay::redis::{Redis, Refused};
 use holdfast::verify::digest::{Digest, ProofId};
+use holdfast::verify::time::UnixTime;
 
+use self::server::{Server, store};
 use crate::process::wait;
 
 /// How long proofs could pass, in these tests.
 const KEEP: Duration = Duration::from_secs(60);
+
+/// Longer than a hundred refusals take that nobody waits for, whatever else the machine does; less than those take that somebody waits for.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// A server that has just begun, a store that uses it, and the line of its memory.
+async fn fresh() -> (Server, Redis, UnixTime) {
+    let server = Server::start(&[]);
+    let redis = store(server.settings());
+    until_usable(&redis).await;
+    let line = redis.line().expect("a line");
+    (server, redis, line)
+}
 
 /// A proof by its number.
 fn proof(number: usize) -> Digest<ProofId> {

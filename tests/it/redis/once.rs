@@ -14,7 +14,7 @@ use holdfast::verify::replay::{Claim, ClaimError, ClaimStore as _, Made};
 use tokio::task::JoinSet;
 
 use super::server::{Server, store};
-use super::{KEEP, claim, proof, until_usable};
+use super::{AT_ONCE, KEEP, claim, fresh, proof, until_usable};
 
 /// 200 at once over three replicas, each with two connections.
 #[tokio::test(flavor = "multi_thread")]
@@ -41,39 +41,35 @@ async fn of_200_in_parallel_one_passes() {
     assert_eq!(counts.iter().map(|counts| counts.taken).sum::<u64>(), 50);
     assert_eq!(counts.iter().map(|counts| counts.replayed).sum::<u64>(), 50 * 199);
     let trips: u64 = counts.iter().flat_map(|counts| counts.round_trips).sum();
-    assert!(trips < 50 * 200, "claims go out together: {trips} round trips");
+    assert!(trips < 50 * 200 / 2, "claims go out together: {trips} round trips");
 }
 
 /// Until its last second is over, by whichever clock within `clock_difference`: 60 s, 1 s for the last one, and twice 2 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_is_kept_for_as_long_as_its_proof_could_pass() {
-    let server = Server::start(&[]);
-    let redis = store(server.settings());
-    until_usable(&redis).await;
+    let (server, redis, _) = fresh().await;
     assert_eq!(claim(&redis, 0).await, Ok(()));
     let script = "for _, k in ipairs(redis.call('KEYS', 'hf:*')) do if #k == 19 then return redis.call('PTTL', k) end end";
     let left = server.say(&["EVAL", script, "0"]);
     let left: u64 = left.strip_prefix("(integer) ").expect(&left).parse().expect("a number");
-    assert!((60_000..=65_000).contains(&left) && left > 65_000 - 5_000, "{left}");
-    // What is kept says nothing of a caller: a part of a hash, and a 1.
-    let script = "local all = {} for _, k in ipairs(redis.call('KEYS', '*')) do all[#all + 1] = #k .. '=' .. redis.call('GET', k) end table.sort(all) return all[1]";
-    assert_eq!(server.say(&["EVAL", script, "0"]), "\"19=1\"");
+    // Asked within two seconds. Without the second for the last one it would be 64 s, and without the clocks 61.
+    assert!((63_000..=65_000).contains(&left), "{left}");
 }
 
 /// A store that is away holds nobody up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_away_refuses_at_once() {
-    let mut server = Server::start(&[]);
-    let redis = store(server.settings());
-    until_usable(&redis).await;
+    let (mut server, redis, _) = fresh().await;
     server.kill();
     super::until_away(&redis, "unreachable").await;
+    let looked = redis.state().counts.round_trips.iter().sum::<u64>();
     let begin = Instant::now();
     for number in 0..1000 {
         assert_eq!(claim(&redis, number).await, Err(Refused::Unavailable));
     }
-    assert!(begin.elapsed() < Duration::from_millis(250), "{:?}", begin.elapsed());
-    assert_eq!(redis.state().counts.unavailable, 1000);
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    let counts = redis.state().counts;
+    assert_eq!((counts.unavailable, counts.round_trips.iter().sum::<u64>()), (1000, looked));
     server.restart();
     until_usable(&redis).await;
     assert_eq!(claim(&redis, 0).await, Ok(()));
@@ -82,9 +78,7 @@ async fn a_store_that_is_away_refuses_at_once() {
 /// With the last of its clones a store ends its connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_dropped_leaves() {
-    let server = Server::start(&[]);
-    let redis = store(server.settings());
-    until_usable(&redis).await;
+    let (server, redis, _) = fresh().await;
     let connections = || {
         let list = server.say(&["CLIENT", "LIST"]);
         // One is who asks.
@@ -101,10 +95,7 @@ async fn a_store_that_is_dropped_leaves() {
 /// An answer after the last second is of a memory that may have forgotten already.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_whose_answer_comes_too_late_does_not_count() {
-    let server = Server::start(&[]);
-    let redis = store(server.settings());
-    until_usable(&redis).await;
-    let line = redis.line().expect("a line");
+    let (_server, redis, line) = fresh().await;
     let now = line.plus(100);
     let late = Arc::new(AtomicI64::new(0));
     let clock = {

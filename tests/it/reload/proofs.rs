@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{ASKED, house};
-use crate::house::House;
+use crate::house::{House, NONCE_KEY, OTHER_NONCE_KEY};
 use crate::scene::Scene;
 
 /// The configuration with these rules for proofs.
@@ -69,8 +69,7 @@ async fn a_nonce_from_before_is_stale() {
     let house = house(ASKED).await;
     let text = house.text();
     let asks = text.replace("require: { binding: dpop }", "require: { binding: dpop, nonce: required }");
-    let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
-    house.write("nonce-keys", key);
+    house.write("nonce-keys", NONCE_KEY);
     let asks = with_rules(&asks, "nonce_keys: { file: nonce-keys }");
     house.reload_with(&asks).await;
     let mut scene = Scene::at(&house, "/dpop");
@@ -120,16 +119,15 @@ async fn without_nonces_a_proof_dated_ahead_stays_used() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_nonces() {
     let house = house(ASKED).await;
-    let (first, second) =
-        ("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE", "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI");
-    house.write("nonce-keys", first);
+    house.write("nonce-keys", NONCE_KEY);
     let text =
         house.text().replace("require: { binding: dpop }", "require: { binding: dpop, nonce: required }");
     house.reload_with(&with_rules(&text, "nonce_keys: { file: nonce-keys }")).await;
     let mut scene = Scene::at(&house, "/dpop");
     scene.proof_claims["nonce"] = json!(nonce_for(&house, &scene).await);
-    for (keys, outcome) in [(format!("{second}\n{first}"), "200"), (second.to_owned(), "nonce_stale")] {
-        house.write("nonce-keys", &keys);
+    let both = [OTHER_NONCE_KEY, NONCE_KEY].concat();
+    for (keys, outcome) in [(both.as_str(), "200"), (OTHER_NONCE_KEY, "nonce_stale")] {
+        house.write("nonce-keys", keys);
         assert_eq!(house.post_reload().await.0, 200);
         scene.proof_claims["jti"] = Value::from(format!("for {outcome}"));
         assert_eq!(sent(&house, &scene.bytes(&house)).await, outcome);

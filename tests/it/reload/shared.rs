@@ -6,10 +6,10 @@ use holdfast::verify::rejection::Rejection::*;
 use serde_json::json;
 
 use super::ASKED;
-use crate::house::{House, Plan};
+use crate::house::{House, NONCE_KEY, Plan};
 use crate::redis::server::Server;
-use crate::scene::Scene;
-use crate::shared_store::{renew, sharing, until_it_passes};
+use crate::scene::{Scene, renew};
+use crate::shared_store::{sharing, until_in_use, until_it_passes};
 
 async fn reloading(server: &Server, more: &str) -> House {
     House::built(Plan { reloads: true, more: ASKED, ..sharing(&server.url(), more) }).await
@@ -58,7 +58,7 @@ async fn another_memory_is_refused() {
     .await;
     assert!(said.contains("another memory"), "{said}");
     // What is in use stays so.
-    until_it_passes(&house, &mut Scene::right(&house)).await;
+    until_in_use(&house, &mut Scene::right(&house)).await;
 }
 
 /// A wrong password in the file must not take away a store that is in use; the right one reaches it, and used proofs stay used.
@@ -68,15 +68,12 @@ async fn a_password_that_does_not_fit_is_refused() {
     let house = House::built(Plan {
         reloads: true,
         more: ASKED,
-        files: vec![
-            ("ring", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n".to_owned()),
-            ("password", "first\n".to_owned()),
-        ],
+        files: vec![("ring", NONCE_KEY.to_owned()), ("password", "first\n".to_owned())],
         ..sharing(&server.url(), ", password: { file: password }")
     })
     .await;
     let mut scene = Scene::right(&house);
-    until_it_passes(&house, &mut scene).await;
+    until_in_use(&house, &mut scene).await;
     renew(&mut scene, &house, None);
     let used = scene.bytes(&house);
     assert_eq!(scene.send_bytes(&house, &used).await.status, 200);

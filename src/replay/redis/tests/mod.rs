@@ -3,6 +3,7 @@
 mod batches;
 mod clusters;
 mod connecting;
+mod memories;
 mod process;
 mod sentinels;
 
@@ -15,9 +16,6 @@ use crate::clock::Clock;
 use crate::config::{self, OnFailure, RedisServers, RedisWire};
 use crate::verify::digest::{Digest, ProofId};
 
-/// What the gateways of these tests count on.
-const BOUNDS: Bounds = Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000 };
-
 /// Settings as an operator has them who writes no others.
 pub(super) fn settings(servers: RedisServers, wire: RedisWire) -> config::Redis {
     config::Redis {
@@ -29,9 +27,15 @@ pub(super) fn settings(servers: RedisServers, wire: RedisWire) -> config::Redis 
         timeout: Duration::from_millis(250),
         connect_timeout: Duration::from_secs(1),
         replicas: 0,
-        clock_difference: Duration::from_secs(2),
+        clock_difference: Duration::from_secs(1),
         on_failure: OnFailure::Refuse,
     }
+}
+
+/// What a gateway counts on that has these settings, and no others.
+fn bounds(settings: &config::Redis) -> Bounds {
+    let clock_difference = u64::try_from(settings.clock_difference.as_millis()).expect("a short time");
+    Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference }
 }
 
 /// How long a proof can pass, and whatever is waited for may take.
@@ -43,7 +47,8 @@ fn proof(name: &str) -> Digest<ProofId> {
 
 /// A store with these settings, asked by the system's clock.
 fn start(settings: config::Redis) -> Redis {
-    Redis::start(Arc::new(settings), BOUNDS, Clock::system())
+    let bounds = bounds(&settings);
+    Redis::start(Arc::new(settings), bounds, Clock::system())
 }
 
 /// Claims it once.
