@@ -82,7 +82,7 @@ impl Shared {
         self.began.fetch_max(memory.begins, Ordering::Relaxed);
         // Before the line: who has seen that sees this too.
         self.max_future.fetch_max(memory.bounds.max_future, Ordering::Relaxed);
-        self.absences.standing().draw(memory.line(self.settings.timeout));
+        self.absences.standing().draw(memory.line());
         self.reached.store(true, Ordering::Release);
     }
 }
