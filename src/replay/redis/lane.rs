@@ -64,7 +64,7 @@ impl Shared {
     fn draw(&self, memory: &Memory, server: &RedisServer) {
         // Before the line: who has seen that sees this too.
         let is_news = self.past.learn(memory);
-        let line = memory.line(self.settings.timeout);
+        let line = memory.line();
         self.absences.standing().draw(line);
         let until = line.plus(i64::try_from(self.past.max_future()).unwrap_or(i64::MAX));
         let still = until.since(self.clock.now());
@@ -325,7 +325,7 @@ mod tests {
 
     use super::super::condition::tests::heard;
     use super::super::memory::Identity;
-    use super::super::tests::settings;
+    use super::super::tests::{bounds, settings};
     use super::*;
     use crate::config::{RedisServers, RedisWire};
 
@@ -336,7 +336,7 @@ mod tests {
         let clock = Clock::new(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
         let server = RedisServer::Network(RedisEndpoint { host: "one".into(), port: 6379 });
         let settings = settings(RedisServers::Alone(server.clone()), RedisWire::Plain);
-        let bounds = Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1_000 };
+        let bounds = bounds(&settings);
         let shared = Shared::new(Arc::new(settings), bounds, clock, Past::begin(bounds.max_future));
         let draw = |begins| {
             let identity = Identity::new(b"r", b"h", b"0");

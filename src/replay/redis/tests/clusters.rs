@@ -374,8 +374,7 @@ async fn a_part_is_lost_and_repaired_without_its_claims() {
     let follow = |password: &str| {
         let login =
             RedisLogin { user: Some("holdfast".into()), password: RedisPassword::new(password.into()) };
-        let settings =
-            config::Redis { login: Some(login), timeout: Duration::from_millis(400), ..nodes.settings() };
+        let settings = config::Redis { login: Some(login), connections: 3, ..nodes.settings() };
         let bounds = bounds(&settings);
         stores[0].followed_by(Arc::new(settings), bounds)
     };

@@ -12,10 +12,10 @@ fn one(port: u16) -> config::Redis {
     settings(RedisServers::Alone(RedisServer::Network(at(port))), RedisWire::Plain)
 }
 
-/// The same, asked otherwise.
+/// The same, asked otherwise, by the same figures.
 fn followed(store: &Redis, settings: config::Redis) -> Redis {
     let bounds = bounds(&settings);
-    store.followed_by(Arc::new(config::Redis { timeout: Duration::from_millis(300), ..settings }), bounds)
+    store.followed_by(Arc::new(config::Redis { connections: 3, ..settings }), bounds)
 }
 
 /// The marker of a memory that was found to be lost comes back while nobody can look, and then the operator mends what is wrong, and reloads.

@@ -34,9 +34,10 @@ pub(super) fn settings(servers: RedisServers, wire: RedisWire) -> config::Redis 
 }
 
 /// What a gateway counts on that has these settings, and no others.
-fn bounds(settings: &config::Redis) -> Bounds {
-    let clock_difference = u64::try_from(settings.clock_difference.as_millis()).expect("a short time");
-    Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference }
+pub(super) fn bounds(settings: &config::Redis) -> Bounds {
+    let [clock_difference, timeout] = [settings.clock_difference, settings.timeout]
+        .map(|time| u64::try_from(time.as_millis()).expect("a short time"));
+    Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference, timeout }
 }
 
 /// How long a proof can pass, and whatever is waited for may take.
