@@ -157,11 +157,13 @@ impl Memory {
 
     /// Up to this second, itself included, a proof may have been used before this memory began.
     ///
-    /// The last such use was before the marker was written, which was at most `timeout` after the time in it. Its gateway's clock, by which the
+    /// The last such use was before the marker was written, which was at most the longest `timeout` after the time in it. Its gateway's clock, by which the
     /// proof was dated or its nonce sealed, was at most `clock_difference` ahead of the server it was claimed at, and that server's at most as much ahead of this one's. All
     /// replicas get the same line from the same marker: our own clock has no part in it.
-    pub(super) fn line(&self, timeout: Duration) -> UnixTime {
-        let clock_difference = Duration::from_millis(self.bounds.clock_difference);
+    pub(super) fn line(&self) -> UnixTime {
+        let Bounds { clock_difference, timeout, .. } = self.bounds;
+        let (clock_difference, timeout) =
+            (Duration::from_millis(clock_difference), Duration::from_millis(timeout));
         let after = timeout.saturating_add(clock_difference.saturating_mul(2));
         let line = Duration::from_secs(self.begins).saturating_add(after);
         let whole = i64::try_from(line.as_secs()).unwrap_or(i64::MAX);
@@ -208,30 +210,31 @@ mod tests {
 
     use super::*;
 
-    const OWN: Bounds = Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000 };
+    const OWN: Bounds =
+        Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000, timeout: 250 };
 
     #[test]
     fn a_marker_is_of_one_server_and_one_history() {
         let ours = Identity::new(b"run", b"replication", b"0");
         let read = |value: &[u8]| Marked::read(b"k", value, &ours, 17, OWN);
-        for enough in ["60,10,600,1000", "300,10,600,1000"] {
+        for enough in ["60,10,600,1000,250", "300,10,600,1000,250"] {
             let value = format!("17:{enough}:run:replication:0");
             assert!(matches!(read(value.as_bytes()), Marked::Ours(Memory { begins: 17, .. })), "{value}");
         }
         for (value, marked) in [
             (
-                b"17:59,10,600,1000:run:replication:0".as_slice(),
+                b"17:59,10,600,1000,250:run:replication:0".as_slice(),
                 Marked::Shorter(17, Bounds { max_age: 59, ..OWN }),
             ),
-            (b"16:60,10,600,1000:run:replication:0", Marked::Others(16)),
-            (b"17:60,10,600,1000:again:replication:0", Marked::Others(17)),
-            (b"17:60,10,600,1000:run:promoted:0", Marked::Others(17)),
-            (b"17:60,10,600,1000:run:replication:1", Marked::Others(17)),
+            (b"16:60,10,600,1000,250:run:replication:0", Marked::Others(16)),
+            (b"17:60,10,600,1000,250:again:replication:0", Marked::Others(17)),
+            (b"17:60,10,600,1000,250:run:promoted:0", Marked::Others(17)),
+            (b"17:60,10,600,1000,250:run:replication:1", Marked::Others(17)),
             (b"17:x:run:replication", Marked::Others(17)),
-            (b"17:60,10,600,1000", Marked::Others(17)),
+            (b"17:60,10,600,1000,250", Marked::Others(17)),
             (b"17:", Marked::Others(17)),
             (b"17", Marked::Others(17)),
-            (b"x:60,10,600,1000:run:replication", Marked::Nothing),
+            (b"x:60,10,600,1000,250:run:replication", Marked::Nothing),
             (b"", Marked::Nothing),
             (b"\xff:run:replication", Marked::Nothing),
         ] {
@@ -264,13 +267,13 @@ mod tests {
     async fn a_new_memory_begins_behind_all_others() {
         let ours = Identity::new(b"run", b"history", b"0");
         for (before, latest, least, after) in [
-            (None, 0, 0, "1001:60,10,600,1000"),
-            (None, 2000, 0, "2001:60,10,600,1000"),
-            (Some("700:60,10,600,1000:other:history:0"), 2000, 0, "2001:60,10,600,1000"),
-            (Some("3000:300,10,600,1000:other:history:0"), 2000, 0, "3001:60,10,600,1000"),
-            (Some("3000:300,10,20,1000:run:history:0"), 2000, 0, "3001:300,10,600,1000"),
-            (Some("700:300,10,20,1000:run:history:0"), 2000, 0, "2001:300,10,600,1000"),
-            (Some("3000:60,10,600,1000:run:history:0"), 3000, 3001, "3001:60,10,600,1000"),
+            (None, 0, 0, "1001:60,10,600,1000,250"),
+            (None, 2000, 0, "2001:60,10,600,1000,250"),
+            (Some("700:60,10,600,1000,250:other:history:0"), 2000, 0, "2001:60,10,600,1000,250"),
+            (Some("3000:300,10,600,1000,250:other:history:0"), 2000, 0, "3001:60,10,600,1000,250"),
+            (Some("3000:300,10,20,1000,250:run:history:0"), 2000, 0, "3001:300,10,600,1000,250"),
+            (Some("700:300,10,20,1000,250:run:history:0"), 2000, 0, "2001:300,10,600,1000,250"),
+            (Some("3000:60,10,600,1000,250:run:history:0"), 3000, 3001, "3001:60,10,600,1000,250"),
         ] {
             let (near, far) = tokio::io::duplex(1024);
             let (ok, queued) = ("+OK\r\n".to_owned(), "+QUEUED\r\n".to_owned());
@@ -301,9 +304,9 @@ mod tests {
                 key: Vec::new(),
                 value: Vec::new(),
                 begins,
-                bounds: Bounds { clock_difference, ..OWN },
+                bounds: Bounds { clock_difference, timeout, ..OWN },
             };
-            memory.line(Duration::from_millis(timeout)).seconds()
+            memory.line().seconds()
         };
         assert_eq!(line(1000, 250, 2000), 1005);
         assert_eq!(line(1000, 1000, 2000), 1005);
