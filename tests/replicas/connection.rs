@@ -19,7 +19,7 @@ use crate::Outcome;
 use crate::gateway::HOST;
 
 /// A request that has no answer by then has none. A gateway that waits for its store answers long before.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What became of one request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ pub(crate) enum Answer {
     Refused(u16, String),
     /// The connection could not be made, or ended before there was an answer. Whether it passed is not known.
     Lost,
-    /// No answer in `PATIENCE`.
+    /// No answer for as long as it was waited for.
     Hung,
 }
 
@@ -48,6 +48,8 @@ impl fmt::Display for Answer {
 /// An answer with what a caller takes from it.
 #[derive(Debug)]
 pub(crate) struct Told {
+    /// The number of the door that it came from
+    pub(crate) door: usize,
     pub(crate) answer: Answer,
     /// `DPoP-Nonce`
     pub(crate) nonce: Option<String>,
@@ -73,14 +75,16 @@ impl Trust {
 
 /// A connection to one door, kept from one request to the next.
 pub(crate) struct Connection {
+    number: usize,
     door: SocketAddr,
     trust: Trust,
     stream: Option<TlsStream<TcpStream>>,
 }
 
 impl Connection {
-    pub(crate) fn to(door: SocketAddr, trust: &Trust) -> Self {
-        Self { door, trust: trust.clone(), stream: None }
+    /// `number` is what the door is called in counts: that of the gateway, or one more than the last of them for the balancer.
+    pub(crate) fn to(number: usize, door: SocketAddr, trust: &Trust) -> Self {
+        Self { number, door, trust: trust.clone(), stream: None }
     }
 
     /// Makes the connection, if there is none, and nothing else.
@@ -94,10 +98,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a request once: one that may have arrived is never sent again here, since whoever counts would count it twice.
+    /// Sends a request and waits for its answer.
     pub(crate) async fn send(&mut self, request: &[u8]) -> Told {
+        self.send_within(request, PATIENCE).await
+    }
+
+    /// Sends a request once, and waits for so long: one that may have arrived is never sent again here, since whoever counts would count it twice.
+    pub(crate) async fn send_within(&mut self, request: &[u8], patience: Duration) -> Told {
         let began = Instant::now();
-        let outcome = tokio::time::timeout(PATIENCE, self.exchange(request)).await;
+        let outcome = tokio::time::timeout(patience, self.exchange(request)).await;
         let took = began.elapsed();
         let (answer, nonce, keep) = match outcome {
             Ok(Ok((answer, nonce, keep))) => (answer, nonce, keep),
@@ -107,7 +116,7 @@ impl Connection {
         if !keep {
             self.stream = None;
         }
-        Told { answer, nonce, took }
+        Told { door: self.number, answer, nonce, took }
     }
 
     async fn exchange(&mut self, request: &[u8]) -> io::Result<(Answer, Option<String>, bool)> {

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use crate::Outcome;
 use crate::program::Program;
 use crate::ring;
+use crate::scene::Limits;
 
 /// The name that callers know the whole group by.
 pub(crate) const HOST: &str = "api.example.com";
@@ -21,28 +22,45 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What a replica does with proofs.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
-    max_age: u32,
-    /// More in `dpop`
-    nonces: String,
+    pub(crate) rules: Rules,
+    ring: Ring,
     section: String,
+    limits: Limits,
 }
+
+/// Whose nonces it opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ring {
+    /// There are none.
+    None,
+    /// Those of all who have the file.
+    Shared,
+}
+
+/// For how long it takes a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// `dpop.max_age`, in seconds
+    pub(crate) max_age: u32,
+    /// `dpop.nonce_lifetime`, in seconds
+    pub(crate) nonce_lifetime: u32,
+}
+
+/// `dpop.nonce_lifetime` where nothing is said, in seconds.
+pub(crate) const NONCE_LIFETIME: u32 = 300;
 
 impl Replay {
     /// A memory of its own: what a group must not have.
-    pub(crate) fn own_memory(max_age: u32) -> Self {
+    pub(crate) fn own_memory(rules: Rules) -> Self {
         let section = "replay: { memory: { after_restart: accept } }\n".to_owned();
-        Self { max_age, nonces: String::new(), section }
+        Self { rules, ring: Ring::None, section, limits: Limits::None }
     }
 
     /// The store that these lines under `replay.redis` describe. The ring is shared too: were each replica's nonces its own, the others would refuse them, and whether a proof with a
     /// nonce passes at two of them would never be asked.
-    pub(crate) fn shared(max_age: u32, lines: &[String]) -> Self {
+    pub(crate) fn shared(rules: Rules, lines: &[String], limits: Limits) -> Self {
         let lines: String = lines.iter().map(|line| format!("    {line}\n")).collect();
-        Self {
-            max_age,
-            nonces: format!(", nonce_keys: {{ file: {} }}", ring::FILE),
-            section: format!("replay:\n  redis:\n{lines}"),
-        }
+        Self { rules, ring: Ring::Shared, section: format!("replay:\n  redis:\n{lines}"), limits }
     }
 }
 
@@ -58,26 +76,12 @@ pub(crate) struct Address {
     pub(crate) ahead: i32,
 }
 
-/// What Debian's libfaketime is, which makes a process's clock wrong.
-const FAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
-
-/// The environment of a process whose clock is ahead. Only the time of day is: what measures how long things take goes as ever.
-fn clock(ahead: i32) -> Vec<(&'static str, String)> {
-    if ahead == 0 {
-        return Vec::new();
-    }
-    vec![
-        ("LD_PRELOAD", FAKETIME.to_owned()),
-        ("FAKETIME", format!("{:+.3}", f64::from(ahead) / 1000.0)),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ]
-}
-
 pub(crate) struct Gateway {
     binary: PathBuf,
     configuration: PathBuf,
     said: PathBuf,
     address: Address,
+    replay: Replay,
     program: Option<Program>,
 }
 
@@ -93,7 +97,8 @@ impl Gateway {
         let configuration = files.join(format!("gateway-{number}.yaml"));
         std::fs::write(&configuration, text(&address, replay))?;
         let said = files.join(format!("gateway-{number}.log"));
-        let mut gateway = Self { binary: binary.to_owned(), configuration, said, address, program: None };
+        let (binary, replay) = (binary.to_owned(), replay.clone());
+        let mut gateway = Self { binary, configuration, said, address, replay, program: None };
         gateway.start_again()?;
         Ok(gateway)
     }
@@ -108,8 +113,19 @@ impl Gateway {
         let command = [&self.binary, Path::new("serve"), Path::new("--config"), &self.configuration]
             .map(|part| part.display().to_string());
         let namespace = self.address.namespace.as_deref();
-        self.program = Some(Program::start_with(&command, &clock(ahead), namespace, &self.said)?);
+        self.program = Some(Program::start_ahead(&command, ahead, namespace, &self.said)?);
         Ok(())
+    }
+
+    /// Has it go by other rules from now on, or by those that it had at first.
+    pub(crate) async fn follow(&self, rules: Option<Rules>) -> Outcome<()> {
+        let mut replay = self.replay.clone();
+        replay.rules = rules.unwrap_or(replay.rules);
+        // Whole or not at all: it may be read at any time.
+        let new = self.configuration.with_extension("new");
+        std::fs::write(&new, text(&self.address, &replay))?;
+        std::fs::rename(new, &self.configuration)?;
+        self.reload().await
     }
 
     /// Ends it at once.
@@ -130,7 +146,7 @@ impl Gateway {
     /// Waits until it listens and says that it is ready.
     pub(crate) async fn ready(&mut self) -> Outcome<()> {
         let began = Instant::now();
-        while !self.asked("GET", "/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+        while !self.is_ready().await {
             let ended = self.program.as_mut().is_none_or(|program| program.has_ended().unwrap_or(true));
             if ended || began.elapsed() > PATIENCE {
                 return Err(
@@ -142,10 +158,24 @@ impl Gateway {
         Ok(())
     }
 
-    /// Has it read its configuration again, with the secrets that it names.
+    /// Whether it says that it is ready.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.asked("GET", "/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    /// Has it read its configuration again, with the secrets that it names. One whose store goes away just then refuses that, and is asked again.
     pub(crate) async fn reload(&self) -> Outcome<()> {
-        let answer = self.asked("POST", "/reload").await?;
-        if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(answer.into()) }
+        let began = Instant::now();
+        loop {
+            let answer = self.asked("POST", "/reload").await;
+            match answer {
+                Ok(answer) if answer.starts_with("HTTP/1.1 200") => return Ok(()),
+                Ok(_) | Err(_) if began.elapsed() < PATIENCE => {}
+                Ok(answer) => return Err(answer.into()),
+                Err(error) => return Err(error.into()),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// The last lines of its log.
@@ -165,7 +195,17 @@ impl Gateway {
 
 fn text(address: &Address, replay: &Replay) -> String {
     let Address { ip, port, admin, upstream, .. } = address;
-    let Replay { max_age, nonces, section } = replay;
+    let Replay { rules: Rules { max_age, nonce_lifetime }, ring, section, limits } = replay;
+    let nonces = match ring {
+        Ring::None => String::new(),
+        Ring::Shared => {
+            format!(", nonce_keys: {{ file: {} }}, nonce_lifetime: {nonce_lifetime}s", ring::FILE)
+        }
+    };
+    let limits = match limits {
+        Limits::None => "",
+        Limits::Shared => ", limits: { rate: 1000/s, burst: 2000, by: key, shared: true }",
+    };
     // No retries: a request that goes to the upstream twice would count as a proof that passed twice.
     format!(
         "listeners:
@@ -177,7 +217,7 @@ issuers:
   - {{ issuer: {ISSUER}, audiences: [https://{HOST}], keys: {{ jwks_file: issuer.jwks.json }}, max_lifetime: 48h }}
 dpop: {{ max_age: {max_age}s, max_future: 1s{nonces} }}
 {section}upstreams: {{ counted: {{ servers: [http://{upstream}], retries: 0 }} }}
-routes: [{{ name: counted, match: {{ path_prefix: / }}, upstream: counted, require: {{ binding: dpop }} }}]
+routes: [{{ name: counted, match: {{ path_prefix: / }}, upstream: counted, require: {{ binding: dpop }}{limits} }}]
 log: {{ level: info, access: none }}
 admin: {{ address: {ip}:{admin} }}
 "

@@ -1,8 +1,8 @@
-//! Callers and thieves at once: every request goes to two doors at the same time, and what was recorded is sent again later, to any door.
+//! Callers and thieves at once: most requests go to two doors at the same time, and what was recorded is sent again later, to any door.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use crate::connection::{Answer, Connection, Trust};
 use crate::dice::Dice;
 use crate::ledger::Ledger;
-use crate::tally::Tally;
+use crate::tally::{Part, Tally};
 
 /// Recorded requests; older ones are too old to pass anywhere by then.
 const RECORDED: usize = 20_000;
@@ -23,6 +23,9 @@ const RECORDED: usize = 20_000;
 const PACE: Duration = Duration::from_millis(15);
 
 const CALLERS: usize = 8;
+
+/// Connections to each door that send recorded requests once more.
+const SWEEPERS: usize = 4;
 
 /// New requests that have to pass before a gateway counts as well: as many as find a third of a cluster that is still away.
 const IN_A_ROW: usize = 12;
@@ -46,7 +49,7 @@ impl Records {
     }
 
     /// The latest, newest first.
-    fn latest(&self, count: usize) -> Vec<Arc<[u8]>> {
+    pub(crate) fn latest(&self, count: usize) -> Vec<Arc<[u8]>> {
         self.0.lock().expect("no one panicked").iter().rev().take(count).cloned().collect()
     }
 }
@@ -60,29 +63,36 @@ pub(crate) struct Group {
     pub(crate) tally: Arc<Tally>,
     pub(crate) records: Arc<Records>,
     pub(crate) issuer: Arc<IssuerKey>,
+    /// Milliseconds that callers wait for an answer
+    pub(crate) patience: Arc<AtomicU64>,
 }
 
 impl Group {
     /// A connection to each door.
     fn connections(&self) -> Vec<Connection> {
-        self.doors.iter().map(|door| Connection::to(*door, &self.trust)).collect()
+        let connection = |(number, door): (usize, &SocketAddr)| Connection::to(number, *door, &self.trust);
+        self.doors.iter().enumerate().map(connection).collect()
     }
 
-    /// Sends each of the latest recorded requests to every door once more, and says how many there were.
-    pub(crate) async fn sweep(&self, count: usize) -> usize {
-        let latest = self.records.latest(count);
-        let tasks = self.connections().into_iter().map(|mut connection| {
-            let (latest, tally) = (latest.clone(), Arc::clone(&self.tally));
-            tokio::spawn(async move {
-                for request in latest {
-                    tally.count(&connection.send(&request).await, true);
-                }
-            })
-        });
-        for task in tasks.collect::<Vec<_>>() {
+    /// Sends each of these recorded requests to every door once more, but to those that are left out, and gives what was said.
+    pub(crate) async fn sweep(&self, requests: &[Arc<[u8]>], left_out: &[usize]) -> Part {
+        let tally = Arc::new(Tally::default());
+        let mut tasks = Vec::new();
+        for (number, door) in self.doors.iter().enumerate().filter(|(number, _)| !left_out.contains(number)) {
+            for some in requests.chunks(requests.len().div_ceil(SWEEPERS).max(1)) {
+                let mut connection = Connection::to(number, *door, &self.trust);
+                let (some, tally) = (some.to_vec(), Arc::clone(&tally));
+                tasks.push(tokio::spawn(async move {
+                    for request in some {
+                        tally.count(&connection.send(&request).await, true);
+                    }
+                }));
+            }
+        }
+        for task in tasks {
             task.await.expect("no task panics");
         }
-        latest.len()
+        tally.take()
     }
 }
 
@@ -106,12 +116,19 @@ impl Load {
         Ok(Self { stop, tasks })
     }
 
-    pub(crate) async fn stop(self) -> Outcome<()> {
+    pub(crate) async fn stop(mut self) -> Outcome<()> {
         self.stop.store(true, Ordering::Relaxed);
-        for task in self.tasks {
+        for task in std::mem::take(&mut self.tasks) {
             task.await??;
         }
         Ok(())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // A scene that fails must not load the next one.
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -136,11 +153,19 @@ async fn work(
         let made = caller.request(number, nonce.as_deref()).map_err(|error| error.to_string())?;
         let request: Arc<[u8]> = made.into();
         group.records.add(Arc::clone(&request));
+        let patience = Duration::from_millis(group.patience.load(Ordering::Relaxed));
         let (one, two) = dice.pair_below(connections.len());
-        let [one, two] = connections.get_disjoint_mut([one, two])?;
-        let (first, second) = tokio::join!(one.send(&request), two.send(&request));
-        for (copy, told) in [(false, first), (true, second)] {
-            group.tally.count(&told, copy);
+        let answers = if dice.below(3) == 0 {
+            // What a gateway has seen it refuses for ever, whatever the store has forgotten: so that something is left to find out later, some go to one door alone.
+            vec![connections[one].send_within(&request, patience).await]
+        } else {
+            let [one, two] = connections.get_disjoint_mut([one, two])?;
+            let (first, second) =
+                tokio::join!(one.send_within(&request, patience), two.send_within(&request, patience));
+            vec![first, second]
+        };
+        for (copy, told) in answers.into_iter().enumerate() {
+            group.tally.count(&told, copy > 0);
             if nonces == Nonces::Known {
                 nonce = told.nonce.or(nonce);
             }
@@ -150,7 +175,7 @@ async fn work(
             && let Some(stolen) = group.records.any(&mut dice)
         {
             let door = dice.below(connections.len());
-            group.tally.count(&connections[door].send(&stolen).await, true);
+            group.tally.count(&connections[door].send_within(&stolen, patience).await, true);
         }
         tokio::time::sleep(PACE).await;
     }
@@ -167,7 +192,7 @@ pub(crate) async fn until_well(
     let began = std::time::Instant::now();
     let caller = Caller::new(&group.issuer)?;
     for door in doors {
-        let mut connection = Connection::to(group.doors[*door], &group.trust);
+        let mut connection = Connection::to(*door, group.doors[*door], &group.trust);
         let (mut nonce, mut passed) = (None, 0);
         while passed < IN_A_ROW {
             let request = caller.request(group.ledger.number(), nonce.as_deref())?;

@@ -4,19 +4,25 @@
 
 mod balancer;
 mod caller;
+mod cast;
 mod cluster;
 mod connection;
 mod dice;
+mod felt;
 mod gateway;
 mod ledger;
+mod leftovers;
 mod load;
 mod network;
 mod play;
 mod program;
+mod repertoire;
 mod ring;
 mod same_request;
+mod scene;
 mod server;
 mod store;
+mod strike;
 mod tally;
 mod upset;
 mod upstream;
@@ -27,18 +33,16 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use cast::Stage;
 use dice::Dice;
-use play::{Act, Clocks, Scene, Stage, Verdict, play};
+use play::play;
+use repertoire::MAX_AGE;
+use scene::{Act, Clocks, Limits, Scene, Verdict};
 use server::Engine;
 use store::{OnFailure, Shape};
 use upset::Upset;
-
-/// Seconds for which a proof is good: longer than any scene is broken and comes back, so that what was recorded before can be tried afterwards.
-const MAX_AGE: u32 = 60;
-
-/// So short that recorded requests are tried on both sides of the moment in which their proofs end.
-const SHORT: u32 = 2;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -55,7 +59,7 @@ struct Arguments {
 enum Command {
     /// One scene of each kind, in about two minutes: what tests/run plays.
     Brief,
-    /// All scenes, in about half an hour.
+    /// All scenes; it ends at the first in which a proof passes twice.
     Long {
         /// Only scenes in whose line this occurs.
         #[arg(long, default_value = "")]
@@ -69,7 +73,7 @@ enum Command {
         #[arg(long, value_enum)]
         upset: Vec<Upset>,
     },
-    /// Load, and parts at random that are broken and mended.
+    /// Load, and parts at random that are broken and mended, up to two at a time.
     Chaos {
         #[command(flatten)]
         group: Group,
@@ -99,56 +103,25 @@ struct Group {
     copies: Option<u8>,
     #[arg(long, value_enum, default_value = "right")]
     clocks: Clocks,
+    #[arg(long, value_enum, default_value = "none")]
+    limits: Limits,
 }
 
 impl Group {
     fn scene(&self, act: Act) -> Scene {
-        let Self { shape, engine, on_failure, replicas, max_age, copies, clocks } = *self;
-        Scene { store: Some((shape, engine)), replicas, on_failure, max_age, copies, clocks, act }
-    }
-}
-
-fn scene(store: (Shape, Engine), replicas: usize, on_failure: OnFailure, act: Act) -> Scene {
-    let (copies, clocks) = (None, Clocks::Right);
-    Scene { store: Some(store), replicas, on_failure, max_age: MAX_AGE, copies, clocks, act }
-}
-
-fn brief() -> Vec<Scene> {
-    use Engine::{Redis, Valkey};
-    use OnFailure::{Nonce, Refuse};
-    let upsets = |upsets: &[Upset]| Act::Upsets(upsets.to_vec());
-    vec![
-        scene((Shape::Alone, Redis), 3, Refuse, Act::SameRequest(200)),
-        scene((Shape::Alone, Valkey), 2, Refuse, Act::SameRequest(50)),
-        scene((Shape::Alone, Valkey), 3, Refuse, upsets(&[Upset::Emptied, Upset::Flushed])),
-        scene((Shape::Alone, Redis), 2, Nonce, upsets(&[Upset::Paused, Upset::Emptied])),
-        scene((Shape::Sentinel, Redis), 2, Refuse, upsets(&[Upset::MasterKilled])),
-        scene((Shape::Cluster, Valkey), 2, Refuse, upsets(&[Upset::Resharded, Upset::MasterKilled])),
-        scene((Shape::Split, Redis), 2, Refuse, upsets(&[Upset::Cut])),
+        let Self { shape, engine, on_failure, replicas, max_age, copies, clocks, limits } = *self;
         Scene {
-            max_age: SHORT,
-            clocks: Clocks::Apart,
-            ..scene((Shape::Alone, Redis), 3, Refuse, upsets(&[Upset::GatewayPaused]))
-        },
-    ]
-}
-
-fn long() -> Vec<Scene> {
-    let mut scenes = Vec::new();
-    for engine in [Engine::Redis, Engine::Valkey] {
-        for shape in [Shape::Alone, Shape::Sentinel, Shape::Cluster, Shape::Split] {
-            // Valkey's build of PyPI has no TLS.
-            if (shape, engine) == (Shape::Split, Engine::Valkey) {
-                continue;
-            }
-            scenes.push(scene((shape, engine), 2, OnFailure::Refuse, Act::SameRequest(300)));
-            for on_failure in [OnFailure::Refuse, OnFailure::Nonce] {
-                let all = scene((shape, engine), 3, on_failure, Act::Upsets(Upset::all(shape).to_vec()));
-                scenes.extend([all.clone(), Scene { max_age: SHORT, clocks: Clocks::Apart, ..all }]);
-            }
+            store: Some((shape, engine)),
+            replicas,
+            on_failure,
+            max_age,
+            copies,
+            clocks,
+            limits,
+            act,
+            expected: Verdict::Once,
         }
     }
-    scenes
 }
 
 fn main() -> ExitCode {
@@ -170,63 +143,61 @@ fn run(arguments: Arguments) -> Outcome<usize> {
     let mut names = vec![gateway::HOST.to_owned()];
     names.extend(network::names());
     let mut stage = Stage { binary: gateway_binary()?, names, dice: Dice::new(seed) };
-    let own_memory = Scene {
-        store: None,
-        replicas: 3,
-        on_failure: OnFailure::Refuse,
-        max_age: MAX_AGE,
-        copies: None,
-        clocks: Clocks::Right,
-        act: Act::SameRequest(5),
-    };
-    let (scenes, checker_first) = match arguments.command {
-        Command::Brief => (brief(), true),
+    let scenes = match arguments.command {
+        Command::Brief => repertoire::brief(),
         Command::Long { only } => {
-            let mut scenes = long();
-            scenes.retain(|scene| scene.to_string().contains(&only));
-            (scenes, true)
+            let mut scenes = repertoire::long();
+            scenes.retain(|scene| scene.store.is_none() || scene.to_string().contains(&only));
+            scenes
         }
         Command::Play { group, upset } => {
             let upsets = if upset.is_empty() { Upset::all(group.shape).to_vec() } else { upset };
-            (vec![group.scene(Act::Upsets(upsets))], true)
+            vec![repertoire::own_memory(), group.scene(Act::Upsets(upsets))]
         }
         Command::Chaos { group, minutes } => {
-            (vec![group.scene(Act::Chaos(Duration::from_secs(60 * minutes)))], true)
+            vec![repertoire::own_memory(), group.scene(Act::Chaos(Duration::from_secs(60 * minutes)))]
         }
-        Command::OwnMemory => (vec![own_memory.clone()], false),
+        // As if it had to pass, so that it fails.
+        Command::OwnMemory => vec![Scene { expected: Verdict::Once, ..repertoire::own_memory() }],
     };
+    leftovers::remove();
     // Its threads are those of the load; what is started is started from this one, which lives as long as the program.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(play_all(&mut stage, &scenes))
+}
+
+/// Plays these, and gives the number that failed.
+async fn play_all(stage: &mut Stage, scenes: &[Scene]) -> Outcome<usize> {
+    let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let began = Instant::now();
-    let (mut passed, mut failed) = (0, 0);
-    let mut count = |name: &str, outcome: Outcome<()>, took: Duration| {
-        match outcome {
+    let (mut passed, mut failed, mut left) = (0, 0, scenes.len());
+    for scene in scenes {
+        println!("\n{scene}");
+        let began = Instant::now();
+        let verdict = tokio::select! {
+            verdict = play(stage, scene) => verdict,
+            // Everything that was started ends with the scene, and what was made is removed.
+            () = ended(&mut ends) => return Err("ended by a signal".into()),
+        };
+        left -= 1;
+        let outcome = match (&verdict, scene.expected) {
+            (Ok(shown), expected) if *shown == expected => Ok(()),
+            (Ok(Verdict::Twice), _) => Err("A PROOF HAS PASSED TWICE".to_owned()),
+            (Ok(Verdict::Once), _) => Err("nothing passed twice, so it would not be seen".to_owned()),
+            (Err(error), _) => Err(error.to_string()),
+        };
+        match &outcome {
             Ok(()) => passed += 1,
             Err(error) => {
                 failed += 1;
                 println!("  FAILED: {error}");
             }
         }
-        println!("  -- {name}, {} s", took.as_secs());
-    };
-    if checker_first {
-        println!("\nthe checker: {own_memory}");
-        let outcome = runtime.block_on(play(&mut stage, &own_memory)).and_then(|verdict| match verdict {
-            Verdict::Twice(_) => Ok(()),
-            Verdict::Once => {
-                Err("replicas that share nothing let nothing pass twice: it would not be seen".into())
-            }
-        });
-        count("the checker sees double passes", outcome, began.elapsed());
-    }
-    for scene in &scenes {
-        println!("\n{scene}");
-        let began = Instant::now();
-        let outcome = runtime.block_on(play(&mut stage, scene)).and_then(|verdict| match verdict {
-            Verdict::Once => Ok(()),
-            Verdict::Twice(proofs) => Err(format!("{proofs} proofs passed twice").into()),
-        });
-        count("scene", outcome, began.elapsed());
+        println!("  -- scene, {} s", began.elapsed().as_secs());
+        if outcome.is_err() && matches!(verdict, Ok(Verdict::Twice)) {
+            println!("\nnothing else matters: {left} scenes are not played");
+            break;
+        }
     }
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
     println!(
@@ -234,6 +205,14 @@ fn run(arguments: Arguments) -> Outcome<usize> {
         began.elapsed().as_secs_f64()
     );
     Ok(failed)
+}
+
+/// Waits until the rig is told to end.
+async fn ended([terminate, interrupt]: &mut [Signal; 2]) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }
 
 fn clock_bits() -> u16 {

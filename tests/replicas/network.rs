@@ -1,9 +1,9 @@
 //! Two hosts, as network namespaces, with a cable between them that can be cut.
 //!
 //! ```text
-//!   left  10.x.0.1 ———— store ———— 10.x.0.2  right
-//!     10.x.1.2                       10.x.2.2
-//!         \——— callers and upstream ———/       (10.x.1.1 and 10.x.2.1, here)
+//!    left  .1 ———— store ———— .2  right
+//!      .6                         .10
+//!        \— callers and upstream —/       (.5 and .9, here)
 //! ```
 //!
 //! What is cut is the cable between the two alone. Callers reach both sides all the time, which is what makes a partition dangerous.
@@ -11,6 +11,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::Outcome;
+use crate::leftovers::{CABLE, NAMESPACE};
 use crate::program::run;
 
 /// A station that is not there: what is sent to it is lost without a word, as in a network that has broken down. An interface that is taken down would say so.
@@ -27,14 +28,15 @@ pub(crate) struct Network {
     right: String,
 }
 
-/// An address of this run: its second number differs between rigs that run at once.
-fn address(third: u8, fourth: u8) -> IpAddr {
-    let second = 64 + u8::try_from(std::process::id() % 128).expect("below 128");
-    IpAddr::from(Ipv4Addr::new(10, second, third, fourth))
+/// An address of this run, of 16 that differ between rigs that run at once. They are of the network for tests, 198.18.0.0/15 (RFC 2544), which is nobody's: a machine's own is often
+/// in 10.0.0.0/8.
+fn address(last: u32) -> IpAddr {
+    let run = std::process::id() % (1 << 13);
+    IpAddr::from(Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + 16 * run + last))
 }
 
 impl Side {
-    fn number(self) -> u8 {
+    fn number(self) -> u32 {
         match self {
             Self::Left => 1,
             Self::Right => 2,
@@ -43,17 +45,17 @@ impl Side {
 
     /// Where servers of this side are, for the other side too.
     pub(crate) fn store(self) -> IpAddr {
-        address(0, self.number())
+        address(self.number())
     }
 
     /// Where callers reach the gateways of this side.
     pub(crate) fn front(self) -> IpAddr {
-        address(self.number(), 2)
+        address(4 * self.number() + 2)
     }
 
     /// Where the gateways of this side reach the upstream.
     pub(crate) fn back(self) -> IpAddr {
-        address(self.number(), 1)
+        address(4 * self.number() + 1)
     }
 }
 
@@ -66,7 +68,7 @@ impl Network {
     /// Makes the two hosts. It needs root.
     pub(crate) fn new() -> Outcome<Self> {
         let id = std::process::id();
-        let network = Self { left: format!("holdfast-{id}-left"), right: format!("holdfast-{id}-right") };
+        let network = Self { left: format!("{NAMESPACE}{id}-left"), right: format!("{NAMESPACE}{id}-right") };
         network.make().map_err(|error| format!("no network namespaces here, which need root: {error}"))?;
         Ok(network)
     }
@@ -79,7 +81,7 @@ impl Network {
         let cable = ["link", "add", "store", "netns", &self.left, "type", "veth", "peer", "name", "store"];
         ip(&[&cable[..], &["netns", &self.right]].concat())?;
         for side in [Side::Left, Side::Right] {
-            let here = format!("hf{}-{}", std::process::id(), side.number());
+            let here = format!("{CABLE}{}-{}", std::process::id(), side.number());
             let peer = ["type", "veth", "peer", "name", "front", "netns", self.namespace(side)];
             ip(&[&["link", "add", &here], &peer[..]].concat())?;
             ip(&["address", "add", &format!("{}/30", side.back()), "dev", &here])?;

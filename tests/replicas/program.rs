@@ -8,6 +8,21 @@ use std::process::{Child, Command, Stdio};
 use crate::Outcome;
 use crate::dice::Dice;
 
+/// What Debian's libfaketime is, which makes a process's clock wrong.
+const FAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
+
+/// The environment of a process whose clock is ahead by so many milliseconds. Only the time of day is: what measures how long things take goes as ever.
+fn clock(ahead: i32) -> Vec<(&'static str, String)> {
+    if ahead == 0 {
+        return Vec::new();
+    }
+    vec![
+        ("LD_PRELOAD", FAKETIME.to_owned()),
+        ("FAKETIME", format!("{:+.3}", f64::from(ahead) / 1000.0)),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ]
+}
+
 /// Ends when it is dropped, and with the rig however that ends.
 pub(crate) struct Program {
     child: Child,
@@ -17,13 +32,13 @@ pub(crate) struct Program {
 impl Program {
     /// Starts a program, in a network namespace if one is named. Everything it says goes to `said`.
     pub(crate) fn start(command: &[String], namespace: Option<&str>, said: &Path) -> Outcome<Self> {
-        Self::start_with(command, &[], namespace, said)
+        Self::start_ahead(command, 0, namespace, said)
     }
 
-    /// The same, with more in its environment.
-    pub(crate) fn start_with(
+    /// The same, with a clock that is ahead by so many milliseconds.
+    pub(crate) fn start_ahead(
         command: &[String],
-        environment: &[(&str, String)],
+        ahead: i32,
         namespace: Option<&str>,
         said: &Path,
     ) -> Outcome<Self> {
@@ -36,7 +51,7 @@ impl Program {
         let log = File::options().create(true).append(true).open(said)?;
         let child = Command::new(whole[0])
             .args(&whole[1..])
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .envs(clock(ahead))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -24,6 +24,24 @@ impl Ring {
         Ok(ring)
     }
 
+    /// Another key, which opens but does not seal yet.
+    pub(crate) fn add(&mut self, dice: &mut Dice) -> Outcome<()> {
+        self.keys.push(key(dice));
+        self.write()
+    }
+
+    /// The latest key seals from now on; the one that did opens still.
+    pub(crate) fn turn(&mut self) -> Outcome<()> {
+        self.keys.rotate_right(1);
+        self.write()
+    }
+
+    /// The keys that do not seal are gone.
+    pub(crate) fn forget(&mut self) -> Outcome<()> {
+        self.keys.truncate(1);
+        self.write()
+    }
+
     /// Whole or not at all: a gateway may read it at any time.
     fn write(&self) -> Outcome<()> {
         let new = self.path.with_extension("new");

@@ -27,8 +27,12 @@ pub(crate) struct Rounds {
 pub(crate) async fn play(group: &Group, balancer: SocketAddr, rounds: usize) -> Outcome<Rounds> {
     let mut connections = Vec::with_capacity(COPIES);
     for copy in 0..COPIES {
-        let door = if copy % 2 == 0 { balancer } else { group.doors[copy / 2 % group.doors.len()] };
-        let mut connection = Connection::to(door, &group.trust);
+        let gateways = group.doors.len();
+        let (number, door) = match copy % 2 {
+            0 => (gateways, balancer),
+            _ => (copy / 2 % gateways, group.doors[copy / 2 % gateways]),
+        };
+        let mut connection = Connection::to(number, door, &group.trust);
         connection.open().await?;
         connections.push(connection);
     }

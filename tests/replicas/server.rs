@@ -19,7 +19,7 @@ pub(crate) const USER: &str = "holdfast";
 pub(crate) const FIRST_PASSWORD: &str = "first-of-gateways";
 
 /// What README.md lets that user do, and no more.
-const RIGHTS: &str = "~hf:* +ping +info +time +get +set +watch +unwatch +multi +exec +wait +asking +cluster|slots +cluster|info";
+const RIGHTS: &str = "~hf:* +ping +info +time +get +set +watch +unwatch +multi +exec +wait +incr +asking +cluster|info +cluster|slots";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Engine {
@@ -62,6 +62,8 @@ pub(crate) struct Place {
     pub(crate) ip: IpAddr,
     pub(crate) port: u16,
     pub(crate) namespace: Option<String>,
+    /// Milliseconds by which its clock is ahead
+    pub(crate) ahead: i32,
     /// The files of `holdfast::demo::files`, for TLS.
     pub(crate) tls: Option<PathBuf>,
 }
@@ -85,9 +87,13 @@ impl Place {
                 add("tls-port", &self.port.to_string());
                 add("tls-cert-file", &file("server.pem"));
                 add("tls-key-file", &file("server.key"));
-                add("tls-ca-cert-file", &file("ca.pem"));
+                // The nodes of a cluster show each other what clients show.
+                add("tls-client-cert-file", &file("client.pem"));
+                add("tls-client-key-file", &file("client.key"));
+                add("tls-ca-cert-file", &file("all-cas.pem"));
                 add("tls-auth-clients", "no");
                 add("tls-replication", "yes");
+                add("tls-cluster", "yes");
             }
         }
         settings
@@ -96,20 +102,28 @@ impl Place {
     /// Asks whoever listens there. An error reply is an error.
     pub(crate) fn ask(&self, words: &[&str]) -> Outcome<String> {
         let (ip, port) = (self.ip.to_string(), self.port.to_string());
+        self.client("30", &[&["-e", "-h", &ip, "-p", &port], words].concat())
+    }
+
+    /// Runs the servers' own client where this one is, for so many seconds at most: a server that is paused must not hold the rig.
+    pub(crate) fn client(&self, seconds: &str, words: &[&str]) -> Outcome<String> {
         let ca = self.tls.as_ref().map(|files| files.join("ca.pem").display().to_string());
-        // A sentinel has no password, and the client would say that it needs none.
-        let environment = [("REDISCLI_AUTH", PASSWORD)];
         let mut command = Vec::new();
         if let Some(namespace) = &self.namespace {
             command.extend(["ip", "netns", "exec", namespace]);
         }
-        // A server that is paused must not hold the rig.
-        command.extend(["timeout", "30", "redis-cli", "-e", "-h", &ip, "-p", &port]);
+        command.extend(["timeout", seconds, "redis-cli"]);
         if let Some(ca) = &ca {
             command.extend(["--tls", "--cacert", ca]);
         }
         command.extend(words);
-        run(&command, &environment)
+        // A sentinel has no password, and the client would say that it needs none.
+        run(&command, &[("REDISCLI_AUTH", PASSWORD)])
+    }
+
+    /// Address and port, as servers name each other.
+    pub(crate) fn name(&self) -> String {
+        format!("{}:{}", self.ip, self.port)
     }
 }
 
@@ -146,7 +160,8 @@ impl Server {
         let file = self.directory.join("server.conf").display().to_string();
         let command = [self.place.engine.program(), file];
         let said = self.directory.join("log");
-        self.program = Some(Program::start(&command, self.place.namespace.as_deref(), &said)?);
+        self.program =
+            Some(Program::start_ahead(&command, self.place.ahead, self.place.namespace.as_deref(), &said)?);
         let began = Instant::now();
         while self.ask(&["PING"]).is_err() {
             if began.elapsed() > PATIENCE {

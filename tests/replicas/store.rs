@@ -1,4 +1,4 @@
-//! The memory that the replicas share, in each of the forms that it can have, and how it is broken and mended.
+//! The memory that the replicas share, in each of the forms that it can have.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,11 +10,11 @@ use crate::cluster;
 use crate::dice::Dice;
 use crate::network::{Network, Side};
 use crate::program::{Program, free_port};
+use crate::scene::Clocks;
 use crate::server::{Engine, FIRST_PASSWORD, PASSWORD, Place, Server, USER, start_sentinel};
-use crate::upset::Upset;
 
 /// What sentinels call the group.
-const GROUP: &str = "holdfast";
+pub(crate) const GROUP: &str = "holdfast";
 
 /// Milliseconds that the clocks of gateways and servers may differ (`clock_difference`).
 pub(crate) const CLOCK_DIFFERENCE: i32 = 500;
@@ -30,6 +30,19 @@ pub(crate) enum Shape {
     Cluster,
     /// As `Sentinel`, over TLS, on two hosts: the master and a sentinel on the one, the rest on the other.
     Split,
+    /// As `Cluster`, over TLS, on two hosts: one master on the one, the rest on the other, with two replicas of that master.
+    SplitCluster,
+}
+
+impl Shape {
+    /// Whether there are two hosts, with a network that can be cut.
+    pub(crate) fn is_split(self) -> bool {
+        matches!(self, Self::Split | Self::SplitCluster)
+    }
+
+    pub(crate) fn is_cluster(self) -> bool {
+        matches!(self, Self::Cluster | Self::SplitCluster)
+    }
 }
 
 impl fmt::Display for Shape {
@@ -39,6 +52,7 @@ impl fmt::Display for Shape {
             Self::Sentinel => "as Sentinel group",
             Self::Cluster => "as Cluster",
             Self::Split => "as Sentinel group on two hosts",
+            Self::SplitCluster => "as Cluster on two hosts",
         })
     }
 }
@@ -62,13 +76,14 @@ impl fmt::Display for OnFailure {
 /// A store that runs.
 pub(crate) struct Store {
     pub(crate) shape: Shape,
-    servers: Vec<Server>,
-    sentinels: Vec<(Place, Program)>,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) sentinels: Vec<(Place, Program)>,
     pub(crate) network: Option<Network>,
-    files: PathBuf,
+    pub(crate) files: PathBuf,
     /// Servers that are killed or stopped.
-    down: Vec<usize>,
-    changes: u32,
+    pub(crate) down: Vec<usize>,
+    /// How often the password was changed.
+    pub(crate) changes: u32,
 }
 
 impl Store {
@@ -77,31 +92,50 @@ impl Store {
         engine: Engine,
         work: &Path,
         files: &Path,
+        clocks: Clocks,
         dice: &mut Dice,
     ) -> Outcome<Self> {
-        let network = if shape == Shape::Split { Some(Network::new()?) } else { None };
-        let mut place = |side: Side| {
+        let network = if shape.is_split() { Some(Network::new()?) } else { None };
+        let mut place = |side: Side, ahead: i32| {
             let port = free_port(dice);
+            let here = Place {
+                engine,
+                ip: IpAddr::from(Ipv4Addr::LOCALHOST),
+                port,
+                namespace: None,
+                ahead,
+                tls: None,
+            };
             match &network {
-                None => {
-                    Place { engine, ip: IpAddr::from(Ipv4Addr::LOCALHOST), port, namespace: None, tls: None }
-                }
+                None => here,
                 Some(network) => {
                     let namespace = Some(network.namespace(side).to_owned());
-                    Place { engine, ip: side.store(), port, namespace, tls: Some(files.to_owned()) }
+                    Place { ip: side.store(), namespace, tls: Some(files.to_owned()), ..here }
                 }
             }
         };
+        let mut number = 0;
+        let mut server = |side: Side| {
+            number += 1;
+            place(side, clocks.server(number - 1))
+        };
         let mut sentinels = Vec::new();
         let servers = match shape {
-            Shape::Alone => vec![Server::start(work, place(Side::Left), &[])?],
-            Shape::Cluster => cluster::start(work, std::iter::repeat_with(|| place(Side::Left)))?,
+            Shape::Alone => vec![Server::start(work, server(Side::Left), &[])?],
+            Shape::Cluster => {
+                cluster::start(work, std::iter::repeat_with(|| server(Side::Left)).take(6).collect())?
+            }
+            Shape::SplitCluster => {
+                let first = server(Side::Left);
+                let others = std::iter::repeat_with(|| server(Side::Right)).take(6);
+                cluster::start(work, std::iter::once(first).chain(others).collect())?
+            }
             Shape::Sentinel | Shape::Split => {
-                let master = Server::start(work, place(Side::Left), &[])?;
+                let master = Server::start(work, server(Side::Left), &[])?;
                 let of = format!("{} {}", master.place.ip, master.place.port);
                 let mut servers = vec![master];
                 for _ in 0..2 {
-                    servers.push(Server::start(work, place(Side::Right), &[&format!("replicaof {of}")])?);
+                    servers.push(Server::start(work, server(Side::Right), &[&format!("replicaof {of}")])?);
                 }
                 let lines = [
                     format!("sentinel monitor {GROUP} {of} 2"),
@@ -111,7 +145,7 @@ impl Store {
                     format!("sentinel failover-timeout {GROUP} 2000"),
                 ];
                 for side in [Side::Left, Side::Right, Side::Right] {
-                    let place = place(side);
+                    let place = place(side, 0);
                     sentinels.push((place.clone(), start_sentinel(work, &place, &lines)?));
                 }
                 servers
@@ -158,7 +192,7 @@ impl Store {
             |places: &mut dyn Iterator<Item = &Place>| places.map(Place::url).collect::<Vec<_>>().join(", ");
         let mut lines = vec![match self.shape {
             Shape::Alone => format!("url: {}", self.servers[0].place.url()),
-            Shape::Cluster => {
+            Shape::Cluster | Shape::SplitCluster => {
                 // Some of them: each tells of all.
                 format!(
                     "cluster: {{ servers: [{}] }}",
@@ -172,126 +206,12 @@ impl Store {
         }];
         lines.push(format!("user: {USER}"));
         lines.push("password: { file: store-password }".to_owned());
-        if self.shape == Shape::Split {
+        if self.shape.is_split() {
             lines.push("trust: { ca: ca.pem }".to_owned());
         }
         lines.push(format!("clock_difference: {CLOCK_DIFFERENCE}ms"));
         lines.extend(copies.map(|copies| format!("replicas: {copies}")));
         lines.push(format!("on_failure: {on_failure}"));
         lines
-    }
-
-    /// What the gateways have to say by now.
-    fn password(&self) -> String {
-        if self.changes == 0 {
-            FIRST_PASSWORD.to_owned()
-        } else {
-            format!("number-{}-of-gateways", self.changes)
-        }
-    }
-
-    /// The number of a master that runs.
-    fn master(&self, dice: &mut Dice) -> Outcome<usize> {
-        let port = match self.sentinels.last() {
-            None => None,
-            Some((place, _)) => {
-                let told = place.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", GROUP])?;
-                Some(told.lines().nth(1).ok_or("the sentinels know no master")?.to_owned())
-            }
-        };
-        let mut masters = Vec::new();
-        for (number, server) in self.servers.iter().enumerate() {
-            let is = match &port {
-                Some(port) => server.place.port.to_string() == *port,
-                None => !self.down.contains(&number) && server.info("replication", "role")? == "master",
-            };
-            masters.extend(is.then_some(number));
-        }
-        if masters.is_empty() { Err("no master".into()) } else { Ok(masters[dice.below(masters.len())]) }
-    }
-
-    /// Breaks it. What is done to gateways is done elsewhere.
-    pub(crate) async fn strike(&mut self, upset: Upset, dice: &mut Dice) -> Outcome<()> {
-        match upset {
-            Upset::Cut => self.network.as_ref().ok_or("no network to cut")?.cut(),
-            Upset::GatewayKilled | Upset::GatewayPaused | Upset::ClockWrong => Ok(()),
-            Upset::Resharded => {
-                let from = self.master(dice)?;
-                let to = loop {
-                    let to = self.master(dice)?;
-                    if to != from {
-                        break to;
-                    }
-                };
-                cluster::reshard(&self.servers[from], &self.servers[to])
-            }
-            Upset::Emptied | Upset::MasterKilled => {
-                let master = self.master(dice)?;
-                self.down.push(master);
-                self.servers[master].kill()
-            }
-            Upset::OldSnapshot => {
-                self.servers[0].ask(&["SAVE"])?;
-                // Claims that the snapshot does not have.
-                tokio::time::sleep(Duration::from_millis(1500)).await;
-                self.down.push(0);
-                self.servers[0].kill()
-            }
-            Upset::Paused | Upset::MasterPaused => {
-                let master = self.master(dice)?;
-                self.down.push(master);
-                self.servers[master].signal("STOP")
-            }
-            Upset::Flushed => self.servers[self.master(dice)?].ask(&["FLUSHALL"]).map(drop),
-            Upset::PasswordChanged => {
-                self.changes += 1;
-                let new = format!(">{}", self.password());
-                self.servers[0].ask(&["ACL", "SETUSER", USER, "resetpass", &new])?;
-                // It is started again with what is in its file.
-                self.servers[0].ask(&["CONFIG", "REWRITE"])?;
-                self.servers[0].ask(&["CLIENT", "KILL", "USER", USER]).map(drop)
-            }
-            Upset::Full => self.servers[0].ask(&["CONFIG", "SET", "maxmemory", "1"]).map(drop),
-            Upset::MayEvict => {
-                self.servers[0].ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).map(drop)
-            }
-            Upset::ReadOnly => self.servers[0].ask(&["REPLICAOF", "127.0.0.1", "1"]).map(drop),
-        }
-    }
-
-    /// Puts back what was broken.
-    pub(crate) fn mend(&mut self, upset: Upset) -> Outcome<()> {
-        match upset {
-            Upset::Cut => self.network.as_ref().ok_or("no network to mend")?.mend(),
-            Upset::Flushed
-            | Upset::Resharded
-            | Upset::GatewayKilled
-            | Upset::GatewayPaused
-            | Upset::ClockWrong => Ok(()),
-            Upset::Emptied | Upset::OldSnapshot | Upset::MasterKilled => {
-                for number in std::mem::take(&mut self.down) {
-                    let server = &mut self.servers[number];
-                    if upset == Upset::Emptied {
-                        server.forget_disk()?;
-                    }
-                    server.start_again()?;
-                }
-                Ok(())
-            }
-            Upset::Paused | Upset::MasterPaused => std::mem::take(&mut self.down)
-                .into_iter()
-                .try_for_each(|number| self.servers[number].signal("CONT")),
-            Upset::PasswordChanged => {
-                // Whole or not at all: a gateway may read it at any time.
-                let (new, file) = (self.files.join("store-password.new"), self.files.join("store-password"));
-                std::fs::write(&new, self.password())?;
-                Ok(std::fs::rename(new, file)?)
-            }
-            Upset::Full => self.servers[0].ask(&["CONFIG", "SET", "maxmemory", "0"]).map(drop),
-            Upset::MayEvict => {
-                self.servers[0].ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).map(drop)
-            }
-            Upset::ReadOnly => self.servers[0].ask(&["REPLICAOF", "NO", "ONE"]).map(drop),
-        }
     }
 }

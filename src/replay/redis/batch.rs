@@ -4,6 +4,8 @@
 //! while the claims were made, since a server does one thing after the other. Then `WAIT`, where copies are asked for. It all goes out at once, so a claim takes one round trip, and at
 //! load the proof is shared by many. Only when all of it is right do the claims of a batch count.
 //!
+//! What limits count goes with them, as `SET key 0 NX PX time` and `INCR key`. A count that the server refuses is unknown, and nothing else: it is no reason to refuse proofs.
+//!
 //! A batch without claims is a look at the server: `INFO`, `TIME` and a write, by which it is judged as it was when it was vetted. Without the write, a connection
 //! that has nothing to do would seem to work while the server is full.
 
@@ -14,10 +16,11 @@ use tokio::time::Instant;
 
 use super::Kind;
 use super::bounds::Bounds;
+use super::clocks::Asked;
 use super::memory::Names;
 use super::resp::{self, Reply, write_length, write_number};
 use super::trouble::Trouble;
-use super::vet::{self, Asked, Vetted};
+use super::vet::{self, Vetted};
 use crate::clock::Clock;
 use crate::config;
 use crate::verify::digest::{Digest, ProofId};
@@ -199,6 +202,16 @@ pub(super) struct Judge<'s> {
     pub(super) clock: &'s Clock,
 }
 
+impl Judge<'_> {
+    /// Where a node of a cluster sends what it has answered so; `None` where it sends it nowhere, and from a server that is alone.
+    fn redirect(&self, reply: &Reply<'_>) -> Option<Redirect> {
+        match (self.kind, reply) {
+            (Kind::Node, Reply::Error(words)) => Redirect::read(words),
+            (Kind::Node | Kind::Alone, _) => None,
+        }
+    }
+}
+
 /// Which reply comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -206,10 +219,13 @@ enum Next {
     Asking(usize),
     /// `SET` before the count of this number.
     Opening(usize),
-    /// The claim, or the count, of this number.
+    /// The claim of this number.
     Claim(usize),
-    Info,
-    Time,
+    /// The count of this number.
+    Count(usize),
+    Info(Asked),
+    /// The server's time, in a look that went out then.
+    Time(Asked),
     Probe,
     Marker,
     Copies,
@@ -222,10 +238,10 @@ enum Next {
 pub(super) struct Batch {
     /// When it went out.
     pub(super) sent: Instant,
-    /// The same by our wall clock; only looks need it.
-    asked: Option<Asked>,
-    /// Where the answers go, and what they are if the batch counts.
+    /// Where the answers go, and what they are if the batch counts. A look has none.
     claims: Vec<(Claim, Option<Answer>)>,
+    /// Why a count was not made, where one was not.
+    uncounted: Option<Trouble>,
     next: Next,
 }
 
@@ -242,22 +258,35 @@ impl Batch {
         }
         output.extend_from_slice(&phrases.proof);
         let claims: Vec<_> = claims.drain(..).map(|claim| (claim, None)).collect();
-        let next = Self::claim(&claims, 0);
-        Self { sent, asked: None, claims, next }
+        let next = Self::first(&claims, 0);
+        Self { sent, claims, uncounted: None, next }
     }
 
     /// A look at the server.
     pub(super) fn look(sent: Instant, clock: &Clock, phrases: &Phrases, output: &mut Vec<u8>) -> Self {
         output.extend_from_slice(&phrases.look);
-        Self { sent, asked: Some(Asked::now(clock)), claims: Vec::new(), next: Next::Info }
+        Self { sent, claims: Vec::new(), uncounted: None, next: Next::Info(Asked::now(clock)) }
     }
 
-    fn claim(claims: &[(Claim, Option<Answer>)], number: usize) -> Next {
+    /// Whether it is nothing but a look.
+    pub(super) fn is_look(&self) -> bool {
+        self.claims.is_empty()
+    }
+
+    /// The first reply to the claim of this number, or what comes behind the last claim.
+    fn first(claims: &[(Claim, Option<Answer>)], number: usize) -> Next {
         match claims.get(number) {
             Some((Claim { asking: true, .. }, _)) => Next::Asking(number),
-            Some((Claim { wish: Wish::Count, .. }, _)) => Next::Opening(number),
-            Some(_) => Next::Claim(number),
+            Some((claim, _)) => Self::asked(claim, number),
             None => Next::Marker,
+        }
+    }
+
+    /// The first reply to it, or to what follows `ASKING`.
+    fn asked(claim: &Claim, number: usize) -> Next {
+        match claim.wish {
+            Wish::Take => Next::Claim(number),
+            Wish::Count => Next::Opening(number),
         }
     }
 
@@ -268,45 +297,50 @@ impl Batch {
     pub(super) fn take(&mut self, reply: &Reply<'_>, judge: &mut Judge<'_>) -> Result<bool, Trouble> {
         self.next = match self.next {
             Next::Asking(number) => match reply {
-                Reply::Simple(b"OK") => Next::Claim(number),
+                Reply::Simple(b"OK") => Self::asked(&self.claims[number].0, number),
                 reply => return Err(unexpected(reply)),
             },
-            // Whether it is the first that is counted. What is wrong, if anything, comes once more with the count.
+            // Whether it is the first that is counted. Where that is elsewhere, the count says so once more. Any other error is everybody's: it is the command of all claims.
             Next::Opening(number) => match reply {
-                Reply::Simple(b"OK") | Reply::Nil => Next::Claim(number),
-                Reply::Error(words) if judge.kind == Kind::Node && Redirect::read(words).is_some() => {
-                    Next::Claim(number)
-                }
+                Reply::Simple(b"OK") | Reply::Nil => Next::Count(number),
+                reply if judge.redirect(reply).is_some() => Next::Count(number),
                 reply => return Err(unexpected(reply)),
             },
             Next::Claim(number) => {
-                let counts = self.claims[number].0.wish == Wish::Count;
                 let answer = match reply {
-                    Reply::Integer(count) if counts => {
-                        Answer::Counted(u64::try_from(*count).unwrap_or_default())
-                    }
-                    Reply::Simple(_) | Reply::Nil if counts => return Err(unexpected(reply)),
                     Reply::Simple(b"OK") => Answer::Taken,
                     Reply::Nil => Answer::Replayed,
-                    Reply::Error(words) => match Redirect::read(words) {
-                        Some(redirect) if judge.kind == Kind::Node => Answer::Elsewhere(redirect),
-                        _ => return Err(Trouble::of_error(words)),
-                    },
-                    reply => return Err(unexpected(reply)),
+                    reply => Answer::Elsewhere(judge.redirect(reply).ok_or_else(|| unexpected(reply))?),
                 };
                 self.claims[number].1 = Some(answer);
-                Self::claim(&self.claims, number + 1)
+                Self::first(&self.claims, number + 1)
             }
-            Next::Info => match reply {
+            Next::Count(number) => {
+                self.claims[number].1 = match (reply, judge.redirect(reply)) {
+                    (Reply::Integer(count), _) => u64::try_from(*count).ok().map(Answer::Counted),
+                    (_, Some(redirect)) => Some(Answer::Elsewhere(redirect)),
+                    (reply, None) => {
+                        let trouble = unexpected(reply);
+                        if !trouble.is_of_one_command() {
+                            return Err(trouble);
+                        }
+                        // A right that only counts need, or a key that holds something else: proofs are claimed all the same, and this count is unknown.
+                        self.uncounted = Some(trouble);
+                        None
+                    }
+                };
+                Self::first(&self.claims, number + 1)
+            }
+            Next::Info(asked) => match reply {
                 Reply::Bulk(info) if vet::judge_info(info, judge.kind)? == judge.vetted.memory.identity => {
-                    Next::Time
+                    Next::Time(asked)
                 }
                 Reply::Bulk(_) => return Err(Trouble::MemoryLost),
                 reply => return Err(unexpected(reply)),
             },
-            Next::Time => {
-                let asked = self.asked.unwrap_or_else(|| Asked::now(judge.clock));
-                asked.judge_again(reply, judge.settings, &mut judge.vetted, judge.clock)?;
+            Next::Time(asked) => {
+                let Judge { vetted, settings, clock, .. } = judge;
+                vetted.ahead = vetted.pace.judge_again(asked, reply, settings, clock)?;
                 Next::Probe
             }
             Next::Probe => match reply {
@@ -331,14 +365,15 @@ impl Batch {
         Ok(self.next == Next::Done)
     }
 
-    /// Answers the claims of a batch in which everything was right.
-    pub(super) fn answer(self) {
+    /// Answers the claims of a batch in which everything was right. Gives why a count among them was not made, where one was not.
+    pub(super) fn answer(self) -> Option<Trouble> {
         for (claim, answer) in self.claims {
             if let Some(answer) = answer {
                 // A caller that has gone is nobody's trouble: its proof is spent.
                 let _ = claim.answer.send(answer);
             }
         }
+        self.uncounted
     }
 }
 

@@ -14,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::link::{Link, Stream};
 use super::trouble::Trouble;
@@ -64,15 +65,25 @@ impl Connector {
     pub(super) async fn connect(&self, server: &RedisServer) -> Result<Link, Trouble> {
         let end = Instant::now() + self.connect_timeout;
         let late = |_| Trouble::Unreachable("no connection in time".into());
-        let stream = match server {
-            RedisServer::Unix(path) => {
-                Box::new(timeout_at(end, UnixStream::connect(path)).await.map_err(late)??) as Box<dyn Stream>
+        let stream: Box<dyn Stream> = match (server, &self.wire) {
+            (RedisServer::Unix(path), _) => {
+                Box::new(timeout_at(end, UnixStream::connect(path)).await.map_err(late)??)
             }
-            RedisServer::Network(endpoint) => {
-                let stream = timeout_at(end, self.reach(endpoint)).await.map_err(late)??;
+            (RedisServer::Network(_), Wire::Unfit(trouble)) => return Err(trouble.clone()),
+            (RedisServer::Network(endpoint), Wire::Plain) => {
+                // The configuration lets no other host in, but a sentinel or a cluster may tell of any, and `localhost` may be resolved to anything. What such a server says, or
+                // whoever is in between, decides whether a proof passes.
+                let here = |address: &SocketAddr| address.ip().is_loopback();
+                let none = "it is another machine, and only `rediss://` leads to those";
+                Box::new(timeout_at(end, reach(endpoint, here, none)).await.map_err(late)??)
+            }
+            (RedisServer::Network(endpoint), Wire::Tls(connector, name)) => {
+                let reached = reach(endpoint, |_| true, "its name has no address");
+                let stream = timeout_at(end, reached).await.map_err(late)??;
                 // A server without TLS waits for the end of a line that never comes.
                 let late = |_| Trouble::Tls("no handshake in time".into());
-                timeout_at(end, self.secure(stream, endpoint)).await.map_err(late)??
+                let secured = secure(connector, name.as_ref(), stream, endpoint);
+                Box::new(timeout_at(end, secured).await.map_err(late)??)
             }
         };
         Ok(Link::new(stream, self.timeout))
@@ -98,32 +109,29 @@ impl Connector {
         timeout(self.connect_timeout, said).await.map_err(|_| Trouble::Late)??;
         Ok(link)
     }
+}
 
-    async fn reach(&self, endpoint: &RedisEndpoint) -> Result<TcpStream, Trouble> {
-        let addresses = lookup_host((endpoint.host.as_str(), endpoint.port)).await?;
-        let reached = match &self.wire {
-            Wire::Unfit(trouble) => return Err(trouble.clone()),
-            Wire::Tls(..) => first(addresses).await?.ok_or("its name has no address"),
-            // The configuration lets no other host in, but a sentinel or a cluster may tell of any, and `localhost` may be resolved to anything. What such a server says, or
-            // whoever is in between, decides whether a proof passes.
-            Wire::Plain => first(addresses.filter(|address| address.ip().is_loopback()))
-                .await?
-                .ok_or("it is another machine, and only `rediss://` leads to those"),
-        };
-        reached.map_err(|why| Trouble::Unreachable(why.into()))
-    }
+/// A connection to the endpoint, at an address that is `fit`. `none` is what is said where there is no such address.
+async fn reach(
+    endpoint: &RedisEndpoint,
+    fit: impl Fn(&SocketAddr) -> bool,
+    none: &str,
+) -> Result<TcpStream, Trouble> {
+    let addresses = lookup_host((endpoint.host.as_str(), endpoint.port)).await?;
+    first(addresses.filter(fit)).await?.ok_or_else(|| Trouble::Unreachable(none.into()))
+}
 
-    async fn secure(&self, stream: TcpStream, endpoint: &RedisEndpoint) -> Result<Box<dyn Stream>, Trouble> {
-        let (connector, name) = match &self.wire {
-            Wire::Unfit(trouble) => return Err(trouble.clone()),
-            Wire::Plain => return Ok(Box::new(stream)),
-            Wire::Tls(connector, Some(name)) => (connector, Ok(name.clone())),
-            Wire::Tls(connector, None) => (connector, ServerName::try_from(endpoint.host.clone())),
-        };
-        let unfit = |_| Trouble::Tls("its host is no name that a certificate could be for".into());
-        let stream = connector.connect(name.map_err(unfit)?, stream).await;
-        Ok(Box::new(stream.map_err(|error| Trouble::Tls(error.to_string()))?))
-    }
+/// TLS on a connection, with a server of this name, or else of the endpoint's.
+async fn secure(
+    connector: &TlsConnector,
+    name: Option<&ServerName<'static>>,
+    stream: TcpStream,
+    endpoint: &RedisEndpoint,
+) -> Result<TlsStream<TcpStream>, Trouble> {
+    let name = name.map_or_else(|| ServerName::try_from(endpoint.host.clone()), |name| Ok(name.clone()));
+    let name =
+        name.map_err(|_| Trouble::Tls("its host is no name that a certificate could be for".into()))?;
+    connector.connect(name, stream).await.map_err(|error| Trouble::Tls(error.to_string()))
 }
 
 /// A connection to the first of these addresses that takes one; `None`: there are none.

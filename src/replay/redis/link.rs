@@ -36,7 +36,8 @@ impl Link {
     /// Sends a command and gives its reply, which may be an error.
     ///
     /// # Errors
-    /// [`Trouble`]. After one the connection is of no use: the reply may still come, and would be taken for the next one's.
+    /// [`Trouble`]; [`Trouble::NotRedis`] also when more has come than was asked for, which would be taken for the reply to the next question. After an error the connection is of no
+    /// use: a reply may still come.
     pub(super) async fn ask(&mut self, command: &[&[u8]]) -> Result<Reply<'_>, Trouble> {
         let mut output = Vec::with_capacity(128);
         resp::write(&mut output, command);
@@ -44,6 +45,9 @@ impl Link {
         self.read = 0;
         let exchange = Self::exchange(&mut self.stream, &mut self.input, &output);
         self.read = tokio::time::timeout(self.timeout, exchange).await.map_err(|_| Trouble::Late)??;
+        if self.input.len() > self.read {
+            return Err(Trouble::NotRedis);
+        }
         // It was read whole a moment ago.
         Reply::read(&self.input).map(|(reply, _)| reply).map_err(|_| Trouble::NotRedis)
     }
@@ -79,11 +83,27 @@ impl Link {
         }
     }
 
-    /// The stream, for those who ask many questions at a time.
-    ///
-    /// # Errors
-    /// [`Trouble::NotRedis`] when the server has said more than it was asked: nobody could tell which reply is whose.
-    pub(super) fn into_stream(self) -> Result<Box<dyn Stream>, Trouble> {
-        if self.input.len() > self.read { Err(Trouble::NotRedis) } else { Ok(self.stream) }
+    /// The stream, for those who ask many questions at a time. Nothing of it was read but the replies that [`ask`](Self::ask) has given.
+    pub(super) fn into_stream(self) -> Box<dyn Stream> {
+        self.stream
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_not_asked_for_ends_the_connection() {
+        for (words, answer) in [
+            (b"+PONG\r\n".as_slice(), Ok(())),
+            (b"+PONG\r\n+PONG\r\n", Err(Trouble::NotRedis)),
+            (b"+PONG\r\n+", Err(Trouble::NotRedis)),
+        ] {
+            let (near, mut far) = tokio::io::duplex(64);
+            far.write_all(words).await.expect("room");
+            let mut link = Link::new(Box::new(near), Duration::from_secs(1));
+            assert_eq!(link.ask(&[b"PING"]).await.map(drop), answer, "{}", words.escape_ascii());
+        }
     }
 }

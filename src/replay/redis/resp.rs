@@ -120,6 +120,12 @@ fn length(line: &[u8]) -> Result<Option<usize>, NoReply> {
     }
 }
 
+/// What a text like that of `INFO` says of `name`: it has a line `name:value` for each fact.
+pub(super) fn field<'i>(text: &'i [u8], name: &str) -> Option<&'i [u8]> {
+    let lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.filter_map(|line| line.strip_prefix(name.as_bytes())).find_map(|rest| rest.strip_prefix(b":"))
+}
+
 /// Appends a command to `output`: an array of strings, its name first.
 pub(super) fn write(output: &mut Vec<u8>, parts: &[&[u8]]) {
     write_length(output, b'*', parts.len());
@@ -137,8 +143,8 @@ pub(super) fn write_length(output: &mut Vec<u8>, kind: u8, length: usize) {
     output.extend_from_slice(b"\r\n");
 }
 
-/// Appends a number in decimal, and gives how many digits it has.
-pub(super) fn write_number(output: &mut Vec<u8>, mut number: u64) -> usize {
+/// Appends a number in decimal.
+pub(super) fn write_number(output: &mut Vec<u8>, mut number: u64) {
     let (mut digits, mut start) = ([0; 20], 20);
     loop {
         start -= 1;
@@ -149,7 +155,6 @@ pub(super) fn write_number(output: &mut Vec<u8>, mut number: u64) -> usize {
         }
     }
     output.extend_from_slice(&digits[start..]);
-    20 - start
 }
 
 #[cfg(test)]
@@ -219,7 +224,7 @@ mod tests {
         assert_eq!(output, b"*2\r\n$3\r\nGET\r\n$3\r\nk\r\n\r\n");
         for number in [0, 9, 10, 66_000, u64::MAX] {
             output.clear();
-            assert_eq!(write_number(&mut output, number), number.to_string().len());
+            write_number(&mut output, number);
             assert_eq!(output, number.to_string().as_bytes());
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::connect::Connector;
 use super::lane::Shared;
-use super::resp::Reply;
+use super::resp::{Reply, field};
 use super::slots::SlotMap;
 use super::trouble::Trouble;
 use crate::config::{RedisEndpoint, RedisLogin};
@@ -30,6 +30,15 @@ pub(super) struct View {
     pub(super) epoch: u64,
     /// Who has what.
     pub(super) map: SlotMap,
+}
+
+/// Nobody could be believed.
+#[derive(Debug)]
+pub(super) struct Unheard {
+    /// The last who was asked.
+    pub(super) node: Option<RedisEndpoint>,
+    /// What was wrong with it.
+    pub(super) trouble: Trouble,
 }
 
 /// Asks nodes by turns.
@@ -53,20 +62,21 @@ impl Scout {
     ///
     /// # Errors
     /// What was wrong with the last of them, when none could be believed.
-    pub(super) async fn look(&mut self, known: &[RedisEndpoint]) -> Result<View, Trouble> {
+    pub(super) async fn look(&mut self, known: &[RedisEndpoint]) -> Result<View, Unheard> {
         self.looked = Instant::now();
         self.turn = self.turn.wrapping_add(1);
         let mut nodes = known.to_vec();
         nodes.rotate_left(self.turn.checked_rem(known.len()).unwrap_or(0));
         nodes.extend(self.seeds.iter().filter(|seed| !known.contains(seed)).cloned());
-        let (mut older, mut trouble) = (None::<View>, None);
+        let (mut older, mut wrong) = (None::<View>, None);
         for some in nodes.chunks(AT_A_TIME) {
             let mut asked = JoinSet::new();
             for node in some {
                 let (node, shared) = (node.clone(), Arc::clone(&self.shared));
-                asked.spawn(
-                    async move { ask(&shared.connector, &node, shared.settings.login.as_ref()).await },
-                );
+                asked.spawn(async move {
+                    let view = ask(&shared.connector, &node, shared.settings.login.as_ref()).await;
+                    view.map_err(|trouble| Unheard { node: Some(node), trouble })
+                });
             }
             while let Some(answer) = asked.join_next().await {
                 match answer {
@@ -77,19 +87,21 @@ impl Scout {
                     Ok(Ok(view)) => {
                         older = older.filter(|older| older.epoch >= view.epoch).or(Some(view));
                     }
-                    Ok(Err(wrong)) => trouble = Some(wrong),
-                    Err(ended) => trouble = Some(Trouble::Broken(ended.to_string())),
+                    Ok(Err(unheard)) => wrong = Some(unheard),
+                    Err(ended) => {
+                        wrong = Some(Unheard { node: None, trouble: Trouble::Broken(ended.to_string()) });
+                    }
                 }
             }
         }
-        match (older, trouble) {
+        match (older, wrong) {
             // Everyone was heard, and nobody has heard of what we have: the cluster was set up again.
             (Some(view), None) => {
                 self.epoch = view.epoch;
                 Ok(view)
             }
-            (_, Some(trouble)) => Err(trouble),
-            (None, None) => Err(Trouble::NoSlot),
+            (_, Some(unheard)) => Err(unheard),
+            (None, None) => Err(Unheard { node: None, trouble: Trouble::NoSlot }),
         }
     }
 
@@ -125,15 +137,11 @@ async fn ask(
 
 /// The latest change that a node has heard of, if it is well. One that misses most of the others says of itself that it is not, after `cluster-node-timeout`.
 fn epoch(info: &[u8]) -> Result<u64, Trouble> {
-    let field = |name: &str| {
-        let lines = info.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        lines.filter_map(|line| line.strip_prefix(name.as_bytes())).find_map(|rest| rest.strip_prefix(b":"))
-    };
-    if field("cluster_state") != Some(b"ok") {
+    if field(info, "cluster_state") != Some(b"ok") {
         return Err(Trouble::ClusterDown);
     }
-    let number =
-        field("cluster_current_epoch").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    let number = field(info, "cluster_current_epoch")
+        .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
     number.ok_or_else(|| Trouble::Broken("CLUSTER INFO names no epoch".into()))
 }
 

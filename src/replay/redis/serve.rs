@@ -14,6 +14,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
+use tracing::warn;
 
 use super::batch::{Batch, Claim, Judge, Phrases};
 use super::link::Stream;
@@ -56,6 +57,8 @@ pub(super) struct Serving<'s> {
     /// Claims on their way from the queue into a batch.
     gathered: Vec<Claim>,
     next_look: Instant,
+    /// Whether it was said that limits are not counted.
+    complained: bool,
     /// Rings no later than the next thing that is due.
     alarm: Pin<Box<Sleep>>,
 }
@@ -81,6 +84,7 @@ impl<'s> Serving<'s> {
             in_flight: VecDeque::with_capacity(BATCHES + 1),
             gathered: Vec::with_capacity(CLAIMS),
             next_look,
+            complained: false,
             alarm: Box::pin(tokio::time::sleep_until(next_look)),
         }
     }
@@ -126,7 +130,7 @@ impl<'s> Serving<'s> {
             return Poll::Ready(Err(Trouble::Unreachable("it closed the connection".into())));
         }
         self.input.extend_from_slice(piece.filled());
-        let mut done = 0;
+        let (mut done, mut uncounted) = (0, None);
         let result = loop {
             let (reply, length) = match Reply::read(&self.input[done..]) {
                 Ok(read) => read,
@@ -140,15 +144,32 @@ impl<'s> Serving<'s> {
                 Ok(false) => {}
                 Ok(true) => {
                     if let Some(batch) = self.in_flight.pop_front() {
-                        self.state.answered(batch.sent.elapsed(), self.judge.vetted.ahead);
-                        batch.answer();
+                        match batch.is_look() {
+                            true => self.state.looked(self.judge.vetted.ahead),
+                            false => self.state.answered(batch.sent.elapsed()),
+                        }
+                        uncounted = uncounted.or(batch.answer());
                     }
                 }
             }
             done += length;
         };
         self.input.advance(done);
+        if let Some(why) = uncounted {
+            self.complain(&why);
+        }
         Poll::Ready(result)
+    }
+
+    /// Says, once for each connection, that limits are not counted here.
+    fn complain(&mut self, why: &Trouble) {
+        if !std::mem::replace(&mut self.complained, true) {
+            let server = self.state.server().place;
+            warn!(
+                server,
+                "the replay store does not count for `limits.shared`, so each gateway counts for itself: {why}"
+            );
+        }
     }
 
     /// Makes a batch of the claims that wait. `false`: there will be no more.
@@ -167,9 +188,10 @@ impl<'s> Serving<'s> {
         let sent = Instant::now();
         let Judge { vetted, clock, settings, .. } = &self.judge;
         // What has waited behind slow answers for as long as an answer may take is refused, or its request would be held for all of theirs.
+        let all = self.gathered.len();
         self.gathered.retain(|claim| sent.duration_since(claim.since) < settings.timeout);
+        self.state.waited_for_too_long(all - self.gathered.len());
         if self.gathered.is_empty() {
-            self.state.too_many_waited();
             return Poll::Ready(Ok(true));
         }
         vetted.pace.judge_ours(sent, clock, settings.clock_difference)?;

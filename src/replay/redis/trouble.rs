@@ -37,8 +37,16 @@ pub enum Trouble {
     TooFewReplicas,
     /// A reply took longer than `timeout`.
     Late,
-    /// Its memory is not the one it was vetted with: emptied, or another server's, or its clock was set, by which claims end.
+    /// Its memory is not the one it was vetted with: emptied, or another server's, or its clock was set, by which claims end; or another gateway has begun a new one there, since it needs
+    /// claims for longer than the marker says.
     MemoryLost,
+    /// Its memory begins in so many seconds, by what this key says. More than a few: clocks were wrong when it was written.
+    NotBegun {
+        /// From now on, by its clock
+        seconds: u64,
+        /// The key
+        marker: String,
+    },
     /// Its clock is so many milliseconds ahead of ours, or behind where the number is negative.
     ClockDiffers(i64),
     /// No sentinel could name the group's master.
@@ -65,7 +73,7 @@ pub(super) fn said(words: &[u8]) -> String {
 
 impl Trouble {
     /// Every label, in the order of the reasons: what a metric shows before the first of them happens.
-    pub const LABELS: [&str; 22] = [
+    pub const LABELS: [&str; 23] = [
         "unreachable",
         "tls",
         "wrong_password",
@@ -81,6 +89,7 @@ impl Trouble {
         "too_few_replicas",
         "late",
         "memory_lost",
+        "not_begun",
         "clock_differs",
         "no_master",
         "replaced",
@@ -108,13 +117,14 @@ impl Trouble {
             Trouble::TooFewReplicas => 12,
             Trouble::Late => 13,
             Trouble::MemoryLost => 14,
-            Trouble::ClockDiffers(_) => 15,
-            Trouble::NoMaster(_) => 16,
-            Trouble::Replaced => 17,
-            Trouble::NoSlot => 18,
-            Trouble::ClusterDown => 19,
-            Trouble::Overloaded => 20,
-            Trouble::Broken(_) => 21,
+            Trouble::NotBegun { .. } => 15,
+            Trouble::ClockDiffers(_) => 16,
+            Trouble::NoMaster(_) => 17,
+            Trouble::Replaced => 18,
+            Trouble::NoSlot => 19,
+            Trouble::ClusterDown => 20,
+            Trouble::Overloaded => 21,
+            Trouble::Broken(_) => 22,
         }
     }
 
@@ -143,6 +153,13 @@ impl Trouble {
     }
 }
 
+impl Trouble {
+    /// Whether it may be the trouble of one command alone, on a server that does all others: a right that the user lacks, or words that speak of this command's key.
+    pub(super) const fn is_of_one_command(&self) -> bool {
+        matches!(self, Trouble::NotPermitted(_) | Trouble::Broken(_))
+    }
+}
+
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
         // With TLS 1.3 a server refuses our certificate when the handshake is over for us, in the place of its first reply.
@@ -166,7 +183,7 @@ impl fmt::Display for Trouble {
             }
             Trouble::NotRedis => f.write_str("what answers there is no Redis and no Valkey; is it the right port, and is TLS on at both ends?"),
             Trouble::ReadOnly => {
-                f.write_str("it is a replica, or cut off from its master: name the master, or use `sentinel`")
+                f.write_str("it is a replica, and claims need the master: see to it that `replay.redis` leads there, by its `url`, its sentinels or its cluster")
             }
             Trouble::MayEvict(policy) => write!(
                 f,
@@ -183,9 +200,13 @@ impl fmt::Display for Trouble {
                 f.write_str("fewer replicas have a claim than `replicas` asks for: see to its replicas")
             }
             Trouble::Late => f.write_str("a reply took longer than `timeout`"),
-            Trouble::MemoryLost => {
-                f.write_str("its memory was emptied or replaced, or its clock was set, while it was in use")
-            }
+            Trouble::MemoryLost => f.write_str(
+                "its memory was emptied or replaced, or its clock was set, while it was in use; or another gateway came that needs claims for longer, and began a new memory",
+            ),
+            Trouble::NotBegun { seconds, marker } => write!(
+                f,
+                "its memory begins in {seconds} s, as its key {marker} says: if that is long, clocks were wrong when the key was written; set them right, stop the gateways, delete the key, start them"
+            ),
             Trouble::ClockDiffers(milliseconds) => write!(
                 f,
                 "its clock differs from this machine's by {milliseconds} ms, more than `clock_difference`: set both by NTP"

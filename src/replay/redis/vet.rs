@@ -3,18 +3,16 @@
 //!
 //! The first question is one that no password is needed for: a password is not given to whatever listens there.
 //!
-//! The user's ACL needs `+ping +info +time +get +set +watch +unwatch +multi +exec`, `+wait` where `replicas` is not 0, `+asking +cluster|slots +cluster|info` in
-//! a cluster, and the keys of `prefix`.
+//! The README ("Several gateways") lists what the user's ACL has to allow. `INCR` is not tried here: without it there are claims and no counts.
 
-use std::time::{Duration, SystemTime};
-
-use tokio::time::Instant;
+use std::time::Duration;
 
 use super::Kind;
 use super::bounds::Bounds;
+use super::clocks::{Pace, ask_time};
 use super::link::Link;
 use super::memory::{Identity, Known, Memory, Names};
-use super::resp::Reply;
+use super::resp::{Reply, field};
 use super::trouble::{Trouble, said};
 use crate::clock::Clock;
 use crate::config::{self, RedisLogin};
@@ -59,8 +57,8 @@ pub(super) async fn vet(
     await_copies(link, settings).await?;
     // A server whose clock is wrong is not given a marker: it would be wrong for long after the clock is right again.
     ask_time(link, settings, clock).await?;
+    // Nobody waits for copies of the marker here: each batch waits for its own, and they come behind the marker. A server that has copies of claims has it too.
     let memory = Memory::find(link, names, &identity, known, own).await?;
-    await_copies(link, settings).await?;
     let (now, ahead) = await_beginning(link, &memory, settings, clock).await?;
     Ok(Vetted { memory, ahead, pace: Pace::from(now, clock) })
 }
@@ -81,8 +79,8 @@ async fn await_beginning(
     let (now, ahead) = ask_time(link, settings, clock).await?;
     match begins.checked_sub(now) {
         None | Some(0) => Ok((now, ahead)),
-        // It was marked when the clock of its server was far ahead. The time will come, and until then it differs from what it was.
-        Some(early) => Err(Trouble::ClockDiffers(i64::try_from(early).map_or(i64::MIN, |early| -early))),
+        // The memory before it began as late, or clocks were wrong when it was marked.
+        Some(early) => Err(Trouble::NotBegun { seconds: early.div_ceil(1000), marker: said(&memory.key) }),
     }
 }
 
@@ -127,11 +125,7 @@ pub(super) async fn log_in(link: &mut Link, login: &RedisLogin) -> Result<(), Tr
 /// # Errors
 /// [`Trouble::NotRedis`], [`Trouble::Loading`], [`Trouble::ReadOnly`], [`Trouble::InCluster`], [`Trouble::NoCluster`], [`Trouble::MayEvict`]
 pub(super) fn judge_info(info: &[u8], kind: Kind) -> Result<Identity, Trouble> {
-    let field = |name: &str| {
-        info.split(|byte| *byte == b'\n')
-            .filter_map(|line| line.strip_suffix(b"\r").unwrap_or(line).strip_prefix(name.as_bytes()))
-            .find_map(|rest| rest.strip_prefix(b":"))
-    };
+    let field = |name| field(info, name);
     // Valkey calls itself Redis here too, for the clients' sake.
     if field("redis_version").is_none() {
         return Err(Trouble::NotRedis);
@@ -184,133 +178,6 @@ pub(super) fn judge_copies(reply: &Reply<'_>, replicas: usize) -> Result<(), Tro
     }
 }
 
-/// The server's time in milliseconds since 1970, and how far it is ahead of ours.
-pub(super) async fn ask_time(
-    link: &mut Link,
-    settings: &config::Redis,
-    clock: &Clock,
-) -> Result<(u64, i64), Trouble> {
-    let asked = Asked::now(clock);
-    let reply = link.demand(&[b"TIME"]).await?;
-    asked.judge_time(&reply, settings.clock_difference)
-}
-
-/// Two clocks at one moment, and a timer that nobody sets: by it is told which of them was set.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    theirs: u64,
-    ours: SystemTime,
-    by_timer: Instant,
-}
-
-impl Pace {
-    /// The server's clock shows `theirs` just now, in milliseconds.
-    pub(super) fn from(theirs: u64, clock: &Clock) -> Self {
-        Self { theirs, ours: clock.precise(), by_timer: Instant::now() }
-    }
-
-    /// Whether our own clock still goes as it did, at the moment `now` of the timer. Between two looks at the server nothing else would tell that it was set, and set back it would
-    /// take proofs whose claims have ended.
-    ///
-    /// # Errors
-    /// [`Trouble::ClockDiffers`] when it is off by more than `most`.
-    pub(super) fn judge_ours(&self, now: Instant, clock: &Clock, most: Duration) -> Result<(), Trouble> {
-        let due = self.ours + now.saturating_duration_since(self.by_timer);
-        let ours = clock.precise();
-        match due.duration_since(ours) {
-            Ok(behind) if behind > most => Err(Trouble::ClockDiffers(whole_milliseconds(behind))),
-            Err(ahead) if ahead.duration() > most => {
-                Err(Trouble::ClockDiffers(-whole_milliseconds(ahead.duration())))
-            }
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-
-    /// Whether the server's clock was set, if it shows `theirs` now and was asked within `timeout` both times.
-    fn was_set(&self, theirs: u64, timeout: Duration) -> bool {
-        let due = self
-            .theirs
-            .saturating_add(u64::try_from(self.by_timer.elapsed().as_millis()).unwrap_or(u64::MAX));
-        u128::from(theirs.abs_diff(due)) > timeout.as_millis()
-    }
-}
-
-/// The moment in which a server was asked for its time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    at: SystemTime,
-    by_timer: Instant,
-}
-
-impl Asked {
-    /// This moment.
-    pub(super) fn now(clock: &Clock) -> Self {
-        Self { at: clock.precise(), by_timer: Instant::now() }
-    }
-
-    /// [`judge_time`](Self::judge_time) of a server that was vetted before, which this keeps.
-    ///
-    /// # Errors
-    /// Those of `judge_time`, and [`Trouble::MemoryLost`] where it is the server's clock that was set: claims have an end by that clock, so some may have ended before their time.
-    pub(super) fn judge_again(
-        &self,
-        reply: &Reply<'_>,
-        settings: &config::Redis,
-        vetted: &mut Vetted,
-        clock: &Clock,
-    ) -> Result<(), Trouble> {
-        let judged = self.judge_time(reply, settings.clock_difference);
-        let was_set = |theirs| vetted.pace.was_set(theirs, settings.timeout);
-        match judged {
-            Err(Trouble::ClockDiffers(_)) if milliseconds(reply).is_some_and(was_set) => {
-                Err(Trouble::MemoryLost)
-            }
-            Err(trouble) => Err(trouble),
-            Ok((theirs, ahead)) => {
-                (vetted.ahead, vetted.pace) = (ahead, Pace::from(theirs, clock));
-                Ok(())
-            }
-        }
-    }
-
-    /// The time that a server has answered with just now, in milliseconds since 1970, and how far that is ahead of ours: it may have looked at its clock at any
-    /// moment since it was asked, so half of that time is unknown, and counts against it.
-    ///
-    /// # Errors
-    /// [`Trouble::ClockDiffers`] when the difference may be more than `most`.
-    pub(super) fn judge_time(&self, reply: &Reply<'_>, most: Duration) -> Result<(u64, i64), Trouble> {
-        let theirs = match reply {
-            Reply::Error(words) => return Err(Trouble::of_error(words)),
-            reply => milliseconds(reply).ok_or(Trouble::NotRedis)?,
-        };
-        let half = self.by_timer.elapsed() / 2;
-        let ours = self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + half;
-        let ahead = i64::try_from(theirs).unwrap_or(i64::MAX).saturating_sub(whole_milliseconds(ours));
-        let unknown = whole_milliseconds(half).saturating_add(1);
-        if ahead.saturating_abs().saturating_add(unknown) > whole_milliseconds(most) {
-            return Err(Trouble::ClockDiffers(ahead));
-        }
-        Ok((theirs, ahead))
-    }
-}
-
-/// The whole seconds of what `TIME` says.
-pub(super) fn seconds(reply: &Reply<'_>) -> Option<u64> {
-    milliseconds(reply).map(|milliseconds| milliseconds / 1000)
-}
-
-fn whole_milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// What `TIME` says: seconds and microseconds.
-fn milliseconds(reply: &Reply<'_>) -> Option<u64> {
-    let Reply::Array(parts) = reply else { return None };
-    let [Reply::Bulk(seconds), Reply::Bulk(microseconds)] = parts.as_slice() else { return None };
-    let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u64>().ok();
-    number(seconds)?.checked_mul(1000)?.checked_add(number(microseconds)? / 1000)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,65 +203,6 @@ mod tests {
             assert!(matches!(judge(nameless, "x"), Err(Trouble::Broken(_))), "{nameless}");
         }
         assert_eq!(judge_info(INFO.as_bytes(), Kind::Node), Err(Trouble::NoCluster));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn half_of_the_round_trip_counts_against_the_clock() {
-        let ours = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-        let clock = Clock::new(move || ours);
-        let judge = async |seconds: &str, micros: &str, round_trip: u64| {
-            let asked = Asked::now(&clock);
-            tokio::time::advance(Duration::from_millis(round_trip)).await;
-            let reply = Reply::Array(vec![Reply::Bulk(seconds.as_bytes()), Reply::Bulk(micros.as_bytes())]);
-            asked.judge_time(&reply, Duration::from_secs(2))
-        };
-        assert_eq!(judge("1001", "999000", 0).await, Ok((1_001_999, 1999)));
-        assert_eq!(judge("998", "1000", 0).await, Ok((998_001, -1999)));
-        assert_eq!(
-            judge("1002", "0", 0).await,
-            Err(Trouble::ClockDiffers(2000)),
-            "a millisecond may be cut off"
-        );
-        assert_eq!(judge("997", "0", 0).await, Err(Trouble::ClockDiffers(-3000)));
-        assert_eq!(judge("1001", "999000", 200).await, Ok((1_001_999, 1899)));
-        assert_eq!(judge("1002", "0", 200).await, Err(Trouble::ClockDiffers(1900)));
-        assert_eq!(judge("x", "0", 0).await, Err(Trouble::NotRedis));
-    }
-
-    /// Both clocks may be set while a server is used; only its own ends claims.
-    #[tokio::test(start_paused = true)]
-    async fn a_server_whose_clock_was_set_has_another_memory() {
-        let settings = crate::replay::redis::tests::settings(
-            config::RedisServers::Cluster(Vec::new()),
-            config::RedisWire::Plain,
-        );
-        let look = async |theirs: u64, ours: u64| {
-            let clock = Clock::new(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
-            let mut vetted = Vetted {
-                memory: Memory {
-                    identity: Identity::new(b"r", b"h", b"0"),
-                    key: Vec::new(),
-                    value: Vec::new(),
-                    begins: 0,
-                    bounds: Bounds::default(),
-                },
-                ahead: 0,
-                pace: Pace::from(1_000_000, &clock),
-            };
-            tokio::time::advance(Duration::from_secs(5)).await;
-            let clock = Clock::new(move || SystemTime::UNIX_EPOCH + Duration::from_secs(ours));
-            let theirs = theirs.to_string();
-            let reply = Reply::Array(vec![Reply::Bulk(theirs.as_bytes()), Reply::Bulk(b"0")]);
-            let own = vetted.pace.judge_ours(Instant::now(), &clock, settings.clock_difference);
-            (Asked::now(&clock).judge_again(&reply, &settings, &mut vetted, &clock), own)
-        };
-        let differs = |ahead| Err(Trouble::ClockDiffers(ahead));
-        assert_eq!(look(1005, 1005).await, (Ok(()), Ok(())));
-        assert_eq!(look(1006, 1005).await, (Ok(()), Ok(())), "by less than is borne");
-        assert_eq!(look(1009, 1005).await, (Err(Trouble::MemoryLost), Ok(())));
-        assert_eq!(look(1000, 1005).await, (Err(Trouble::MemoryLost), Ok(())));
-        assert_eq!(look(1005, 1001).await, (differs(4000), differs(4000)));
-        assert_eq!(look(1005, 1010).await, (differs(-5000), differs(-5000)));
     }
 
     #[test]

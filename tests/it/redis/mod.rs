@@ -1,5 +1,6 @@
 //! The memory that replicas share, against a real redis-server.
 
+mod counts;
 mod faults;
 mod memory;
 mod once;

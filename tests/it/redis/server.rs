@@ -195,8 +195,9 @@ pub fn login(user: Option<&str>, password: &str) -> Option<RedisLogin> {
 
 /// What a gateway counts on that has these settings and no others.
 pub fn bounds(settings: &Redis) -> Bounds {
-    let clock_difference = u64::try_from(settings.clock_difference.as_millis()).expect("a short time");
-    Bounds { max_age: 60, max_future: 5, nonce: 600, clock_difference }
+    let [clock_difference, timeout] = [settings.clock_difference, settings.timeout]
+        .map(|time| u64::try_from(time.as_millis()).expect("a short time"));
+    Bounds { max_age: 60, max_future: 5, nonce: 600, clock_difference, timeout }
 }
 
 /// A store of these settings.

@@ -3,6 +3,8 @@
 mod batches;
 mod clusters;
 mod connecting;
+mod following;
+mod memories;
 mod process;
 mod sentinels;
 
@@ -15,9 +17,6 @@ use crate::clock::Clock;
 use crate::config::{self, OnFailure, RedisServers, RedisWire};
 use crate::verify::digest::{Digest, ProofId};
 
-/// What the gateways of these tests count on.
-const BOUNDS: Bounds = Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000 };
-
 /// Settings as an operator has them who writes no others.
 pub(super) fn settings(servers: RedisServers, wire: RedisWire) -> config::Redis {
     config::Redis {
@@ -29,9 +28,16 @@ pub(super) fn settings(servers: RedisServers, wire: RedisWire) -> config::Redis 
         timeout: Duration::from_millis(250),
         connect_timeout: Duration::from_secs(1),
         replicas: 0,
-        clock_difference: Duration::from_secs(2),
+        clock_difference: Duration::from_secs(1),
         on_failure: OnFailure::Refuse,
     }
+}
+
+/// What a gateway counts on that has these settings, and no others.
+pub(super) fn bounds(settings: &config::Redis) -> Bounds {
+    let [clock_difference, timeout] = [settings.clock_difference, settings.timeout]
+        .map(|time| u64::try_from(time.as_millis()).expect("a short time"));
+    Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference, timeout }
 }
 
 /// How long a proof can pass, and whatever is waited for may take.
@@ -43,7 +49,8 @@ fn proof(name: &str) -> Digest<ProofId> {
 
 /// A store with these settings, asked by the system's clock.
 fn start(settings: config::Redis) -> Redis {
-    Redis::start(Arc::new(settings), BOUNDS, Clock::system())
+    let bounds = bounds(&settings);
+    Redis::start(Arc::new(settings), bounds, Clock::system())
 }
 
 /// Claims it once.
@@ -57,5 +64,14 @@ async fn usable(store: &Redis, proof: Digest<ProofId>) {
     while !store.is_usable(proof) {
         assert!(Instant::now() < end, "{:?}", store.state());
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until a store says so of itself.
+async fn until(store: &Redis, said: impl Fn(&Redis) -> bool) {
+    let end = Instant::now() + LONG;
+    while !said(store) {
+        assert!(Instant::now() < end, "{:?}", store.state());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,10 +1,13 @@
 //! A server of Redis that belongs to one test: a directory and a port of its own, ended by its process id.
 
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -66,7 +69,11 @@ impl Server {
         while !matches!(self.command(&["PING"]).as_str(), answer if answer.contains("PONG") || answer.contains("NOAUTH"))
         {
             let over = self.child.try_wait().expect("a child");
-            assert!(over.is_none() && Instant::now() < end, "no redis-server: {}", self.log());
+            assert!(
+                over.is_none() && Instant::now() < end,
+                "no redis-server (Debian: redis-server): {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -165,16 +172,27 @@ impl Drop for Server {
 }
 
 fn spawn(file: &Path, arguments: &[&str]) -> Child {
-    Command::new("redis-server")
+    // A test run that is killed leaves nothing behind that runs: the server ends with the thread that has started it, which is the test's.
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "redis-server"])
         .arg(file)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
-        .expect("redis-server is installed (Debian: redis-server)")
+        .expect("setpriv is installed (Debian: util-linux)")
 }
 
-/// A port at which nobody listens just now.
+/// A port at which nobody listens, and which this process has given to nobody else. It lies below the range of outgoing connections, one of which could have any other by the time the
+/// server listens, or before it listens there again.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let chance = RandomState::new().build_hasher().finish() % 9_000;
+        let port = 21_000 + u16::try_from(chance).expect("below 9000");
+        let is_new = GIVEN.lock().expect("nobody panics with it").insert(port);
+        if is_new && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
