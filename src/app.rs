@@ -118,7 +118,7 @@ impl Running {
         self.addresses.load().admin
     }
 
-    /// Whether every issuer was tried and one has keys, the shared replay store was reached once, and nobody has said stop.
+    /// Whether every issuer was tried and one has keys, the shared replay store need not be waited for, and nobody has said stop.
     pub fn is_ready(&self) -> bool {
         self.gateway.get().is_ready() && !self.stop.is_cancelled()
     }

@@ -88,10 +88,10 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Whether it can do its work: every issuer was tried and one has keys, and the shared replay store, where there is one, was reached once. One that is away
-    /// later is no reason to send callers elsewhere: it is away there too, and certificates need none.
+    /// Whether it can do its work: every issuer was tried and one has keys, and the shared replay store, where there is one, was reached once, or is known to be away where its place can be
+    /// taken. One that is away later is no reason to send callers elsewhere: it is away there too, and certificates need none.
     pub fn is_ready(&self) -> bool {
-        self.tokens.ready() && self.replay.shared().is_none_or(|shared| shared.redis.first_contact())
+        self.tokens.ready() && self.replay.shared().is_none_or(|shared| !shared.redis.is_awaited())
     }
 
     fn turned_away(&self, why: TurnedAway, peer: Peer, listener: &str) {

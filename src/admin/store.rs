@@ -25,7 +25,7 @@ pub(super) fn numbers(state: &State) -> Vec<Kept<'static>> {
         Kept::by(
             "server",
             "replay_store_clock_difference_seconds",
-            "How far its clock is ahead of ours",
+            "How far the clock of a server of the shared store is ahead of this machine's",
             servers.iter().filter_map(|server| Some((place(server), seconds(server.clock_difference?)))),
         ),
         Kept::by(
@@ -53,7 +53,7 @@ pub(super) fn numbers(state: &State) -> Vec<Kept<'static>> {
     ];
     // Before the first contact there is none, and 0 would be a line.
     numbers.extend(line.and_then(|line| u64::try_from(line.seconds()).ok()).map(|line| {
-        let help = "Proofs that may have been used by this second since 1970 are not taken: the store's memory begins there";
+        let help = "Where the memory of the shared store begins, in seconds since 1970: a proof that may have been used by then is not taken";
         Kept::one("replay_store_line_timestamp_seconds", help, line)
     }));
     numbers

@@ -194,15 +194,13 @@ impl Lasting {
         let before = before.and_then(|before| before.replay.shared());
         let bounds = Bounds::of(&config.dpop, settings);
         let same =
-            |shared: &&Shared| shared.redis.settings().is_same(settings) && shared.redis.bounds() == bounds;
-        let redis = match before.filter(same) {
-            Some(shared) => shared.redis.clone(),
+            |shared: &Shared| shared.redis.settings().is_same(settings) && shared.redis.bounds() == bounds;
+        let redis = match before {
+            Some(shared) if same(shared) => shared.redis.clone(),
+            // The same memory, reached otherwise: what is in doubt there stays so.
+            Some(shared) => shared.redis.followed_by(Arc::new(settings.clone()), bounds),
             None => Redis::start(Arc::new(settings.clone()), bounds, self.clock.clone()),
         };
-        if let Some(line) = before.and_then(|before| before.redis.line()) {
-            // The same memory, reached otherwise: what is in doubt there stays so.
-            redis.standing().draw(line);
-        }
         Ok(Store::Shared(Shared { memory, redis, clock: self.clock.clone() }))
     }
 

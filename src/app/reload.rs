@@ -197,13 +197,10 @@ impl Reloading {
     }
 }
 
-/// A password that is wrong in the file must not take a store away that is in use.
+/// A password that is wrong in the file must not take a store away that is in use, nor one of its servers. One that is away can be taken from nobody.
 async fn reach_memory(before: &Gateway, next: &Gateway) -> Result<(), StartError> {
     let (Some(before), Some(next)) = (before.replay.shared(), next.replay.shared()) else { return Ok(()) };
-    if !before.redis.state().is_usable() {
-        return Ok(());
-    }
-    next.reached(MEMORY_AT_LATEST).await.map_err(StartError::MemoryOutOfReach)
+    next.redis.reaches_all_of(&before.redis, MEMORY_AT_LATEST).await.map_err(StartError::MemoryOutOfReach)
 }
 
 /// Logs a refusal, in one line. `why` is for whoever asked.

@@ -13,15 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory::MemoryStore;
-use super::redis::state::Health;
 use super::redis::{Redis, Refused};
 use crate::clock::Clock;
 use crate::config::OnFailure;
 use crate::verify::replay::{Claim, ClaimError, ClaimStore, Made};
 use crate::verify::time::UnixTime;
-
-/// How often a store that is waited for is looked at.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// The store of a gateway. Its memory outlives configurations; the way to others may change with one.
 #[derive(Debug)]
@@ -62,23 +58,6 @@ impl Store {
 }
 
 impl Shared {
-    /// Waits until the store was reached once, for `patience` at most. Gives why it was not.
-    ///
-    /// # Errors
-    /// The trouble, for the operator.
-    pub async fn reached(&self, patience: Duration) -> Result<(), String> {
-        let first = async {
-            while !self.redis.first_contact() {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        tokio::time::timeout(patience, first).await.map_err(|_| {
-            let servers = self.redis.state().servers;
-            let away = servers.iter().filter(|server| server.health != Health::Usable);
-            away.map(ToString::to_string).collect::<Vec<_>>().join("; ")
-        })
-    }
-
     async fn claim(&self, claim: Claim, now: UnixTime) -> Result<(), ClaimError> {
         if claim.made == Made::AfterOwnNonce {
             // Only this process takes it, so nobody else can have seen it.

@@ -21,17 +21,21 @@ pub struct Bounds {
     pub nonce: u64,
     /// `replay.redis.clock_difference`, in milliseconds.
     pub clock_difference: u64,
+    /// `replay.redis.timeout`, in milliseconds: a memory begins up to so much later than its marker says.
+    pub timeout: u64,
 }
 
 impl Bounds {
     /// Those of a gateway with these settings.
     pub fn of(dpop: &Dpop, redis: &Redis) -> Self {
         let seconds = |seconds: i64| u64::try_from(seconds).unwrap_or_default();
+        let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
             max_age: seconds(dpop.max_age),
             max_future: seconds(dpop.max_future),
             nonce: seconds(2 * dpop.nonce_lifetime),
-            clock_difference: u64::try_from(redis.clock_difference.as_millis()).unwrap_or(u64::MAX),
+            clock_difference: milliseconds(redis.clock_difference),
+            timeout: milliseconds(redis.timeout),
         }
     }
 
@@ -42,6 +46,7 @@ impl Bounds {
             max_future: self.max_future.max(other.max_future),
             nonce: self.nonce.max(other.nonce),
             clock_difference: self.clock_difference.max(other.clock_difference),
+            timeout: self.timeout.max(other.timeout),
         }
     }
 
@@ -61,8 +66,8 @@ impl Bounds {
 
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { max_age, max_future, nonce, clock_difference } = self;
-        write!(f, "{max_age},{max_future},{nonce},{clock_difference}")
+        let Self { max_age, max_future, nonce, clock_difference, timeout } = self;
+        write!(f, "{max_age},{max_future},{nonce},{clock_difference},{timeout}")
     }
 }
 
@@ -76,8 +81,13 @@ impl FromStr for Bounds {
     fn from_str(text: &str) -> Result<Self, NoBounds> {
         let mut parts = text.split(',').map(|digits| digits.parse::<u64>().map_err(|_| NoBounds));
         let mut next = || parts.next().unwrap_or(Err(NoBounds));
-        let bounds =
-            Self { max_age: next()?, max_future: next()?, nonce: next()?, clock_difference: next()? };
+        let bounds = Self {
+            max_age: next()?,
+            max_future: next()?,
+            nonce: next()?,
+            clock_difference: next()?,
+            timeout: next()?,
+        };
         if parts.next().is_some() { Err(NoBounds) } else { Ok(bounds) }
     }
 }
@@ -86,21 +96,28 @@ impl FromStr for Bounds {
 mod tests {
     use super::*;
 
-    const fn bounds(max_age: u64, max_future: u64, nonce: u64, clock_difference: u64) -> Bounds {
-        Bounds { max_age, max_future, nonce, clock_difference }
+    const fn bounds(
+        max_age: u64,
+        max_future: u64,
+        nonce: u64,
+        clock_difference: u64,
+        timeout: u64,
+    ) -> Bounds {
+        Bounds { max_age, max_future, nonce, clock_difference, timeout }
     }
 
     #[test]
     fn the_longer_of_each_covers_both() {
-        let (one, other) = (bounds(60, 10, 600, 1000), bounds(300, 5, 20, 1000));
+        let (one, other) = (bounds(60, 10, 600, 1000, 250), bounds(300, 5, 20, 1000, 250));
         let both = one.joined(other);
-        assert_eq!(both, bounds(300, 10, 600, 1000));
+        assert_eq!(both, bounds(300, 10, 600, 1000, 250));
         assert!(both.cover(one) && both.cover(other) && !one.cover(other) && !other.cover(one));
         for more in [
-            bounds(301, 10, 600, 1000),
-            bounds(300, 11, 600, 1000),
-            bounds(300, 10, 601, 1000),
-            bounds(300, 10, 600, 1001),
+            bounds(301, 10, 600, 1000, 250),
+            bounds(300, 11, 600, 1000, 250),
+            bounds(300, 10, 601, 1000, 250),
+            bounds(300, 10, 600, 1001, 250),
+            bounds(300, 10, 600, 1000, 251),
         ] {
             assert!(!both.cover(more) && more.cover(both), "{more}");
         }
@@ -108,17 +125,17 @@ mod tests {
 
     #[test]
     fn claims_are_kept_for_what_others_need() {
-        let own = bounds(60, 10, 600, 1000);
+        let own = bounds(60, 10, 600, 1000, 250);
         assert_eq!(own.beyond(own), Duration::ZERO);
-        assert_eq!(bounds(300, 60, 620, 1500).beyond(own), Duration::from_secs(240 + 20 + 1));
-        assert_eq!(bounds(10, 0, 20, 100).beyond(own), Duration::ZERO);
+        assert_eq!(bounds(300, 60, 620, 1500, 250).beyond(own), Duration::from_secs(240 + 20 + 1));
+        assert_eq!(bounds(10, 0, 20, 100, 250).beyond(own), Duration::ZERO);
     }
 
     #[test]
     fn written_and_read() {
-        let own = bounds(60, 10, 600, 1000);
+        let own = bounds(60, 10, 600, 1000, 250);
         assert_eq!(own.to_string().parse(), Ok(own));
-        for text in ["", "1,2,3", "1,2,3,4,5", "1,2,3,x", "1,2,3,-4", "1,,3,4"] {
+        for text in ["", "1,2,3,4", "1,2,3,4,5,6", "1,2,3,x,5", "1,2,3,-4,5", "1,,3,4,5"] {
             assert_eq!(text.parse::<Bounds>(), Err(NoBounds), "{text}");
         }
     }

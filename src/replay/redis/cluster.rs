@@ -3,8 +3,7 @@
 //! A node that does not have a slot refuses to claim in it (`MOVED`, `ASK`) and has not done it, so another may be asked: the one it names, if that was vetted. A claim that
 //! may have been made is never sent again. Keys that are moved are never in two places: the old node answers for what it still has, and only of what it has not says `ASK`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,12 +13,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Kind;
 use super::batch::{Answer, Redirect};
+use super::condition::Condition;
 use super::connect::announced;
 use super::lane::{Lanes, Place, Shared};
 use super::memory::Names;
-use super::scout::{Scout, View};
-use super::slots::{SLOTS, SlotMap, slot, tag_in};
-use super::state::{Health, Missing, Server};
+use super::scout::{Scout, Unheard};
+use super::slots::{Hashed, SLOTS, SlotMap, tag_in};
+use super::state::{Absence, Health, Server};
 use super::trouble::Trouble;
 use crate::config::{RedisEndpoint, RedisServer};
 
@@ -32,13 +32,14 @@ const MOMENT: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct Cluster {
     shared: Arc<Shared>,
+    prefix: Hashed,
     routes: Arc<ArcSwap<Routes>>,
+    /// How the cluster is as a whole.
+    condition: Arc<Mutex<Condition>>,
     /// Something does not fit what is known.
     doubted: Arc<Notify>,
     /// Rings when it was looked at.
     news: Arc<Notify>,
-    /// Whether all of it was usable at one time.
-    was_whole: AtomicBool,
     _ends: DropGuard,
 }
 
@@ -48,17 +49,19 @@ struct Routes {
     map: SlotMap,
     /// One for each master of the map, in their order.
     nodes: Vec<Arc<Node>>,
-    /// What is wrong with the cluster as a whole.
-    health: Health,
-    /// While nobody has a slot, the proofs in it cannot be asked about.
-    _missing: Option<Missing>,
+    /// While nobody has a slot, the proofs in it cannot be asked about. While nobody tells of the nodes, those that are known go on.
+    _absence: Option<Absence>,
 }
 
 impl Routes {
-    fn new(map: SlotMap, nodes: Vec<Arc<Node>>, health: Health, shared: &Shared) -> Self {
-        // While nobody tells of the nodes, those that are known go on.
-        let missing = (!map.is_whole()).then(|| Missing::new(&shared.absences));
-        Self { map, nodes, health, _missing: missing }
+    fn new(map: SlotMap, nodes: Vec<Arc<Node>>, shared: &Shared) -> Self {
+        let absence = (!map.is_whole()).then(|| Absence::new(&shared.absences));
+        Self { map, nodes, _absence: absence }
+    }
+
+    /// Who has a slot.
+    fn node_of(&self, slot: u16) -> Option<&Arc<Node>> {
+        self.nodes.get(self.map.owner(slot)?)
     }
 }
 
@@ -71,28 +74,41 @@ struct Node {
     lanes: Lanes,
 }
 
+impl Node {
+    /// Whether the slot in which its marker is may be on its way to another node: then the marker may be on either side.
+    fn is_unmarked(&self) -> bool {
+        matches!(self.lanes.server().health, Health::Away { trouble: Trouble::NoSlot, .. })
+    }
+
+    /// Whether it is not there, so that nobody can have moved keys away from it.
+    fn is_away(&self) -> bool {
+        self.lanes.server().health != Health::Usable && !self.is_unmarked()
+    }
+}
+
 impl Cluster {
     /// The cluster that `seeds` are nodes of. Waits for nothing.
     pub(super) fn start(seeds: &[RedisEndpoint], shared: &Arc<Shared>) -> Self {
-        let nothing = Routes::new(SlotMap::new(), Vec::new(), Health::Connecting, shared);
-        let routes = Arc::new(ArcSwap::from_pointee(nothing));
+        let routes = Arc::new(ArcSwap::from_pointee(Routes::new(SlotMap::new(), Vec::new(), shared)));
+        let condition = Arc::new(Mutex::new(Condition::unknown("cluster".into())));
         let (doubted, news) = (Arc::<Notify>::default(), Arc::<Notify>::default());
         let end = CancellationToken::new();
         let scout = Scout::new(seeds, Arc::clone(shared));
         let keeper = Keeper {
             shared: Arc::clone(shared),
             routes: Arc::clone(&routes),
+            condition: Arc::clone(&condition),
             doubted: Arc::clone(&doubted),
             news: Arc::clone(&news),
         };
         tokio::spawn(end.clone().run_until_cancelled_owned(keeper.keep_looking(scout)));
-        let was_whole = AtomicBool::new(false);
-        Self { shared: Arc::clone(shared), routes, doubted, news, was_whole, _ends: end.drop_guard() }
+        let (shared, prefix) = (Arc::clone(shared), Hashed::beginning(&shared.settings.prefix));
+        Self { shared, prefix, routes, condition, doubted, news, _ends: end.drop_guard() }
     }
 
     /// Whether there is a vetted connection to the node that has this key.
     pub(super) fn is_usable(&self, key: &[u8; 16]) -> bool {
-        self.node_of(key).is_some_and(|node| node.lanes.is_usable())
+        self.routes.load().node_of(self.prefix.slot(key)).is_some_and(|node| node.lanes.is_usable())
     }
 
     /// Makes a claim. `None`: no node has it, or nobody can say what came of it.
@@ -153,9 +169,7 @@ impl Cluster {
     }
 
     fn node_of(&self, key: &[u8; 16]) -> Option<Arc<Node>> {
-        let whole = [self.shared.settings.prefix.as_bytes(), key].concat();
-        let routes = self.routes.load();
-        routes.nodes.get(routes.map.owner(slot(&whole))?).map(Arc::clone)
+        self.routes.load().node_of(self.prefix.slot(key)).map(Arc::clone)
     }
 
     /// The node at `to`, which `from` has named, if it is a master that is known: no other was vetted, and none may take claims before. One that has no
@@ -173,21 +187,10 @@ impl Cluster {
 
     /// How each node is, and before them the cluster as a whole, where something is wrong with that.
     pub(super) fn servers(&self) -> Vec<Server> {
-        let routes = self.routes.load();
-        let whole = Server { place: "cluster".into(), health: routes.health.clone(), clock_difference: None };
+        let health = self.condition.lock().unwrap_or_else(PoisonError::into_inner).health().clone();
+        let whole = Server { place: "cluster".into(), health, clock_difference: None };
         let wrong = Some(whole).filter(|whole| whole.health != Health::Usable);
-        wrong.into_iter().chain(routes.nodes.iter().map(|node| node.lanes.server())).collect()
-    }
-
-    /// Whether all of it was usable at one time.
-    pub(super) fn first_contact(&self) -> bool {
-        if self.was_whole.load(Ordering::Relaxed) {
-            return true;
-        }
-        let routes = self.routes.load();
-        let whole = routes.health == Health::Usable && routes.nodes.iter().all(|node| node.lanes.is_usable());
-        self.was_whole.fetch_or(whole, Ordering::Relaxed);
-        whole
+        wrong.into_iter().chain(self.routes.load().nodes.iter().map(|node| node.lanes.server())).collect()
     }
 }
 
@@ -195,6 +198,7 @@ impl Cluster {
 struct Keeper {
     shared: Arc<Shared>,
     routes: Arc<ArcSwap<Routes>>,
+    condition: Arc<Mutex<Condition>>,
     doubted: Arc<Notify>,
     news: Arc<Notify>,
 }
@@ -204,41 +208,57 @@ impl Keeper {
         loop {
             let known = self.routes.load().map.masters().to_vec();
             match scout.look(&known).await {
-                Ok(view) => self.take(view),
-                Err(trouble) => self.complain(trouble),
+                Ok(view) => self.take(view.map),
+                Err(unheard) => self.complain(unheard),
             }
             scout.rest(&self.doubted).await;
         }
     }
 
-    /// Lanes to the masters of today. Those that were there stay; the others end, with what is in flight on them answered as unavailable.
-    fn take(&self, View { map, .. }: View) {
+    /// Lanes to the masters of today. Those that were there stay; the others end when what is in flight on them is answered.
+    fn take(&self, map: SlotMap) {
         let before = self.routes.load_full();
-        let nodes = map.masters().iter().filter_map(|endpoint| self.node(endpoint, &map, &before)).collect();
-        let health = match map.is_whole() {
-            true => Health::Usable,
-            false => self.away(&before.health, Trouble::NoSlot),
-        };
-        if before.map.masters() != map.masters() {
-            tracing::info!(
-                masters = map.masters().len(),
-                "replay.redis: the masters of the cluster are others"
-            );
+        if before.map != map || before.nodes.iter().any(|node| node.is_unmarked()) {
+            let is_lost = |node: &Arc<Node>| node.is_away() || !map.masters().contains(&node.endpoint);
+            let lost: Vec<bool> = before.nodes.iter().map(is_lost).collect();
+            let nodes = map.masters().iter().map(|endpoint| self.node(endpoint, &map, &before, &lost));
+            // One left out would give each that comes behind it the proofs of another.
+            let Some(nodes) = nodes.collect() else {
+                let trouble = Trouble::Broken("CLUSTER SLOTS names a master without slots".into());
+                return self.complain(Unheard { node: None, trouble });
+            };
+            if before.map.masters() != map.masters() {
+                let masters = map.masters().len();
+                tracing::info!(masters, "replay.redis: the masters of the cluster are others");
+            }
+            self.routes.store(Arc::new(Routes::new(map, nodes, &self.shared)));
         }
-        self.routes.store(Arc::new(Routes::new(map, nodes, health, &self.shared)));
+        if self.routes.load().map.is_whole() {
+            let mut condition = self.condition();
+            condition.well(None);
+            condition.settle(None);
+        } else {
+            self.complain(Unheard { node: None, trouble: Trouble::NoSlot });
+        }
         self.news.notify_waiters();
     }
 
-    fn node(&self, endpoint: &RedisEndpoint, map: &SlotMap, before: &Routes) -> Option<Arc<Node>> {
+    fn node(
+        &self,
+        endpoint: &RedisEndpoint,
+        map: &SlotMap,
+        before: &Routes,
+        lost: &[bool],
+    ) -> Option<Arc<Node>> {
         let known = before.nodes.iter().find(|node| node.endpoint == *endpoint);
         // A marker in a slot that came with its keys, or without, is not this node's: it has to be marked anew, and so begins a memory behind whatever may have been lost.
-        let inherited = map.inherited(&before.map, endpoint);
+        let inherited = map.inherited(&before.map, endpoint, lost);
+        if inherited.is_some() {
+            self.shared.past.lose(endpoint);
+        }
         let end = match known {
             Some(node) if inherited.is_none() && map.master_of(node.marked) == Some(endpoint) => {
-                // While the slot of the marker is moved, the marker may be on either side.
-                let is_moving =
-                    matches!(node.lanes.server().health, Health::Away { trouble: Trouble::NoSlot, .. });
-                if !is_moving {
+                if !node.is_unmarked() {
                     return Some(Arc::clone(node));
                 }
                 node.marked
@@ -253,22 +273,105 @@ impl Keeper {
     }
 
     /// What is known stays: nodes refuse what is not theirs, whoever asks.
-    fn complain(&self, trouble: Trouble) {
-        let before = self.routes.load_full();
-        if !matches!(&before.health, Health::Away { trouble: known, .. } if *known == trouble) {
-            tracing::warn!(%trouble, "replay.redis: the cluster cannot be asked for its nodes");
-            self.shared.tally.count_trouble(&trouble);
-        }
-        let health = self.away(&before.health, trouble);
-        let routes = Routes::new(before.map.clone(), before.nodes.clone(), health, &self.shared);
-        self.routes.store(Arc::new(routes));
+    fn complain(&self, Unheard { node, trouble }: Unheard) {
+        self.shared.tally.count_trouble(&trouble);
+        self.condition().wrong(trouble, node.as_ref(), &self.shared.clock);
     }
 
-    fn away(&self, before: &Health, trouble: Trouble) -> Health {
-        let since = match before {
-            Health::Away { since, .. } => *since,
-            Health::Connecting | Health::Usable => self.shared.clock.precise(),
+    /// Nothing panics while this is held that would leave it half-written.
+    fn condition(&self) -> MutexGuard<'_, Condition> {
+        self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::super::condition::tests::heard;
+    use super::super::past::Past;
+    use super::super::tests::settings;
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{RedisServers, RedisWire};
+    use crate::replay::redis::bounds::Bounds;
+
+    fn at(port: u16) -> RedisEndpoint {
+        RedisEndpoint { host: "127.0.0.1".into(), port }
+    }
+
+    fn map(parts: &[(u16, u16, u16)]) -> SlotMap {
+        let mut map = SlotMap::new();
+        for (first, last, port) in parts {
+            map.give(*first, *last, &at(*port)).expect("slots that nobody has");
+        }
+        map
+    }
+
+    fn keeper() -> Keeper {
+        let settings = settings(RedisServers::Cluster(vec![at(1)]), RedisWire::Plain);
+        let shared =
+            Arc::new(Shared::new(Arc::new(settings), Bounds::default(), Clock::system(), Past::begin(0)));
+        Keeper {
+            routes: Arc::new(ArcSwap::from_pointee(Routes::new(SlotMap::new(), Vec::new(), &shared))),
+            condition: Arc::new(Mutex::new(Condition::unknown("cluster".into()))),
+            doubted: Arc::default(),
+            news: Arc::default(),
+            shared,
+        }
+    }
+
+    /// Each proof goes to the node that has its slot, whatever the order in which nodes are told of, and nodes that stay keep their lanes.
+    #[tokio::test]
+    async fn slots_go_to_the_nodes_that_have_them() {
+        let keeper = keeper();
+        let (half, last) = (SLOTS / 2, SLOTS - 1);
+        let owner = |slot| keeper.routes.load().node_of(slot).map(|node| node.endpoint.port);
+        keeper.take(map(&[(0, half, 1), (half + 1, last, 2)]));
+        assert_eq!([0, half, half + 1, last, SLOTS].map(owner), [Some(1), Some(1), Some(2), Some(2), None]);
+        let before = keeper.routes.load_full();
+        keeper.take(map(&[(0, half, 1), (half + 1, last, 2)]));
+        assert!(Arc::ptr_eq(&before, &keeper.routes.load()), "nothing has changed");
+        keeper.take(map(&[(0, 9, 3), (10, half, 1), (half + 1, last, 2)]));
+        assert_eq!([9, 10, half + 1].map(owner), [Some(3), Some(1), Some(2)]);
+        let after = keeper.routes.load_full();
+        assert!(
+            Arc::ptr_eq(&before.nodes[0], &after.nodes[1]) && Arc::ptr_eq(&before.nodes[1], &after.nodes[2])
+        );
+        let least = |port| keeper.shared.past.least(Some(&at(port))).load(Ordering::Relaxed);
+        assert_eq!([1, 2, 3].map(least), [0, 0, 0]);
+        // None of them was ever there, so a slot that one has from another came without its keys.
+        keeper.take(map(&[(0, 0, 1), (1, 9, 3), (10, half, 1), (half + 1, last, 2)]));
+        let marked_anew = keeper.routes.load_full();
+        assert!(Arc::ptr_eq(&after.nodes[0], &marked_anew.nodes[1]) && marked_anew.nodes[0].marked == 0);
+        assert_eq!([1, 2, 3].map(least), [1, 0, 0]);
+    }
+
+    /// What is wrong with the cluster as a whole is counted each time, and said once.
+    #[tokio::test]
+    async fn slots_that_nobody_has_are_told_of() {
+        let (lines, _guard) = heard();
+        let keeper = keeper();
+        let troubles = |label: &str| {
+            let place = Trouble::LABELS.iter().position(|known| *known == label).expect("a label");
+            keeper.shared.tally.counts().troubles[place]
         };
-        Health::Away { since, trouble }
+        let said = |words: &str| lines.take().iter().filter(|line| line.contains(words)).count();
+        let some = [(1, SLOTS - 1, 1)];
+        let missing = || matches!(keeper.condition().health(), Health::Away { trouble: Trouble::NoSlot, .. });
+        keeper.take(map(&some));
+        assert!(missing() && said("server=\"cluster\" reason=\"no_slot\"") == 1 && troubles("no_slot") == 1);
+        keeper.take(map(&some));
+        for port in 1..9 {
+            keeper
+                .complain(Unheard { node: Some(at(port)), trouble: Trouble::Unreachable(format!("{port}")) });
+        }
+        keeper.take(map(&some));
+        assert!(missing() && troubles("no_slot") == 3 && troubles("unreachable") == 8);
+        let log = lines.take();
+        let [line] = &log[..] else { panic!("{log:?}") };
+        assert!(line.contains("server=\"cluster\" node=127.0.0.1:1 reason=\"unreachable\""), "{line}");
+        keeper.take(map(&[(0, SLOTS - 1, 1)]));
+        assert_eq!(*keeper.condition().health(), Health::Usable);
     }
 }

@@ -1,7 +1,7 @@
 //! The lanes to one server, and what a lane does: connect, vet, work, and after the first thing that is wrong, wait a little and begin again.
 //!
 //! This is the breaker. A claim is given to a lane that works, or refused at once; one that a lane has already is sent within `timeout` or refused, and answered within another. So a server that is away holds a
-//! request for at most twice `timeout`, and later requests not at all, and it is asked again as soon as a lane has vetted it, by itself.
+//! claim for at most twice `timeout`, and later requests not at all, and it is asked again as soon as a lane has vetted it, by itself.
 
 use std::future::Future;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
+use tracing::info;
 
 use super::Kind;
 use super::batch::{Answer, Claim, Judge, Wish};
@@ -18,13 +19,14 @@ use super::bounds::Bounds;
 use super::connect::Connector;
 use super::link::Stream;
 use super::memory::{Known, Memory, Names};
+use super::past::Past;
 use super::sentinel::Whereabouts;
 use super::serve::{End, Serving};
 use super::state::{Absences, Server, ServerState, Tally};
 use super::trouble::Trouble;
 use super::vet::{self, Vetted};
 use crate::clock::Clock;
-use crate::config::{self, RedisServer};
+use crate::config::{self, RedisEndpoint, RedisServer};
 
 /// Claims that may wait for a lane. A server that takes a hundred thousand a second is through with them in 20 ms.
 const WAITING: usize = 2048;
@@ -48,42 +50,31 @@ pub(super) struct Shared {
     pub(super) absences: Arc<Absences>,
     /// What this gateway counts on.
     pub(super) bounds: Bounds,
-    /// How far ahead, in seconds, any replica takes proofs.
-    pub(super) max_future: AtomicU64,
-    /// Whether a server was vetted once.
-    pub(super) reached: AtomicBool,
-    /// The latest second in which a memory began.
-    began: AtomicU64,
+    /// What was learnt of its memories, by whatever way.
+    pub(super) past: Arc<Past>,
 }
 
 impl Shared {
-    pub(super) fn new(settings: Arc<config::Redis>, bounds: Bounds, clock: Clock) -> Self {
+    pub(super) fn new(settings: Arc<config::Redis>, bounds: Bounds, clock: Clock, past: Arc<Past>) -> Self {
         let connector = Connector::new(&settings);
-        Self {
-            settings,
-            bounds,
-            connector,
-            clock,
-            max_future: AtomicU64::new(bounds.max_future),
-            tally: Arc::default(),
-            absences: Arc::default(),
-            reached: AtomicBool::new(false),
-            began: AtomicU64::new(0),
-        }
-    }
-
-    /// The latest second in which a memory began, of any server, as far as this process knows.
-    fn began(&self) -> u64 {
-        self.began.load(Ordering::Relaxed)
+        Self { settings, bounds, connector, clock, past, tally: Arc::default(), absences: Arc::default() }
     }
 
     /// Draws the line behind the beginning of a memory, unless it lies later already.
-    fn draw(&self, memory: &Memory) {
-        self.began.fetch_max(memory.begins, Ordering::Relaxed);
+    fn draw(&self, memory: &Memory, server: &RedisServer) {
         // Before the line: who has seen that sees this too.
-        self.max_future.fetch_max(memory.bounds.max_future, Ordering::Relaxed);
-        self.absences.standing().draw(memory.line(self.settings.timeout));
-        self.reached.store(true, Ordering::Release);
+        let is_news = self.past.learn(memory);
+        let line = memory.line();
+        self.absences.standing().draw(line);
+        let until = line.plus(i64::try_from(self.past.max_future()).unwrap_or(i64::MAX));
+        let still = until.since(self.clock.now());
+        if is_news && still >= 0 {
+            info!(
+                %server,
+                for_seconds = still.saturating_add(1),
+                "the replay store begins a new memory: until then proofs without a nonce are asked for one, since they may have been used before"
+            );
+        }
     }
 }
 
@@ -103,6 +94,14 @@ impl Place {
         match self {
             Place::At(server) | Place::Node(server, _) => Ok(server.clone()),
             Place::Master(whereabouts) => whereabouts.master().await.map(RedisServer::Network),
+        }
+    }
+
+    /// Its name, where a store has several servers.
+    const fn node(&self) -> Option<&RedisEndpoint> {
+        match self {
+            Place::Node(RedisServer::Network(endpoint), _) => Some(endpoint),
+            Place::Node(RedisServer::Unix(_), _) | Place::At(_) | Place::Master(_) => None,
         }
     }
 
@@ -158,7 +157,7 @@ impl Lanes {
             Arc::clone(&shared.absences),
             shared.clock.clone(),
         ));
-        let least = Arc::<AtomicU64>::default();
+        let least = shared.past.least(place.node());
         let lanes = (0..count).map(|number| {
             let (queue, waiting) = mpsc::channel(WAITING);
             let serving = Arc::<AtomicBool>::default();
@@ -225,7 +224,7 @@ struct Task {
     shared: Arc<Shared>,
     state: Arc<ServerState>,
     serving: Arc<AtomicBool>,
-    /// The memory of this server begins no earlier, by what its lanes know.
+    /// The memory of this server begins no earlier, by what any lane to it has learnt.
     least: Arc<AtomicU64>,
 }
 
@@ -268,7 +267,7 @@ impl Task {
         *place = Some(server.to_string());
         let ready = async {
             let mut link = connector.connect(&server).await?;
-            let known = Known { latest: self.shared.began(), least: self.least.load(Ordering::Relaxed) };
+            let known = Known { latest: self.shared.past.began(), least: self.least.load(Ordering::Relaxed) };
             let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, *bounds, clock).await?;
             Ok::<_, Trouble>((link.into_stream(), vetted))
         };
@@ -285,7 +284,7 @@ impl Task {
     ) -> End {
         let Shared { settings, bounds, clock, .. } = &*self.shared;
         // The line first: whoever sees this lane work has to see the line of its memory.
-        self.shared.draw(&vetted.memory);
+        self.shared.draw(&vetted.memory, server);
         let begins = vetted.memory.begins;
         self.least.fetch_max(begins, Ordering::Relaxed);
         self.state.serving(self.number, &server.to_string(), vetted.ahead);
@@ -318,4 +317,44 @@ async fn refusing<T>(queue: &mut mpsc::Receiver<Claim>, work: impl Future<Output
 fn scattered(pause: Duration) -> Duration {
     let chance = RandomState::new().build_hasher().finish() % 1024;
     pause / 2 + pause / 2 * u32::try_from(chance).unwrap_or(0) / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::super::condition::tests::heard;
+    use super::super::memory::Identity;
+    use super::super::tests::{bounds, settings};
+    use super::*;
+    use crate::config::{RedisServers, RedisWire};
+
+    /// A line that moves is why callers are suddenly asked for nonces, so it stands in the log, once for all lanes; one that nobody notices does not.
+    #[test]
+    fn a_new_memory_is_said_once() {
+        let (lines, _guard) = heard();
+        let clock = Clock::new(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
+        let server = RedisServer::Network(RedisEndpoint { host: "one".into(), port: 6379 });
+        let settings = settings(RedisServers::Alone(server.clone()), RedisWire::Plain);
+        let bounds = bounds(&settings);
+        let shared = Shared::new(Arc::new(settings), bounds, clock, Past::begin(bounds.max_future));
+        let draw = |begins| {
+            let identity = Identity::new(b"r", b"h", b"0");
+            shared.draw(&Memory { identity, key: Vec::new(), value: Vec::new(), begins, bounds }, &server);
+            shared.absences.standing().line().map(|line| line.seconds())
+        };
+        assert_eq!(draw(900), Some(903));
+        assert_eq!(lines.take(), Vec::<String>::new(), "too old to be noticed");
+        assert_eq!(draw(999), Some(1_002));
+        let said = lines.take();
+        let [line] = &said[..] else { panic!("{said:?}") };
+        assert!(
+            line.contains("begins a new memory") && line.ends_with("server=one:6379 for_seconds=13"),
+            "{line}"
+        );
+        assert_eq!((draw(999), draw(990)), (Some(1_002), Some(1_002)));
+        assert_eq!(lines.take(), Vec::<String>::new(), "said by another lane");
+        draw(u64::MAX);
+        assert_eq!(lines.take().len(), 1, "whatever a marker says");
+    }
 }

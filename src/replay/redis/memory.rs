@@ -11,6 +11,7 @@
 //! used, the next begins later, and so does its line. That matters since a nonce may be sealed for the first second after the line while that is still to come: by
 //! the line of the next memory it is too old.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use super::bounds::Bounds;
@@ -47,17 +48,26 @@ pub(super) struct Known {
 pub(super) struct Names {
     marker: Vec<u8>,
     probe: Vec<u8>,
+    prefix: String,
+    tag: String,
 }
 
 impl Names {
     /// Those of a server. In a cluster they end in a hash tag, `{…}`, of a slot that the server has; elsewhere `tag` is empty.
     pub(super) fn new(prefix: &str, tag: &str) -> Self {
-        Self { marker: format!("{prefix}since{tag}").into(), probe: format!("{prefix}probe{tag}").into() }
+        let (marker, probe) = (format!("{prefix}since{tag}").into(), format!("{prefix}probe{tag}").into());
+        Self { marker, probe, prefix: prefix.into(), tag: tag.into() }
     }
 
     /// The marker.
     pub(super) fn marker(&self) -> &[u8] {
         &self.marker
+    }
+
+    /// A key that nobody else writes, for what has to be done before it ends.
+    fn proviso(&self) -> Vec<u8> {
+        let own = RandomState::new().build_hasher().finish();
+        format!("{}proviso:{own:x}{}", self.prefix, self.tag).into()
     }
 
     /// The write by which is seen that writes succeed. What it writes is gone in a second.
@@ -110,14 +120,18 @@ impl Memory {
             Marked::Others(begins) => (begins.max(latest), own),
             Marked::Nothing => (latest, own),
         };
-        // The line counts on it that the marker is there within `timeout` of the time in it.
+        // The line counts on it that the marker is there within `timeout` of the time in it, and what we send last may come later than that, or when we have long given up. So a key that
+        // ends by then is watched too: EXEC does nothing once it has ended (redis.io, "Transactions": since Redis 6.0.9).
+        let (proviso, patience) = (names.proviso(), link.timeout().as_millis().to_string());
         let marked = tokio::time::timeout(link.timeout(), async {
+            link.demand(&[b"SET", &proviso, b"1", b"PX", patience.as_bytes()]).await?;
+            link.demand(&[b"WATCH", &proviso]).await?;
             let now = clocks::seconds(&link.demand(&[b"TIME"]).await?).ok_or(Trouble::NotRedis)?;
             let begins = now.max(before).saturating_add(1);
             let value = format!("{begins}:{bounds}:{}", identity.0);
             link.demand(&[b"MULTI"]).await?;
             link.demand(&[b"SET", key, value.as_bytes()]).await?;
-            // Written, or somebody else was first (nil). What is there now is looked at in both cases.
+            // Written, or too late, or somebody else was first (nil). What is there now is looked at in both cases.
             link.demand(&[b"EXEC"]).await.map(drop)
         });
         marked.await.map_err(|_| Trouble::Late)??;
@@ -143,11 +157,13 @@ impl Memory {
 
     /// Up to this second, itself included, a proof may have been used before this memory began.
     ///
-    /// The last such use was before the marker was written, which was at most `timeout` after the time in it. Its gateway's clock, by which the
+    /// The last such use was before the marker was written, which was at most the longest `timeout` after the time in it. Its gateway's clock, by which the
     /// proof was dated or its nonce sealed, was at most `clock_difference` ahead of the server it was claimed at, and that server's at most as much ahead of this one's. All
     /// replicas get the same line from the same marker: our own clock has no part in it.
-    pub(super) fn line(&self, timeout: Duration) -> UnixTime {
-        let clock_difference = Duration::from_millis(self.bounds.clock_difference);
+    pub(super) fn line(&self) -> UnixTime {
+        let Bounds { clock_difference, timeout, .. } = self.bounds;
+        let (clock_difference, timeout) =
+            (Duration::from_millis(clock_difference), Duration::from_millis(timeout));
         let after = timeout.saturating_add(clock_difference.saturating_mul(2));
         let line = Duration::from_secs(self.begins).saturating_add(after);
         let whole = i64::try_from(line.as_secs()).unwrap_or(i64::MAX);
@@ -194,30 +210,31 @@ mod tests {
 
     use super::*;
 
-    const OWN: Bounds = Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000 };
+    const OWN: Bounds =
+        Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference: 1000, timeout: 250 };
 
     #[test]
     fn a_marker_is_of_one_server_and_one_history() {
         let ours = Identity::new(b"run", b"replication", b"0");
         let read = |value: &[u8]| Marked::read(b"k", value, &ours, 17, OWN);
-        for enough in ["60,10,600,1000", "300,10,600,1000"] {
+        for enough in ["60,10,600,1000,250", "300,10,600,1000,250"] {
             let value = format!("17:{enough}:run:replication:0");
             assert!(matches!(read(value.as_bytes()), Marked::Ours(Memory { begins: 17, .. })), "{value}");
         }
         for (value, marked) in [
             (
-                b"17:59,10,600,1000:run:replication:0".as_slice(),
+                b"17:59,10,600,1000,250:run:replication:0".as_slice(),
                 Marked::Shorter(17, Bounds { max_age: 59, ..OWN }),
             ),
-            (b"16:60,10,600,1000:run:replication:0", Marked::Others(16)),
-            (b"17:60,10,600,1000:again:replication:0", Marked::Others(17)),
-            (b"17:60,10,600,1000:run:promoted:0", Marked::Others(17)),
-            (b"17:60,10,600,1000:run:replication:1", Marked::Others(17)),
+            (b"16:60,10,600,1000,250:run:replication:0", Marked::Others(16)),
+            (b"17:60,10,600,1000,250:again:replication:0", Marked::Others(17)),
+            (b"17:60,10,600,1000,250:run:promoted:0", Marked::Others(17)),
+            (b"17:60,10,600,1000,250:run:replication:1", Marked::Others(17)),
             (b"17:x:run:replication", Marked::Others(17)),
-            (b"17:60,10,600,1000", Marked::Others(17)),
+            (b"17:60,10,600,1000,250", Marked::Others(17)),
             (b"17:", Marked::Others(17)),
             (b"17", Marked::Others(17)),
-            (b"x:60,10,600,1000:run:replication", Marked::Nothing),
+            (b"x:60,10,600,1000,250:run:replication", Marked::Nothing),
             (b"", Marked::Nothing),
             (b"\xff:run:replication", Marked::Nothing),
         ] {
@@ -230,7 +247,10 @@ mod tests {
         let mut asked = Vec::new();
         for answer in answers {
             let mut room = [0; 1024];
-            let count = far.read(&mut room).await.expect("open");
+            let count = far.read(&mut room).await.expect("no error");
+            if count == 0 {
+                break;
+            }
             asked.push(String::from_utf8_lossy(&room[..count]).replace("\r\n", " "));
             far.write_all(answer.as_bytes()).await.expect("open");
         }
@@ -247,13 +267,13 @@ mod tests {
     async fn a_new_memory_begins_behind_all_others() {
         let ours = Identity::new(b"run", b"history", b"0");
         for (before, latest, least, after) in [
-            (None, 0, 0, "1001:60,10,600,1000"),
-            (None, 2000, 0, "2001:60,10,600,1000"),
-            (Some("700:60,10,600,1000:other:history:0"), 2000, 0, "2001:60,10,600,1000"),
-            (Some("3000:300,10,600,1000:other:history:0"), 2000, 0, "3001:60,10,600,1000"),
-            (Some("3000:300,10,20,1000:run:history:0"), 2000, 0, "3001:300,10,600,1000"),
-            (Some("700:300,10,20,1000:run:history:0"), 2000, 0, "2001:300,10,600,1000"),
-            (Some("3000:60,10,600,1000:run:history:0"), 3000, 3001, "3001:60,10,600,1000"),
+            (None, 0, 0, "1001:60,10,600,1000,250"),
+            (None, 2000, 0, "2001:60,10,600,1000,250"),
+            (Some("700:60,10,600,1000,250:other:history:0"), 2000, 0, "2001:60,10,600,1000,250"),
+            (Some("3000:300,10,600,1000,250:other:history:0"), 2000, 0, "3001:60,10,600,1000,250"),
+            (Some("3000:300,10,20,1000,250:run:history:0"), 2000, 0, "3001:300,10,600,1000,250"),
+            (Some("700:300,10,20,1000,250:run:history:0"), 2000, 0, "2001:300,10,600,1000,250"),
+            (Some("3000:60,10,600,1000,250:run:history:0"), 3000, 3001, "3001:60,10,600,1000,250"),
         ] {
             let (near, far) = tokio::io::duplex(1024);
             let (ok, queued) = ("+OK\r\n".to_owned(), "+QUEUED\r\n".to_owned());
@@ -261,15 +281,16 @@ mod tests {
             let after = format!("{after}:run:history:0");
             let (time, done) = (format!("*2\r\n{}{}", bulk("1000"), bulk("0")), format!("*1\r\n{ok}"));
             let answers =
-                [&there, &ok, &there, &time, &ok, &queued, &done, &bulk(&after)].map(String::clone).to_vec();
-            let server = tokio::spawn(answering(far, answers));
+                [&there, &ok, &there, &ok, &ok, &time, &ok, &queued, &done, &bulk(&after)].map(String::clone);
+            let server = tokio::spawn(answering(far, answers.to_vec()));
             let mut link = Link::new(Box::new(near), Duration::from_secs(1));
             let names = Names::new("hf:", "");
             let memory = Memory::find(&mut link, &names, &ours, Known { latest, least }, OWN).await;
+            drop(link);
             let asked = server.await.expect("no panic");
-            let words = ["GET", "WATCH", "GET", "TIME", "MULTI", "SET", "EXEC", "GET"];
+            let words = ["GET", "WATCH", "GET", "SET", "WATCH", "TIME", "MULTI", "SET", "EXEC", "GET"];
             assert!(asked.iter().zip(words).all(|(asked, word)| asked.contains(word)), "{asked:?}");
-            assert!(asked[5].ends_with(&format!(" {after} ")), "{} is not {after}", asked[5]);
+            assert!(asked[7].ends_with(&format!(" {after} ")), "{} is not {after}", asked[7]);
             assert_eq!(memory.map(|memory| memory.value), Ok(after.into_bytes()));
         }
     }
@@ -283,9 +304,9 @@ mod tests {
                 key: Vec::new(),
                 value: Vec::new(),
                 begins,
-                bounds: Bounds { clock_difference, ..OWN },
+                bounds: Bounds { clock_difference, timeout, ..OWN },
             };
-            memory.line(Duration::from_millis(timeout)).seconds()
+            memory.line().seconds()
         };
         assert_eq!(line(1000, 250, 2000), 1005);
         assert_eq!(line(1000, 1000, 2000), 1005);

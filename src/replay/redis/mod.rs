@@ -9,19 +9,22 @@
 //! | [`lane`] | which connection a claim goes to, and when a server is tried again |
 //! | [`connect`], [`sentinel`] | how a server is reached; which one is the master of a group |
 //! | [`cluster`], [`slots`], [`scout`] | which node of a cluster has a proof; where claims go that it has not |
-//! | [`vet`], [`memory`], [`clocks`] | whether a server may be trusted with claims; which memory it has; whether its clock is ours |
+//! | [`vet`], [`memory`], [`bounds`], [`clocks`] | whether a server may be trusted with claims; which memory it has, and for how long that keeps them; whether its clock is ours |
+//! | [`past`] | what was learnt of memories, and is not forgotten with a connection |
 //! | [`serve`], [`batch`] | what goes out together, and whether the answers count |
 //! | [`link`], [`resp`] | one question at a time, and the protocol |
-//! | [`trouble`], [`state`] | what is wrong, and what is told of it |
+//! | [`trouble`], [`state`], [`condition`] | what is wrong, and what numbers and the log tell of it |
 
 mod batch;
 pub mod bounds;
 mod clocks;
 mod cluster;
+mod condition;
 mod connect;
 mod lane;
 mod link;
 mod memory;
+mod past;
 pub mod resp;
 mod scout;
 mod sentinel;
@@ -34,8 +37,8 @@ mod vet;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::batch::Answer;
@@ -43,13 +46,17 @@ use self::bounds::Bounds;
 use self::cluster::Cluster;
 use self::lane::{Lanes, Place, Shared};
 use self::memory::Names;
+use self::past::Past;
 use self::sentinel::{Sentinels, Whereabouts};
-use self::state::{State, Tally};
+use self::state::{Health, Server, State, Tally};
 use crate::clock::Clock;
-use crate::config::{self, RedisServers};
+use crate::config::{self, OnFailure, RedisServers};
 use crate::verify::digest::{Digest, ProofId};
 use crate::verify::nonce::Standing;
 use crate::verify::time::UnixTime;
+
+/// How often servers that are waited for are looked at.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What is counted; for [`Digest`].
 #[derive(Debug)]
@@ -92,7 +99,23 @@ enum Servers {
 impl Redis {
     /// A store that connects in the background. Waits for nothing and cannot fail: a store that is away is a state. To be called within a runtime.
     pub fn start(settings: Arc<config::Redis>, bounds: Bounds, clock: Clock) -> Self {
-        let shared = Arc::new(Shared::new(settings, bounds, clock));
+        let past = Past::begin(bounds.max_future);
+        Self::connect(Shared::new(settings, bounds, clock, past))
+    }
+
+    /// The same memory, reached otherwise or by other figures: what is in doubt here stays so there, and what was learnt by either counts for both.
+    pub fn followed_by(&self, settings: Arc<config::Redis>, bounds: Bounds) -> Self {
+        let past = Arc::clone(&self.shared.past);
+        past.date_ahead(bounds.max_future);
+        let shared = Shared::new(settings, bounds, self.shared.clock.clone(), past);
+        if let Some(line) = self.line() {
+            shared.absences.standing().draw(line);
+        }
+        Self::connect(shared)
+    }
+
+    fn connect(shared: Shared) -> Self {
+        let shared = Arc::new(shared);
         let servers = match &shared.settings.servers {
             RedisServers::Alone(server) => {
                 let (place, names) = (Place::At(server.clone()), Names::new(&shared.settings.prefix, ""));
@@ -127,7 +150,8 @@ impl Redis {
     /// `judged_by` is the [`line`](Self::line) that the proof was found to be younger than. Where the line has moved before the answer, the claim may have met a memory that
     /// began later than the proof, and is refused.
     ///
-    /// Waits for at most twice `timeout`, once to be sent and once for the answer, and not at all for a store that is known to be away.
+    /// Waits for at most twice `timeout`, once to be sent and once for the answer; in a cluster, where it may be sent on, for at most three times. Not at all for a store that is known to
+    /// be away.
     ///
     /// # Errors
     /// [`Refused`]; in both cases the request must not be forwarded.
@@ -163,7 +187,7 @@ impl Redis {
     /// Counts one more of what has this name, and gives how many all replicas have counted in the time `kept` that began with the first. `None`: nobody can say. Who counts
     /// has to have stopped before that time is over.
     ///
-    /// It waits as [`claim`](Self::claim) does. A memory that is lost begins at nothing: this is for limits, not for proofs.
+    /// It waits for at most twice `timeout`, on top of what a claim of the same request waits. A memory that is lost begins at nothing: this is for limits, not for proofs.
     pub async fn count(&self, name: Digest<Counted>, kept: Duration) -> Option<u64> {
         let key = *name.as_bytes().first_chunk().expect("32 bytes have a first 16");
         let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -198,7 +222,7 @@ impl Redis {
 
     /// How far ahead, in seconds, a proof may be dated that any replica takes.
     pub fn max_future(&self) -> i64 {
-        i64::try_from(self.shared.max_future.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+        i64::try_from(self.shared.past.max_future()).unwrap_or(i64::MAX)
     }
 
     /// What nonces are sealed by while this store is asked.
@@ -206,11 +230,45 @@ impl Redis {
         self.shared.absences.standing()
     }
 
-    /// Whether the store was usable once.
+    /// Whether a server of it was vetted once, by this way or by one before it.
     pub fn first_contact(&self) -> bool {
-        match &*self.servers {
-            Servers::One(_) => self.shared.reached.load(Ordering::Acquire),
-            Servers::Many(cluster) => cluster.first_contact(),
-        }
+        self.shared.past.was_reached()
+    }
+
+    /// Whether a gateway has to wait for it before it can do its work. Where it is needed for each proof, it has to be reached once. Where nonces of this process alone take its place, it is
+    /// enough to know that it is away.
+    ///
+    /// In a cluster one server is enough: what the others have is refused, or asked for such nonces, claim by claim.
+    pub fn is_awaited(&self) -> bool {
+        let is_known_to_be_away = match self.shared.settings.on_failure {
+            OnFailure::Refuse => false,
+            OnFailure::Nonce => self.shared.tally.has_troubles(),
+        };
+        !(self.first_contact() || is_known_to_be_away)
+    }
+
+    /// Waits until each server that is usable by `before` is usable by this, for `patience` at most. A server that is away for both is not waited for.
+    ///
+    /// # Errors
+    /// What is wrong with those that are not, for the operator.
+    pub async fn reaches_all_of(&self, before: &Self, patience: Duration) -> Result<(), String> {
+        let usable = |server: &Server| server.health == Health::Usable;
+        let mut reached = HashSet::new();
+        let mut all = async || {
+            loop {
+                reached.extend(self.state().servers.into_iter().filter(usable).map(|server| server.place));
+                // Looked at each time: it may be another master's turn meanwhile.
+                let mut wanted = before.state().servers.into_iter().filter(usable);
+                if wanted.all(|server| reached.contains(&server.place)) {
+                    return;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(patience, all()).await.map_err(|_| {
+            let servers = self.state().servers;
+            let away = servers.iter().filter(|server| !usable(server));
+            away.map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        })
     }
 }

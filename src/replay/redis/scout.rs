@@ -32,6 +32,15 @@ pub(super) struct View {
     pub(super) map: SlotMap,
 }
 
+/// Nobody could be believed.
+#[derive(Debug)]
+pub(super) struct Unheard {
+    /// The last who was asked.
+    pub(super) node: Option<RedisEndpoint>,
+    /// What was wrong with it.
+    pub(super) trouble: Trouble,
+}
+
 /// Asks nodes by turns.
 pub(super) struct Scout {
     shared: Arc<Shared>,
@@ -53,20 +62,21 @@ impl Scout {
     ///
     /// # Errors
     /// What was wrong with the last of them, when none could be believed.
-    pub(super) async fn look(&mut self, known: &[RedisEndpoint]) -> Result<View, Trouble> {
+    pub(super) async fn look(&mut self, known: &[RedisEndpoint]) -> Result<View, Unheard> {
         self.looked = Instant::now();
         self.turn = self.turn.wrapping_add(1);
         let mut nodes = known.to_vec();
         nodes.rotate_left(self.turn.checked_rem(known.len()).unwrap_or(0));
         nodes.extend(self.seeds.iter().filter(|seed| !known.contains(seed)).cloned());
-        let (mut older, mut trouble) = (None::<View>, None);
+        let (mut older, mut wrong) = (None::<View>, None);
         for some in nodes.chunks(AT_A_TIME) {
             let mut asked = JoinSet::new();
             for node in some {
                 let (node, shared) = (node.clone(), Arc::clone(&self.shared));
-                asked.spawn(
-                    async move { ask(&shared.connector, &node, shared.settings.login.as_ref()).await },
-                );
+                asked.spawn(async move {
+                    let view = ask(&shared.connector, &node, shared.settings.login.as_ref()).await;
+                    view.map_err(|trouble| Unheard { node: Some(node), trouble })
+                });
             }
             while let Some(answer) = asked.join_next().await {
                 match answer {
@@ -77,19 +87,21 @@ impl Scout {
                     Ok(Ok(view)) => {
                         older = older.filter(|older| older.epoch >= view.epoch).or(Some(view));
                     }
-                    Ok(Err(wrong)) => trouble = Some(wrong),
-                    Err(ended) => trouble = Some(Trouble::Broken(ended.to_string())),
+                    Ok(Err(unheard)) => wrong = Some(unheard),
+                    Err(ended) => {
+                        wrong = Some(Unheard { node: None, trouble: Trouble::Broken(ended.to_string()) });
+                    }
                 }
             }
         }
-        match (older, trouble) {
+        match (older, wrong) {
             // Everyone was heard, and nobody has heard of what we have: the cluster was set up again.
             (Some(view), None) => {
                 self.epoch = view.epoch;
                 Ok(view)
             }
-            (_, Some(trouble)) => Err(trouble),
-            (None, None) => Err(Trouble::NoSlot),
+            (_, Some(unheard)) => Err(unheard),
+            (None, None) => Err(Unheard { node: None, trouble: Trouble::NoSlot }),
         }
     }
 

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
-use tracing::{info, warn};
-
+use super::condition::Condition;
 use super::trouble::Trouble;
 use crate::clock::Clock;
 use crate::verify::nonce::Standing;
@@ -124,6 +122,11 @@ impl Tally {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether anything was ever wrong.
+    pub(super) fn has_troubles(&self) -> bool {
+        self.troubles.iter().any(|count| count.load(Ordering::Relaxed) > 0)
+    }
+
     /// Counts a trouble.
     pub(super) fn count_trouble(&self, trouble: &Trouble) {
         Self::count(&self.troubles[trouble.number()]);
@@ -151,16 +154,6 @@ impl Absences {
         &self.standing
     }
 
-    fn one_more(&self) {
-        self.count.fetch_add(1, Ordering::SeqCst);
-        self.tell();
-    }
-
-    fn one_less(&self) {
-        self.count.fetch_sub(1, Ordering::SeqCst);
-        self.tell();
-    }
-
     fn tell(&self) {
         // Who counts last may not be who tells last, so each looks again at what it has told.
         loop {
@@ -173,21 +166,23 @@ impl Absences {
     }
 }
 
-/// One absence more than those of servers, for as long as this is there.
+/// Something that proofs are asked about is away, for as long as this is there. What is used no more is missed no more.
 #[derive(Debug)]
-pub(super) struct Missing(Arc<Absences>);
+pub(super) struct Absence(Arc<Absences>);
 
-impl Missing {
-    /// Something is missing.
+impl Absence {
+    /// One more is away.
     pub(super) fn new(absences: &Arc<Absences>) -> Self {
-        absences.one_more();
+        absences.count.fetch_add(1, Ordering::SeqCst);
+        absences.tell();
         Self(Arc::clone(absences))
     }
 }
 
-impl Drop for Missing {
+impl Drop for Absence {
     fn drop(&mut self) {
-        self.0.one_less();
+        self.0.count.fetch_sub(1, Ordering::SeqCst);
+        self.0.tell();
     }
 }
 
@@ -204,12 +199,10 @@ pub(super) struct ServerState {
 
 #[derive(Debug)]
 struct Seen {
-    place: String,
+    condition: Condition,
     serving: Vec<bool>,
-    health: Health,
-    away_since: Option<Instant>,
-    /// Which troubles were said since it went away, one bit for each: lanes fail by turns and in different ways, and the log is not theirs to fill.
-    said: u32,
+    /// While it is not usable.
+    absence: Option<Absence>,
 }
 
 impl ServerState {
@@ -223,15 +216,12 @@ impl ServerState {
         absences: Arc<Absences>,
         clock: Clock,
     ) -> Self {
-        absences.one_more();
-        let (serving, health) = (vec![false; lanes], Health::Connecting);
-        Self {
-            tally,
-            absences,
-            clock,
-            ahead: AtomicI64::new(Self::UNKNOWN),
-            seen: Mutex::new(Seen { place, serving, health, away_since: None, said: 0 }),
-        }
+        let seen = Seen {
+            condition: Condition::unknown(place),
+            serving: vec![false; lanes],
+            absence: Some(Absence::new(&absences)),
+        };
+        Self { tally, absences, clock, ahead: AtomicI64::new(Self::UNKNOWN), seen: Mutex::new(seen) }
     }
 
     /// Nothing panics while this is held that would leave it half-written.
@@ -254,6 +244,7 @@ impl ServerState {
     /// The server was looked at, and its clock is so far ahead.
     pub(super) fn looked(&self, ahead: i64) {
         self.ahead.store(ahead, Ordering::Relaxed);
+        self.seen().condition.settle(Some(ahead));
     }
 
     /// A lane has vetted the server at `place`, and asks it from now on.
@@ -261,27 +252,9 @@ impl ServerState {
         self.ahead.store(ahead, Ordering::Relaxed);
         let mut seen = self.seen();
         seen.serving[lane] = true;
-        place.clone_into(&mut seen.place);
-        let before = std::mem::replace(&mut seen.health, Health::Usable);
-        if before != Health::Usable {
-            self.absences.one_less();
-        }
-        match before {
-            Health::Usable => {}
-            Health::Connecting => {
-                info!(server = place, clock_difference_ms = ahead, "the replay store is in use")
-            }
-            Health::Away { .. } => {
-                let away = seen.away_since.take().map_or(Duration::ZERO, |since| since.elapsed());
-                info!(
-                    server = place,
-                    away_ms = away.as_millis(),
-                    clock_difference_ms = ahead,
-                    "the replay store is in use again"
-                );
-            }
-        }
-        seen.said = 0;
+        place.clone_into(&mut seen.condition.place);
+        seen.condition.well(Some(ahead));
+        seen.absence = None;
     }
 
     /// A lane has no connection for this reason.
@@ -293,31 +266,13 @@ impl ServerState {
         let mut seen = self.seen();
         seen.serving[lane] = false;
         if let Some(place) = place {
-            place.clone_into(&mut seen.place);
+            place.clone_into(&mut seen.condition.place);
         }
         if seen.serving.contains(&true) {
             return;
         }
-        if seen.health == Health::Usable {
-            self.absences.one_more();
-        }
-        let since = match &seen.health {
-            Health::Away { since, .. } => *since,
-            Health::Connecting | Health::Usable => {
-                seen.away_since = Some(Instant::now());
-                self.clock.precise()
-            }
-        };
-        let bit = 1 << trouble.number();
-        if seen.said & bit == 0 {
-            seen.said |= bit;
-            warn!(
-                server = seen.place,
-                reason = trouble.label(),
-                "the replay store cannot be asked: {trouble}"
-            );
-        }
-        seen.health = Health::Away { since, trouble };
+        seen.absence.get_or_insert_with(|| Absence::new(&self.absences));
+        seen.condition.wrong(trouble, None, &self.clock);
     }
 
     /// How the server is.
@@ -325,18 +280,9 @@ impl ServerState {
         let seen = self.seen();
         let ahead = self.ahead.load(Ordering::Relaxed);
         Server {
-            place: seen.place.clone(),
-            health: seen.health.clone(),
+            place: seen.condition.place.clone(),
+            health: seen.condition.health().clone(),
             clock_difference: (ahead != Self::UNKNOWN).then_some(ahead),
-        }
-    }
-}
-
-impl Drop for ServerState {
-    /// A server that is used no more is missed no more.
-    fn drop(&mut self) {
-        if self.seen().health != Health::Usable {
-            self.absences.one_less();
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::ASKED;
 use crate::house::{House, NONCE_KEY, Plan};
 use crate::redis::server::Server;
-use crate::scene::{Scene, renew};
+use crate::scene::{Scene, renew, without_nonce};
 use crate::shared_store::{sharing, until_in_use, until_it_passes};
 
 async fn reloading(server: &Server, more: &str) -> House {
@@ -123,4 +123,75 @@ async fn a_longer_max_age_at_one_replica_lets_nothing_pass_again() {
     assert_eq!(scene.send_bytes(&first, &used).await.status, 200);
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(scene.send_bytes(&second, &used).await.reason(), ProofReplayed.label());
+}
+
+/// Waits until readiness says so.
+async fn readiness(house: &House, status: u16, word: &str) {
+    crate::process::wait("readiness", async || {
+        let (now, said) = house.ask_admin("/readyz").await;
+        now == status && said.starts_with(word)
+    })
+    .await;
+}
+
+/// The store is dead, and the first aid is another `on_failure`: every replica that reads it stays where callers find it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_while_the_store_is_away_leaves_the_replica_ready() {
+    let mut server = Server::start(&[]);
+    let house = reloading(&server, ", on_failure: refuse").await;
+    let mut scene = Scene::right(&house);
+    until_it_passes(&house, &mut scene).await;
+    renew(&mut scene, &house, None);
+    let used = scene.bytes(&house);
+    assert_eq!(scene.send_bytes(&house, &used).await.status, 200);
+    server.kill();
+    renew(&mut scene, &house, None);
+    assert_eq!(scene.send(&house).await.reason(), ReplayStoreUnavailable.label());
+    let refuses = house.text();
+    house.reload_with(&refuses.replace("on_failure: refuse", "on_failure: nonce")).await;
+    let (status, said) = house.ask_admin("/readyz").await;
+    assert!(status == 200 && said.starts_with("ready\n"), "{status} {said}");
+    renew(&mut scene, &house, None);
+    let answer = scene.send(&house).await;
+    assert_eq!(answer.reason(), NonceElsewhere.label());
+    renew(&mut scene, &house, Some(answer.one("dpop-nonce")));
+    let aided = scene.bytes(&house);
+    assert_eq!(scene.send_bytes(&house, &aided).await.status, 200);
+    assert_eq!(scene.send_bytes(&house, &aided).await.reason(), ProofReplayed.label());
+    // And back, which needs the store as before.
+    house.reload_with(&refuses).await;
+    assert_eq!(house.ask_admin("/readyz").await.0, 200);
+    without_nonce(&mut scene);
+    renew(&mut scene, &house, None);
+    assert_eq!(scene.send(&house).await.reason(), ReplayStoreUnavailable.label());
+    server.restart();
+    until_it_passes(&house, &mut scene).await;
+    for bytes in [&used, &aided] {
+        assert_eq!(scene.send_bytes(&house, bytes).await.status, 401);
+    }
+}
+
+/// A replica that starts while the store is away is ready when it can do its work: with nonces of its own that is as soon as it knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_starts_while_the_store_is_away() {
+    let mut server = Server::start(&[]);
+    server.kill();
+    let refusing = reloading(&server, ", prefix: \"unreachable:\", on_failure: refuse").await;
+    let asking = reloading(&server, ", prefix: \"unreachable:\", on_failure: nonce").await;
+    readiness(&asking, 200, "ready\nreplay store ").await;
+    let mut scene = Scene::right(&asking);
+    let answer = scene.send(&asking).await;
+    assert_eq!(answer.reason(), NonceElsewhere.label());
+    renew(&mut scene, &asking, Some(answer.one("dpop-nonce")));
+    assert_eq!(scene.send(&asking).await.status, 200);
+    readiness(&refusing, 503, "waiting for the replay store\nreplay store ").await;
+    let refuses = refusing.text();
+    refusing.reload_with(&refuses.replace("on_failure: refuse", "on_failure: nonce")).await;
+    readiness(&refusing, 200, "ready\n").await;
+    refusing.reload_with(&refuses).await;
+    readiness(&refusing, 503, "waiting for the replay store\n").await;
+    server.restart();
+    readiness(&refusing, 200, "ready\n").await;
+    until_it_passes(&refusing, &mut Scene::right(&refusing)).await;
+    until_it_passes(&asking, &mut Scene::right(&asking)).await;
 }

@@ -20,7 +20,7 @@ use super::bounds;
 use crate::clock::Clock;
 use crate::config::{Redis, RedisServer, RedisServers, RedisWire};
 
-const MARKER: &[u8] = b"17:60,10,600,1000:run:history:0";
+const MARKER: &[u8] = b"17:60,10,600,1000,250:run:history:0";
 const OK: Reply<'static> = Reply::Simple(b"OK");
 
 fn settings(replicas: usize) -> Redis {
@@ -162,7 +162,7 @@ async fn a_count_may_show_that_the_server_is_wrong() {
 
 #[tokio::test]
 async fn nothing_counts_when_anything_is_wrong() {
-    let other = Reply::Bulk(b"18:60,10,600,1000:run:history:0");
+    let other = Reply::Bulk(b"18:60,10,600,1000,250:run:history:0");
     let marker = Reply::Bulk(MARKER);
     for (kind, said, trouble) in [
         (Kind::Alone, vec![OK, OK, Reply::Nil], Trouble::MemoryLost),

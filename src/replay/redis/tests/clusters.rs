@@ -1,31 +1,38 @@
 //! A real cluster of six nodes on this machine: claims in all slots, slots that move, masters that die.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::batch;
 use super::super::resp::Reply;
-use super::super::slots::slot;
+use super::super::slots::Hashed;
+use super::super::state::Health;
 use super::connecting::at;
 use super::process::{Server, free_port};
-use super::{LONG, Redis, claim, proof, settings, start, usable};
+use super::{LONG, Redis, Refused, bounds, claim, proof, settings, start, until, usable};
+use crate::clock::Clock;
 use crate::config::{self, RedisLogin, RedisPassword, RedisServers, RedisWire};
 use crate::verify::digest::{Digest, ProofId};
+use crate::verify::time::UnixTime;
 
 /// The user that the README has.
 const ACL: &str = "user holdfast on >password ~hf:* +ping +info +time +get +set +watch +unwatch +multi +exec +wait +incr +asking +cluster|info +cluster|slots";
+
+/// One that knows no other yet.
+fn node() -> Server {
+    let bus = format!("cluster-port {}", free_port());
+    let quick = "cluster-enabled yes\ncluster-node-timeout 1000\ncluster-replica-validity-factor 0";
+    Server::start(&[quick, &bus, ACL])
+}
 
 /// Three masters, each with a replica.
 struct Nodes(Vec<Server>);
 
 impl Nodes {
     fn start() -> Self {
-        let node = |_| {
-            let bus = format!("cluster-port {}", free_port());
-            let quick = "cluster-enabled yes\ncluster-node-timeout 1000\ncluster-replica-validity-factor 0";
-            Server::start(&[quick, &bus, ACL])
-        };
-        let nodes = Self((0..6).map(node).collect());
+        let nodes = Self((0..6).map(|_| node()).collect());
         let addresses: Vec<String> = nodes.0.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
         manage(&[&["create"], &addresses[..], &["--cluster-replicas", "1", "--cluster-yes"]].concat());
@@ -77,8 +84,14 @@ fn manage(arguments: &[&str]) {
     let done = Command::new("redis-cli")
         .arg("--cluster")
         .args(arguments)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .output()
+        .spawn()
+        .and_then(|mut child| {
+            // Of lost slots it asks, whatever it was told before.
+            child.stdin.take().expect("a pipe").write_all(b"yes\n")?;
+            child.wait_with_output()
+        })
         .expect("redis-cli is installed (Debian: redis-tools)");
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stdout));
 }
@@ -88,7 +101,7 @@ fn id(node: &Server) -> String {
 }
 
 fn slot_of(proof: &Digest<ProofId>) -> u16 {
-    slot(&[&b"hf:"[..], &batch::key(proof)].concat())
+    Hashed::beginning("hf:").slot(&batch::key(proof))
 }
 
 /// Moves the keys of a slot. Gives how many.
@@ -189,6 +202,7 @@ async fn a_slot_moves_with_what_was_claimed_in_it() {
         }
         assert!(migrate(from, moving, to) >= 3);
         // The marker is gone with them; the node is marked in another slot of its own, while this one is still on its way.
+        from.wait_for(&["KEYS", "hf:since*"], |marks| marks.contains("hf:since"));
         for store in &stores {
             whole(store).await;
         }
@@ -274,6 +288,7 @@ async fn a_replica_takes_over_with_what_was_claimed() {
     let (line, mut returned) = (stores[0].line(), false);
     let dead = nodes.masters()[0].0.port;
     let place = nodes.0.iter().position(|node| node.port == dead).expect("it is one of them");
+    assert!(stores.iter().all(|store| !store.standing().is_alone()));
     nodes.0[place].pause();
     // A lane notices within a second, by its own look.
     let end = Instant::now() + LONG;
@@ -281,6 +296,7 @@ async fn a_replica_takes_over_with_what_was_claimed() {
         assert!(Instant::now() < end);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    assert!(stores[0].standing().is_alone(), "some proofs cannot be asked about");
     while stores.iter().any(|store| store.line() == line) {
         assert!(Instant::now() < end, "{:?}", stores[0].state());
         for proof in &proofs {
@@ -310,4 +326,132 @@ async fn a_replica_takes_over_with_what_was_claimed() {
         usable(&stores[0], *proof).await;
     }
     assert_eq!(taken(&stores, proof("new")).await, 1);
+    assert!(stores.iter().all(|store| !store.standing().is_alone()), "what is gone is missed no more");
+}
+
+/// Claims what was used up to that second, as a gateway does: not where it may have been used before the memory begins.
+async fn passes_again(store: &Redis, proof: Digest<ProofId>, used: UnixTime) -> bool {
+    match store.line() {
+        Some(line) if used > line => store.claim(proof, LONG, line).await.is_ok(),
+        Some(_) | None => false,
+    }
+}
+
+/// A part of the cluster is lost for ever, with all its copies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_is_lost_and_repaired_without_its_claims() {
+    let mut nodes = Nodes::start();
+    for node in &nodes.0 {
+        assert_eq!(node.command(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]), "OK");
+    }
+    let stores = gateways(&nodes).await;
+    // Later than the memory begins for sure, so that nothing but the repair is in question.
+    until(&stores[0], |store| store.line().is_some_and(|line| Clock::system().now() > line)).await;
+    let proofs: Vec<_> = (0..90).map(|number| proof(&format!("{number}"))).collect();
+    for proof in &proofs {
+        assert_eq!(taken(&stores, *proof).await, 1);
+    }
+    let used = Clock::system().now();
+    let lost = nodes.masters()[0].0.port;
+    let follows = |node: &Server| node.command(&["ROLE"]).starts_with(&format!("slave\n127.0.0.1\n{lost}\n"));
+    nodes.0.retain(|node| node.port != lost && !follows(node));
+    assert_eq!(nodes.0.len(), 4);
+    let is_lost = |store: &Redis| {
+        let servers = store.state().servers;
+        servers
+            .iter()
+            .any(|server| server.place.ends_with(&format!(":{lost}")) && server.health != Health::Usable)
+    };
+    until(&stores[0], is_lost).await;
+    assert!(stores[0].standing().is_alone());
+
+    // One that starts now takes what it can, and is not kept waiting for the rest.
+    let late = start(nodes.settings());
+    until(&late, |late| proofs.iter().any(|proof| late.is_usable(*proof))).await;
+    assert!(late.first_contact() && !late.is_awaited() && late.standing().is_alone());
+    // What a reload would take is asked for each server that is in use, although one is away.
+    let patience = Duration::from_secs(3);
+    let follow = |password: &str| {
+        let login =
+            RedisLogin { user: Some("holdfast".into()), password: RedisPassword::new(password.into()) };
+        let settings = config::Redis { login: Some(login), connections: 3, ..nodes.settings() };
+        let bounds = bounds(&settings);
+        stores[0].followed_by(Arc::new(settings), bounds)
+    };
+    let wrong = follow("wrong").reaches_all_of(&stores[0], patience).await;
+    assert!(wrong.as_ref().is_err_and(|said| said.contains("refuses `user` and `password`")), "{wrong:?}");
+    assert_eq!(follow("password").reaches_all_of(&stores[0], LONG).await, Ok(()));
+
+    let line = stores[0].line();
+    let entry = format!("127.0.0.1:{}", nodes.0[0].port);
+    let fixing = tokio::task::spawn_blocking(move || {
+        manage(&["fix", &entry, "--cluster-fix-with-unreachable-masters", "--cluster-yes"]);
+    });
+    let (end, mut is_well) = (Instant::now() + LONG, false);
+    while !(fixing.is_finished() && is_well) {
+        assert!(Instant::now() < end, "{:?}", stores[0].state());
+        for proof in &proofs {
+            for store in &stores {
+                assert!(!passes_again(store, *proof, used).await);
+            }
+        }
+        is_well = stores.iter().all(|store| store.line() != line && store.state().is_usable());
+    }
+    fixing.await.expect("repaired");
+    for store in &stores {
+        assert!(!is_lost(store) && !store.standing().is_alone());
+        for proof in &proofs {
+            assert!(store.is_usable(*proof) && !passes_again(store, *proof, used).await);
+        }
+    }
+    assert_eq!(taken(&stores, proof("new")).await, 1);
+}
+
+/// A slot goes to a node that had none, and so no place for a marker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_moves_to_a_node_that_had_none() {
+    let mut nodes = Nodes::start();
+    nodes.0.push(node());
+    let seventh = &nodes.0[6];
+    let entry = format!("127.0.0.1:{}", nodes.0[0].port);
+    manage(&["add-node", &format!("127.0.0.1:{}", seventh.port), &entry]);
+    for node in &nodes.0 {
+        node.wait_for(&["CLUSTER", "INFO"], |info| info.contains("cluster_known_nodes:7"));
+        node.wait_for(&["CLUSTER", "INFO"], |info| info.contains("cluster_state:ok"));
+    }
+    // The seventh has no replica.
+    let settings = config::Redis { replicas: 0, ..nodes.settings() };
+    let stores = [start(settings.clone()), start(settings)];
+    for store in &stores {
+        whole(store).await;
+    }
+    let masters = nodes.masters();
+    let (from, slots) = masters.iter().find(|(_, slots)| !slots.is_empty()).expect("one that has slots");
+    let (moving, number) = (slots[7], slots[7].to_string());
+    let mut proofs = proofs_in(moving);
+    let (old, new) = (proofs.next().expect("there are many"), proofs.next().expect("there are many"));
+    assert_eq!(taken(&stores, old).await, 1);
+    let used = Clock::system().now();
+    seventh.command(&["CLUSTER", "SETSLOT", &number, "IMPORTING", &id(from)]);
+    from.command(&["CLUSTER", "SETSLOT", &number, "MIGRATING", &id(seventh)]);
+    assert_eq!([taken(&stores, old).await, taken(&stores, new).await], [0, 0]);
+    assert_eq!(
+        stores[0].claim(new, LONG, stores[0].line().expect("a line")).await,
+        Err(Refused::Unavailable)
+    );
+    assert_eq!(migrate(from, moving, seventh), 1);
+    assert_eq!([taken(&stores, old).await, taken(&stores, new).await], [0, 0]);
+    let line = stores[0].line();
+    for node in [seventh, *from] {
+        node.command(&["CLUSTER", "SETSLOT", &number, "NODE", &id(seventh)]);
+    }
+    for store in &stores {
+        let place = format!(":{}", seventh.port);
+        until(store, |store| store.state().servers.iter().any(|server| server.place.ends_with(&place))).await;
+        whole(store).await;
+        assert!(store.line() > line, "it had no memory before");
+        assert!(!passes_again(store, old, used).await);
+        assert_eq!(claim(store, old).await, Err(Refused::Replayed), "its claim came with the slot");
+    }
+    assert_eq!(taken(&stores, new).await, 1);
 }

@@ -3,6 +3,7 @@
 mod batches;
 mod clusters;
 mod connecting;
+mod following;
 mod memories;
 mod process;
 mod sentinels;
@@ -33,9 +34,10 @@ pub(super) fn settings(servers: RedisServers, wire: RedisWire) -> config::Redis 
 }
 
 /// What a gateway counts on that has these settings, and no others.
-fn bounds(settings: &config::Redis) -> Bounds {
-    let clock_difference = u64::try_from(settings.clock_difference.as_millis()).expect("a short time");
-    Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference }
+pub(super) fn bounds(settings: &config::Redis) -> Bounds {
+    let [clock_difference, timeout] = [settings.clock_difference, settings.timeout]
+        .map(|time| u64::try_from(time.as_millis()).expect("a short time"));
+    Bounds { max_age: 60, max_future: 10, nonce: 600, clock_difference, timeout }
 }
 
 /// How long a proof can pass, and whatever is waited for may take.
@@ -62,5 +64,14 @@ async fn usable(store: &Redis, proof: Digest<ProofId>) {
     while !store.is_usable(proof) {
         assert!(Instant::now() < end, "{:?}", store.state());
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until a store says so of itself.
+async fn until(store: &Redis, said: impl Fn(&Redis) -> bool) {
+    let end = Instant::now() + LONG;
+    while !said(store) {
+        assert!(Instant::now() < end, "{:?}", store.state());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,0 +1,150 @@
+//! What was learnt of a store's memories, for as long as the process lives.
+//!
+//! It outlives the lanes that it was learnt on: a server that leaves a cluster may come back, and a reload may have the same store asked in another way. Forgotten with them, a memory that was found to be
+//! lost would be taken for whole as soon as its marker is found again, and what was used since would pass once more.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::memory::Memory;
+use crate::config::RedisEndpoint;
+
+/// How many servers are known by name. A cluster has a thousand; where their addresses change for ever, those that are no longer asked are known together.
+const SERVERS: usize = 4_096;
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    began: AtomicU64,
+    max_future: AtomicU64,
+    reached: AtomicBool,
+    least: Mutex<Least>,
+}
+
+/// The second in which the memory of each server begins at the earliest.
+#[derive(Debug, Default)]
+struct Least {
+    /// `None` is the one server of a store that is no cluster, whichever that is at a time.
+    of: HashMap<Option<RedisEndpoint>, Arc<AtomicU64>>,
+    /// That of all others.
+    of_others: u64,
+}
+
+impl Past {
+    /// One of a gateway that takes proofs dated so many seconds ahead.
+    pub(super) fn begin(max_future: u64) -> Arc<Self> {
+        let past = Self::default();
+        past.date_ahead(max_future);
+        Arc::new(past)
+    }
+
+    /// A replica takes proofs dated so many seconds ahead.
+    pub(super) fn date_ahead(&self, max_future: u64) {
+        self.max_future.fetch_max(max_future, Ordering::Relaxed);
+    }
+
+    /// A server was vetted, and this is its memory. `true` where no other is known to have begun as late.
+    pub(super) fn learn(&self, memory: &Memory) -> bool {
+        self.date_ahead(memory.bounds.max_future);
+        self.reached.store(true, Ordering::Release);
+        self.began.fetch_max(memory.begins, Ordering::Relaxed) < memory.begins
+    }
+
+    /// The latest second in which a memory began, of any server.
+    pub(super) fn began(&self) -> u64 {
+        self.began.load(Ordering::Relaxed)
+    }
+
+    /// How far ahead, in seconds, any replica takes proofs.
+    pub(super) fn max_future(&self) -> u64 {
+        self.max_future.load(Ordering::Relaxed)
+    }
+
+    /// Whether a server was vetted once.
+    pub(super) fn was_reached(&self) -> bool {
+        self.reached.load(Ordering::Acquire)
+    }
+
+    /// The memory of this server is not whole any more: its next one begins later, whatever markers it has.
+    pub(super) fn lose(&self, server: &RedisEndpoint) {
+        self.least(Some(server)).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The second in which the memory of this server begins at the earliest, for all who ask it. `None` as a name is the one server of a store that is no cluster.
+    pub(super) fn least(&self, server: Option<&RedisEndpoint>) -> Arc<AtomicU64> {
+        let mut least = self.least.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = least.of.get(&server.cloned()) {
+            return Arc::clone(known);
+        }
+        if least.of.len() >= SERVERS {
+            // Later than it need be costs callers a nonce; earlier would cost the guarantee.
+            let mut latest = least.of_others;
+            least.of.retain(|_, begins| {
+                let is_asked = Arc::strong_count(begins) > 1;
+                if !is_asked {
+                    latest = latest.max(begins.load(Ordering::Relaxed));
+                }
+                is_asked
+            });
+            least.of_others = latest;
+        }
+        let begins = Arc::new(AtomicU64::new(least.of_others));
+        least.of.insert(server.cloned(), Arc::clone(&begins));
+        begins
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::redis::bounds::Bounds;
+    use crate::replay::redis::memory::Identity;
+
+    fn node(number: usize) -> RedisEndpoint {
+        RedisEndpoint { host: format!("node-{number}"), port: 6379 }
+    }
+
+    #[test]
+    fn what_is_known_of_a_server_outlives_who_asks_it() {
+        let past = Past::default();
+        let (one, other) = (node(1), node(2));
+        past.least(Some(&one)).fetch_max(7, Ordering::Relaxed);
+        assert_eq!(past.least(Some(&one)).load(Ordering::Relaxed), 7);
+        assert_eq!(past.least(Some(&other)).load(Ordering::Relaxed), 0);
+        assert_eq!(past.least(None).load(Ordering::Relaxed), 0);
+    }
+
+    /// Where addresses change for ever, what is known does not grow for ever; and what was known of one does not get less.
+    #[test]
+    fn servers_that_are_gone_are_known_together() {
+        let past = Past::default();
+        let asked = past.least(Some(&node(0)));
+        asked.store(3, Ordering::Relaxed);
+        for number in 1..SERVERS {
+            past.least(Some(&node(number))).store(100 + number as u64, Ordering::Relaxed);
+        }
+        let latest = 100 + SERVERS as u64 - 1;
+        assert_eq!(past.least(Some(&node(SERVERS))).load(Ordering::Relaxed), latest);
+        assert_eq!(past.least(Some(&node(1))).load(Ordering::Relaxed), latest, "not less than it was");
+        assert!(Arc::ptr_eq(&asked, &past.least(Some(&node(0)))), "one that is asked keeps its own");
+        assert!(past.least.lock().expect("no panic").of.len() < 5);
+    }
+
+    #[test]
+    fn a_later_memory_is_news_once() {
+        let past = Past::begin(5);
+        let memory = |begins, max_future| Memory {
+            identity: Identity::new(b"r", b"h", b"0"),
+            key: Vec::new(),
+            value: Vec::new(),
+            begins,
+            bounds: Bounds { max_future, ..Bounds::default() },
+        };
+        assert!(!past.was_reached());
+        assert_eq!([10, 10, 9, 11].map(|begins| past.learn(&memory(begins, 2))), [true, false, false, true]);
+        assert_eq!((past.began(), past.max_future(), past.was_reached()), (11, 5, true));
+        past.learn(&memory(1, 8));
+        assert_eq!((past.began(), past.max_future()), (11, 8));
+    }
+}
