@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -253,25 +254,48 @@ async fn answer(
     Ok(Response::new(Full::from(body)))
 }
 
-/// A CA with a server and a client, and what a server needs of them.
+/// A CA that nobody else knows, with a server and a client, each as PEM: its chain and its key.
+pub struct Pki {
+    pub ca: String,
+    /// For `app.internal`.
+    pub server: (String, String),
+    pub client: (String, String),
+}
+
+impl Pki {
+    pub fn new() -> Self {
+        let key = || KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // With the name that a leaf has too, it would seem to OpenSSL to be its own issuer.
+        params.distinguished_name.push(DnType::CommonName, "CA");
+        let ca_key = key();
+        let ca = params.self_signed(&ca_key).expect("a CA").pem();
+        let issuer = Issuer::new(params, ca_key);
+        let signed = |name: &str| {
+            let (params, key) = (CertificateParams::new(vec![name.to_owned()]).expect("a name"), key());
+            let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+            (certificate.pem(), key.serialize_pem())
+        };
+        Self { ca, server: signed("app.internal"), client: signed("gateway.internal") }
+    }
+
+    /// `ca.pem`, and `shown.pem` with `shown.key`: what a client needs.
+    pub fn files(&self) -> Vec<(&'static str, String)> {
+        let (shown, key) = self.client.clone();
+        vec![("ca.pem", self.ca.clone()), ("shown.pem", shown), ("shown.key", key)]
+    }
+}
+
+/// What a server and its clients need of each other.
 fn pki(spoken: Spoken) -> (Vec<(&'static str, String)>, Option<TlsAcceptor>) {
     if !matches!(spoken, Spoken::Tls | Spoken::TlsHttp2) {
         return (Vec::new(), None);
     }
-    let key = || KeyPair::generate().expect("a key");
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = key();
-    let ca = params.self_signed(&ca_key).expect("a CA");
-    let issuer = Issuer::new(params, ca_key);
-    let signed = |name: &str, key: &KeyPair| {
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        params.signed_by(key, &issuer).expect("a certificate")
-    };
-    let (server_key, shown_key) = (key(), key());
-    let (server, shown) = (signed("app.internal", &server_key), signed("gateway.internal", &shown_key));
+    let pki = Pki::new();
+    let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
     let mut roots = RootCertStore::empty();
-    roots.add(ca.der().clone()).expect("a CA");
+    roots.add(certificate(&pki.ca)).expect("a CA");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -279,15 +303,13 @@ fn pki(spoken: Spoken) -> (Vec<(&'static str, String)>, Option<TlsAcceptor>) {
         .expect("versions")
         .with_client_cert_verifier(verifier.build().expect("a verifier"))
         .with_single_cert(
-            vec![CertificateDer::from(server.der().to_vec())],
-            PrivateKeyDer::Pkcs8(server_key.serialize_der().into()),
+            vec![certificate(&pki.server.0)],
+            PrivateKeyDer::from_pem_slice(pki.server.1.as_bytes()).expect("a key"),
         )
         .expect("a key that belongs to it");
     // The HTTP/1.1 server chooses no protocol at all, as older ones do.
     if spoken == Spoken::TlsHttp2 {
         config.alpn_protocols = vec![b"h2".to_vec()];
     }
-    let files =
-        vec![("ca.pem", ca.pem()), ("shown.pem", shown.pem()), ("shown.key", shown_key.serialize_pem())];
-    (files, Some(TlsAcceptor::from(Arc::new(config))))
+    (pki.files(), Some(TlsAcceptor::from(Arc::new(config))))
 }

@@ -1,5 +1,9 @@
 //! Replicas with one memory of used proofs, a real redis-server, and what happens without it (T-RPL-08, T-RPL-15, T-NON-20).
 
+mod kept;
+mod told;
+mod ways;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -115,9 +119,7 @@ async fn one_proof_passes_once_among_replicas() {
         assert_eq!(answers.iter().filter(|answer| **answer == replayed).count(), 19, "{round}: {answers:?}");
         assert_eq!(first.seen().len() + second.seen().len(), 1, "{round}");
     }
-    // Nothing about a caller can be read from what is kept (issue 5): keys are hashes.
-    let keys = server.say(&["DBSIZE"]);
-    assert!(keys.trim_start_matches("(integer) ").parse::<u32>().expect("a number") >= 21, "{keys}");
+    assert!(server.holds().iter().filter(|held| held.hash().is_some()).count() >= 21);
 }
 
 /// `on_failure: refuse`: 503, and the proof is as good as it was, since nothing was asked.
@@ -188,6 +190,42 @@ async fn a_nonce_shows_that_a_proof_is_new() {
     // Without a shared store a nonce that is none of ours is ignored there (T-NON-13). Here it could be one that another replica has sealed for itself alone.
     renew(&mut scene, &house, Some("of-an-issuer"));
     hear(&house, &scene, "a foreign nonce", Refused(NonceStale)).await;
+}
+
+/// A nonce of one replica is every replica's, and the proof that holds it is used at all of them when it is used at one: also when the store has forgotten it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nonce_of_one_replica_passes_at_another_and_its_proof_once() {
+    let server = Server::start(&[]);
+    let first = House::built(sharing(&server.url(), "")).await;
+    let second = first.twin(sharing(&server.url(), "")).await;
+    let mut other = Scene::right(&first);
+    for house in [&first, &second] {
+        until_in_use(house, &mut other).await;
+    }
+    let mut scene = Scene::at(&first, "/nonce");
+    let answer = hear(&first, &scene, "without", Refused(NonceMissing)).await;
+    let nonce = answer.one("dpop-nonce").to_owned();
+    renew(&mut scene, &first, Some(&nonce));
+    hear(&second, &scene, "a nonce of the first", Passed).await;
+    renew(&mut scene, &first, Some(&nonce));
+    let used = scene.bytes(&first);
+    let answer = scene.send_bytes(&first, &used).await;
+    heard(&first, &scene, &answer, "at the first", Passed);
+    // The third has seen nothing: it has to ask.
+    let third = first.twin(sharing(&server.url(), "")).await;
+    for house in [&second, &third] {
+        let answer = scene.send_bytes(house, &used).await;
+        heard(house, &scene, &answer, "used at the first", Refused(ProofReplayed));
+    }
+    server.order(&["FLUSHALL"]);
+    let fourth = first.twin(sharing(&server.url(), "")).await;
+    for house in [&first, &second, &third, &fourth] {
+        until_in_use(house, &mut other).await;
+        let answer = scene.send_bytes(house, &used).await;
+        assert_eq!((answer.status, house.seen().len()), (401, 0), "{answer:?}");
+    }
+    let answer = scene.send_bytes(&fourth, &used).await;
+    heard(&fourth, &scene, &answer, "forgotten", Refused(ProofBeforeMemory));
 }
 
 /// `on_failure: nonce`: what one replica vouches for by itself passes there once, and nowhere else, then and later.

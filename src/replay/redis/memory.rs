@@ -11,6 +11,7 @@
 //! used, the next begins later, and so does its line. That matters since a nonce may be sealed for the first second after the line while that is still to come: by
 //! the line of the next memory it is too old.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use super::bounds::Bounds;
@@ -47,17 +48,26 @@ pub(super) struct Known {
 pub(super) struct Names {
     marker: Vec<u8>,
     probe: Vec<u8>,
+    prefix: String,
+    tag: String,
 }
 
 impl Names {
     /// Those of a server. In a cluster they end in a hash tag, `{…}`, of a slot that the server has; elsewhere `tag` is empty.
     pub(super) fn new(prefix: &str, tag: &str) -> Self {
-        Self { marker: format!("{prefix}since{tag}").into(), probe: format!("{prefix}probe{tag}").into() }
+        let (marker, probe) = (format!("{prefix}since{tag}").into(), format!("{prefix}probe{tag}").into());
+        Self { marker, probe, prefix: prefix.into(), tag: tag.into() }
     }
 
     /// The marker.
     pub(super) fn marker(&self) -> &[u8] {
         &self.marker
+    }
+
+    /// A key that nobody else writes, for what has to be done before it ends.
+    fn proviso(&self) -> Vec<u8> {
+        let own = RandomState::new().build_hasher().finish();
+        format!("{}proviso:{own:x}{}", self.prefix, self.tag).into()
     }
 
     /// The write by which is seen that writes succeed. What it writes is gone in a second.
@@ -110,14 +120,18 @@ impl Memory {
             Marked::Others(begins) => (begins.max(latest), own),
             Marked::Nothing => (latest, own),
         };
-        // The line counts on it that the marker is there within `timeout` of the time in it.
+        // The line counts on it that the marker is there within `timeout` of the time in it, and what we send last may come later than that, or when we have long given up. So a key that
+        // ends by then is watched too: EXEC does nothing once it has ended (redis.io, "Transactions": since Redis 6.0.9).
+        let (proviso, patience) = (names.proviso(), link.timeout().as_millis().to_string());
         let marked = tokio::time::timeout(link.timeout(), async {
+            link.demand(&[b"SET", &proviso, b"1", b"PX", patience.as_bytes()]).await?;
+            link.demand(&[b"WATCH", &proviso]).await?;
             let now = clocks::seconds(&link.demand(&[b"TIME"]).await?).ok_or(Trouble::NotRedis)?;
             let begins = now.max(before).saturating_add(1);
             let value = format!("{begins}:{bounds}:{}", identity.0);
             link.demand(&[b"MULTI"]).await?;
             link.demand(&[b"SET", key, value.as_bytes()]).await?;
-            // Written, or somebody else was first (nil). What is there now is looked at in both cases.
+            // Written, or too late, or somebody else was first (nil). What is there now is looked at in both cases.
             link.demand(&[b"EXEC"]).await.map(drop)
         });
         marked.await.map_err(|_| Trouble::Late)??;
@@ -233,7 +247,10 @@ mod tests {
         let mut asked = Vec::new();
         for answer in answers {
             let mut room = [0; 1024];
-            let count = far.read(&mut room).await.expect("open");
+            let count = far.read(&mut room).await.expect("no error");
+            if count == 0 {
+                break;
+            }
             asked.push(String::from_utf8_lossy(&room[..count]).replace("\r\n", " "));
             far.write_all(answer.as_bytes()).await.expect("open");
         }
@@ -264,15 +281,16 @@ mod tests {
             let after = format!("{after}:run:history:0");
             let (time, done) = (format!("*2\r\n{}{}", bulk("1000"), bulk("0")), format!("*1\r\n{ok}"));
             let answers =
-                [&there, &ok, &there, &time, &ok, &queued, &done, &bulk(&after)].map(String::clone).to_vec();
-            let server = tokio::spawn(answering(far, answers));
+                [&there, &ok, &there, &ok, &ok, &time, &ok, &queued, &done, &bulk(&after)].map(String::clone);
+            let server = tokio::spawn(answering(far, answers.to_vec()));
             let mut link = Link::new(Box::new(near), Duration::from_secs(1));
             let names = Names::new("hf:", "");
             let memory = Memory::find(&mut link, &names, &ours, Known { latest, least }, OWN).await;
+            drop(link);
             let asked = server.await.expect("no panic");
-            let words = ["GET", "WATCH", "GET", "TIME", "MULTI", "SET", "EXEC", "GET"];
+            let words = ["GET", "WATCH", "GET", "SET", "WATCH", "TIME", "MULTI", "SET", "EXEC", "GET"];
             assert!(asked.iter().zip(words).all(|(asked, word)| asked.contains(word)), "{asked:?}");
-            assert!(asked[5].ends_with(&format!(" {after} ")), "{} is not {after}", asked[5]);
+            assert!(asked[7].ends_with(&format!(" {after} ")), "{} is not {after}", asked[7]);
             assert_eq!(memory.map(|memory| memory.value), Ok(after.into_bytes()));
         }
     }

@@ -57,8 +57,8 @@ pub(super) async fn vet(
     await_copies(link, settings).await?;
     // A server whose clock is wrong is not given a marker: it would be wrong for long after the clock is right again.
     ask_time(link, settings, clock).await?;
+    // Nobody waits for copies of the marker here: each batch waits for its own, and they come behind the marker. A server that has copies of claims has it too.
     let memory = Memory::find(link, names, &identity, known, own).await?;
-    await_copies(link, settings).await?;
     let (now, ahead) = await_beginning(link, &memory, settings, clock).await?;
     Ok(Vetted { memory, ahead, pace: Pace::from(now, clock) })
 }

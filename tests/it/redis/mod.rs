@@ -19,8 +19,10 @@ use crate::process::wait;
 /// How long proofs could pass, in these tests.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// Longer than a hundred refusals take that nobody waits for, whatever else the machine does; less than those take that somebody waits for.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// Does what nobody is to wait for. The bound is longer than a thousand refusals take, whatever else the machine does, and shorter than a hundred that each wait for `timeout`.
+async fn at_once<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), work).await.expect("nobody waits")
+}
 
 /// A server that has just begun, a store that uses it, and the line of its memory.
 async fn fresh() -> (Server, Redis, UnixTime) {

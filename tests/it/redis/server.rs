@@ -110,6 +110,28 @@ impl Server {
         assert_eq!(self.say(command), "OK", "{command:?}");
     }
 
+    /// All that it holds.
+    pub fn holds(&self) -> Vec<Held> {
+        const ALL: &str = "local function hex(text) return (text:gsub('.', function(byte) return ('%02x'):format(byte:byte()) end)) end
+            local all = {}
+            for _, key in ipairs(redis.call('KEYS', '*')) do
+                all[#all + 1] = hex(key) .. ' ' .. hex(redis.call('GET', key)) .. ' ' .. redis.call('PTTL', key)
+            end
+            return table.concat(all, ',')";
+        let bytes = |hex: &str| -> Vec<u8> {
+            let pairs = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
+            pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
+        };
+        let said = self.say(&["EVAL", ALL, "0"]);
+        let entries = said.trim_matches('"').split(',').filter(|entry| !entry.is_empty());
+        let held = entries.map(|entry| {
+            let parts: Vec<_> = entry.split(' ').collect();
+            let [key, value, left] = parts[..] else { panic!("{said}") };
+            Held { key: bytes(key), value: bytes(value), left: left.parse().ok() }
+        });
+        held.collect()
+    }
+
     /// As it stands in `replay.redis.url`.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address)
@@ -123,6 +145,22 @@ impl Server {
     /// What a gateway would have under `replay.redis` for it.
     pub fn settings(&self) -> Redis {
         settings(self.address)
+    }
+}
+
+/// A key and what it has.
+#[derive(Debug)]
+pub struct Held {
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    /// Milliseconds until it ends; `None`: it has no end.
+    pub left: Option<u64>,
+}
+
+impl Held {
+    /// The part of a hash that a claim or a count is kept under, where this is one.
+    pub fn hash(&self) -> Option<[u8; 16]> {
+        self.key.strip_prefix(b"hf:")?.try_into().ok()
     }
 }
 

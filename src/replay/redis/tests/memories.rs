@@ -1,6 +1,12 @@
 //! Which memory a server has, by its marker: what others write there, and what comes back.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::super::Redis;
 use super::super::state::Health;
@@ -77,4 +83,48 @@ async fn a_marker_far_ahead_is_told_as_such() {
     usable(&mended, proof("a")).await;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
     assert!(marker(&server).0 <= now + 1);
+}
+
+/// A way to the server on which what ends a transaction takes longer than `timeout` for as long as `slow` says so, and comes all the same.
+async fn slow_way(server: &Server, slow: Arc<AtomicBool>) -> u16 {
+    let here = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let (port, there) = (here.local_addr().expect("an address").port(), server.port);
+    tokio::spawn(async move {
+        loop {
+            let (near, _) = here.accept().await.expect("a connection");
+            let far = TcpStream::connect((Ipv4Addr::LOCALHOST, there)).await.expect("it listens");
+            let ((mut asks, mut hears), (mut answers, mut listens)) = (near.into_split(), far.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut answers, &mut hears).await });
+            let slow = Arc::clone(&slow);
+            tokio::spawn(async move {
+                let mut room = [0; 1024];
+                while let Ok(count @ 1..) = asks.read(&mut room).await {
+                    if slow.load(Ordering::Relaxed) && room[..count].ends_with(b"EXEC\r\n") {
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                    }
+                    listens.write_all(&room[..count]).await.expect("it listens");
+                }
+            });
+        }
+    });
+    port
+}
+
+/// Its line would be too early: others may have used the memory before it for longer than it says.
+#[tokio::test]
+async fn a_marker_that_would_come_late_is_not_written() {
+    let server = Server::start(&[]);
+    let slow = Arc::new(AtomicBool::new(true));
+    let port = slow_way(&server, Arc::clone(&slow)).await;
+    let servers = RedisServers::Alone(RedisServer::Network(at(port)));
+    let store = start(config::Redis { connections: 1, ..settings(servers, RedisWire::Plain) });
+    away(&store, "late").await;
+    let end = Instant::now() + LONG;
+    while !server.command(&["INFO", "commandstats"]).contains("cmdstat_exec:") {
+        assert!(Instant::now() < end, "it does not come at all");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.command(&["EXISTS", KEY]), "0");
+    slow.store(false, Ordering::Relaxed);
+    usable(&store, proof("a")).await;
 }
