@@ -37,7 +37,7 @@ pub(super) fn numbers(state: &State) -> Vec<Kept<'static>> {
         Kept::by(
             "reason",
             "replay_store_troubles_total",
-            "Connections to the shared store that ended or did not begin, and claims that found no room",
+            "Connections to the shared store that ended or did not begin, looks at a cluster that was not well, and claims that found no room",
             Trouble::LABELS
                 .iter()
                 .zip(counts.troubles)

@@ -56,7 +56,7 @@ fn plan(issuer: &AskedIssuer, more: &str) -> Plan {
 
 async fn usual() -> (AskedIssuer, House) {
     let issuer = AskedIssuer::start(Said::Nothing).await;
-    let house = House::built(plan(&issuer, "      timeout: 300ms\n      cache_refused: 0s\n")).await;
+    let house = House::built(plan(&issuer, "      timeout: 2s\n      cache_refused: 0s\n")).await;
     (issuer, house)
 }
 

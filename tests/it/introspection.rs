@@ -26,7 +26,7 @@ async fn house(issuer: &AskedIssuer, more: &str) -> House {
 
 async fn usual() -> (AskedIssuer, House) {
     let issuer = AskedIssuer::start(Said::Nothing).await;
-    let house = house(&issuer, "      cache_inactive: 0s\n      timeout: 300ms\n").await;
+    let house = house(&issuer, "      cache_inactive: 0s\n      timeout: 2s\n").await;
     (issuer, house)
 }
 

@@ -18,8 +18,10 @@ use crate::Outcome;
 use crate::gateway::{HOST, ISSUER};
 use crate::ledger::HEADER;
 
-/// What the rig's one route is asked for.
-const PATH: &str = "/counted";
+/// The route that takes proofs with a nonce and without, as long as they are young.
+pub(crate) const COUNTED: &str = "/counted";
+/// The route that asks for a nonce, and takes a proof for as long as that is good.
+pub(crate) const ASKING: &str = "/asking";
 
 pub(crate) struct Caller {
     key: EcdsaKeyPair,
@@ -62,10 +64,15 @@ impl Caller {
 
     /// A whole request, with the proof of this number (RFC 9449 §4.2).
     pub(crate) fn request(&self, number: u64, nonce: Option<&str>) -> Outcome<Vec<u8>> {
+        self.request_to(COUNTED, number, nonce)
+    }
+
+    /// The same to one of the two routes. Without a nonce, that which asks for one answers with one.
+    pub(crate) fn request_to(&self, path: &str, number: u64, nonce: Option<&str>) -> Outcome<Vec<u8>> {
         let mut claims = json!({
             "jti": format!("proof-{number}"),
             "htm": "GET",
-            "htu": format!("https://{HOST}{PATH}"),
+            "htu": format!("https://{HOST}{path}"),
             "iat": self.clock.now().seconds(),
             "ath": self.ath,
         });
@@ -78,7 +85,7 @@ impl Caller {
         proof.push_str(&to_base64url(signature.as_ref()));
         let token = &self.token;
         Ok(format!(
-            "GET {PATH} HTTP/1.1\r\nhost: {HOST}\r\nauthorization: DPoP {token}\r\ndpop: {proof}\r\n{HEADER}: {number}\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nhost: {HOST}\r\nauthorization: DPoP {token}\r\ndpop: {proof}\r\n{HEADER}: {number}\r\n\r\n"
         )
         .into_bytes())
     }

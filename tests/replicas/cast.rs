@@ -13,14 +13,14 @@ use crate::Outcome;
 use crate::balancer::Balancer;
 use crate::connection::Trust;
 use crate::dice::Dice;
-use crate::gateway::{Address, Gateway, NONCE_LIFETIME, Replay, Rules};
+use crate::gateway::{Address, Gateway, Replay};
 use crate::ledger::Ledger;
 use crate::leftovers::DIRECTORY;
 use crate::load::{Group, Load, Nonces, Records, until_well};
 use crate::network::Side;
 use crate::program::free_port;
 use crate::ring::Ring;
-use crate::scene::Scene;
+use crate::scene::{Scene, Spread};
 use crate::store::{OnFailure, Store};
 use crate::tally::Tally;
 use crate::upstream;
@@ -48,7 +48,9 @@ pub(crate) struct Cast {
     pub(crate) store: Option<Store>,
     pub(crate) ring: Ring,
     pub(crate) on_failure: OnFailure,
-    pub(crate) rules: Rules,
+    /// `dpop.max_age`, in seconds
+    pub(crate) max_age: u32,
+    pub(crate) rules: Spread,
     pub(crate) copies: Option<u8>,
     pub(crate) dice: Dice,
     /// What was not as it has to be, so far.
@@ -72,12 +74,14 @@ impl Cast {
                 Some(Store::start(shape, engine, work.path(), &files, scene.clocks, &mut dice)?)
             }
         };
-        let rules = Rules { max_age: scene.max_age, nonce_lifetime: NONCE_LIFETIME };
-        let replay = match &store {
-            None => Replay::own_memory(rules),
-            Some(store) => {
-                let lines = store.configuration(scene.on_failure, scene.copies);
-                Replay::shared(rules, &lines, scene.limits)
+        let replay = |number| {
+            let rules = scene.rules.rules(scene.max_age, number);
+            match &store {
+                None => Replay::own_memory(rules),
+                Some(store) => {
+                    let lines = store.configuration(scene.on_failure, scene.copies);
+                    Replay::shared(rules, &lines, scene.limits)
+                }
             }
         };
         let ledger = Arc::new(Ledger::new());
@@ -94,7 +98,7 @@ impl Cast {
             let (port, admin) = (free_port(&mut dice), free_port(&mut dice));
             let ahead = scene.clocks.gateway(number);
             let address = Address { ip, port, admin, upstream, namespace, ahead };
-            gateways.push(Gateway::start(&stage.binary, &files, number, address, &replay)?);
+            gateways.push(Gateway::start(&stage.binary, &files, number, address, replay(number))?);
         }
         for gateway in &mut gateways {
             gateway.ready().await?;
@@ -110,7 +114,7 @@ impl Cast {
             issuer: Arc::new(issuer),
             patience: Arc::new(AtomicU64::new(ANSWERED)),
         };
-        let (on_failure, copies, complaints) = (scene.on_failure, scene.copies, Vec::new());
+        let Scene { on_failure, max_age, rules, copies, .. } = *scene;
         let cast = Self {
             group,
             gateways,
@@ -118,10 +122,11 @@ impl Cast {
             store,
             ring,
             on_failure,
+            max_age,
             rules,
             copies,
             dice,
-            complaints,
+            complaints: Vec::new(),
             _work: work,
         };
         cast.well(&cast.all()).await?;

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::Outcome;
+use crate::caller::ASKING;
 use crate::program::Program;
 use crate::ring;
 use crate::scene::Limits;
@@ -92,12 +93,12 @@ impl Gateway {
         files: &Path,
         number: usize,
         address: Address,
-        replay: &Replay,
+        replay: Replay,
     ) -> Outcome<Self> {
         let configuration = files.join(format!("gateway-{number}.yaml"));
-        std::fs::write(&configuration, text(&address, replay))?;
+        std::fs::write(&configuration, text(&address, &replay))?;
         let said = files.join(format!("gateway-{number}.log"));
-        let (binary, replay) = (binary.to_owned(), replay.clone());
+        let binary = binary.to_owned();
         let mut gateway = Self { binary, configuration, said, address, replay, program: None };
         gateway.start_again()?;
         Ok(gateway)
@@ -206,6 +207,12 @@ fn text(address: &Address, replay: &Replay) -> String {
         Limits::None => "",
         Limits::Shared => ", limits: { rate: 1000/s, burst: 2000, by: key, shared: true }",
     };
+    let asking = match ring {
+        Ring::None => String::new(),
+        Ring::Shared => format!(
+            "  - {{ name: asking, match: {{ path_prefix: {ASKING} }}, upstream: counted, require: {{ binding: dpop, nonce: required }} }}\n"
+        ),
+    };
     // No retries: a request that goes to the upstream twice would count as a proof that passed twice.
     format!(
         "listeners:
@@ -217,8 +224,9 @@ issuers:
   - {{ issuer: {ISSUER}, audiences: [https://{HOST}], keys: {{ jwks_file: issuer.jwks.json }}, max_lifetime: 48h }}
 dpop: {{ max_age: {max_age}s, max_future: 1s{nonces} }}
 {section}upstreams: {{ counted: {{ servers: [http://{upstream}], retries: 0 }} }}
-routes: [{{ name: counted, match: {{ path_prefix: / }}, upstream: counted, require: {{ binding: dpop }}{limits} }}]
-log: {{ level: info, access: none }}
+routes:
+  - {{ name: counted, match: {{ path_prefix: / }}, upstream: counted, require: {{ binding: dpop }}{limits} }}
+{asking}log: {{ level: info, access: none }}
 admin: {{ address: {ip}:{admin} }}
 "
     )

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdfast::demo::token::IssuerKey;
 use tokio::task::JoinHandle;
 
 use crate::Outcome;
-use crate::caller::Caller;
+use crate::caller::{ASKING, COUNTED, Caller};
 use crate::connection::{Answer, Connection, Trust};
 use crate::dice::Dice;
 use crate::ledger::Ledger;
@@ -24,6 +24,9 @@ const PACE: Duration = Duration::from_millis(15);
 
 const CALLERS: usize = 8;
 
+/// One in so many requests of a caller that knows nonces comes after it has asked for another.
+const RENEWED: usize = 16;
+
 /// Connections to each door that send recorded requests once more.
 const SWEEPERS: usize = 4;
 
@@ -32,7 +35,7 @@ const IN_A_ROW: usize = 12;
 
 /// Recorded requests, as a thief has them.
 #[derive(Default)]
-pub(crate) struct Records(Mutex<VecDeque<Arc<[u8]>>>);
+pub(crate) struct Records(Mutex<VecDeque<(Instant, Arc<[u8]>)>>);
 
 impl Records {
     fn add(&self, request: Arc<[u8]>) {
@@ -40,17 +43,26 @@ impl Records {
         if records.len() == RECORDED {
             records.pop_front();
         }
-        records.push_back(request);
+        records.push_back((Instant::now(), request));
     }
 
     fn any(&self, dice: &mut Dice) -> Option<Arc<[u8]>> {
         let records = self.0.lock().expect("no one panicked");
-        if records.is_empty() { None } else { Some(Arc::clone(&records[dice.below(records.len())])) }
+        if records.is_empty() { None } else { Some(Arc::clone(&records[dice.below(records.len())].1)) }
+    }
+
+    /// So many that are at least that old.
+    pub(crate) fn old(&self, count: usize, age: Duration, dice: &mut Dice) -> Vec<Arc<[u8]>> {
+        let records = self.0.lock().expect("no one panicked");
+        let old = records.partition_point(|(at, _)| at.elapsed() >= age);
+        let one = |_| Arc::clone(&records[dice.below(old)].1);
+        if old == 0 { Vec::new() } else { (0..count).map(one).collect() }
     }
 
     /// The latest, newest first.
     pub(crate) fn latest(&self, count: usize) -> Vec<Arc<[u8]>> {
-        self.0.lock().expect("no one panicked").iter().rev().take(count).cloned().collect()
+        let records = self.0.lock().expect("no one panicked");
+        records.iter().rev().take(count).map(|(_, request)| Arc::clone(request)).collect()
     }
 }
 
@@ -103,14 +115,15 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts callers, of which every other one knows nonces.
+    /// Starts callers, of which every other one knows nonces, and half of these call what asks for them.
     pub(crate) fn start(group: &Group, dice: &mut Dice) -> Outcome<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         for number in 0..CALLERS {
             let caller = Caller::new(&group.issuer)?;
             let knows = if number % 2 == 0 { Nonces::Known } else { Nonces::Unknown };
-            let work = work(group.clone(), caller, knows, dice.another(), Arc::clone(&stop));
+            let path = if number % 4 == 0 { ASKING } else { COUNTED };
+            let work = work(group.clone(), (caller, knows, path), dice.another(), Arc::clone(&stop));
             tasks.push(tokio::spawn(async move { work.await.map_err(|error| error.to_string()) }));
         }
         Ok(Self { stop, tasks })
@@ -141,16 +154,21 @@ pub(crate) enum Nonces {
 
 async fn work(
     group: Group,
-    caller: Caller,
-    nonces: Nonces,
+    (caller, nonces, path): (Caller, Nonces, &str),
     mut dice: Dice,
     stop: Arc<AtomicBool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut connections = group.connections();
     let mut nonce = None;
     while !stop.load(Ordering::Relaxed) {
+        // Nonces of every age are about: most are replaced when they end only.
+        if nonces == Nonces::Known && dice.below(RENEWED) == 0 {
+            let asking = caller.request_to(ASKING, group.ledger.number(), None);
+            let door = dice.below(connections.len());
+            nonce = connections[door].send(&asking.map_err(|error| error.to_string())?).await.nonce.or(nonce);
+        }
         let number = group.ledger.number();
-        let made = caller.request(number, nonce.as_deref()).map_err(|error| error.to_string())?;
+        let made = caller.request_to(path, number, nonce.as_deref()).map_err(|error| error.to_string())?;
         let request: Arc<[u8]> = made.into();
         group.records.add(Arc::clone(&request));
         let patience = Duration::from_millis(group.patience.load(Ordering::Relaxed));

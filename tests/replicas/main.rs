@@ -39,7 +39,7 @@ use cast::Stage;
 use dice::Dice;
 use play::play;
 use repertoire::MAX_AGE;
-use scene::{Act, Clocks, Limits, Scene, Verdict};
+use scene::{Act, Clocks, Limits, Scene, Spread, Verdict};
 use server::Engine;
 use store::{OnFailure, Shape};
 use upset::Upset;
@@ -105,16 +105,19 @@ struct Group {
     clocks: Clocks,
     #[arg(long, value_enum, default_value = "none")]
     limits: Limits,
+    #[arg(long, value_enum, default_value = "same")]
+    rules: Spread,
 }
 
 impl Group {
     fn scene(&self, act: Act) -> Scene {
-        let Self { shape, engine, on_failure, replicas, max_age, copies, clocks, limits } = *self;
+        let Self { shape, engine, on_failure, replicas, max_age, copies, clocks, limits, rules } = *self;
         Scene {
             store: Some((shape, engine)),
             replicas,
             on_failure,
             max_age,
+            rules,
             copies,
             clocks,
             limits,

@@ -8,7 +8,7 @@ use crate::cast::{Cast, Stage};
 use crate::felt;
 use crate::gateway::Rules;
 use crate::same_request;
-use crate::scene::{Act, Scene, Verdict};
+use crate::scene::{Act, Scene, Spread, Verdict};
 use crate::store::{OnFailure, Shape};
 use crate::strike::Blow;
 use crate::tally::Part;
@@ -27,12 +27,16 @@ const HELD: Duration = Duration::from_secs(2);
 /// Milliseconds by which a clock is wrong that is too far off.
 const WRONG: i32 = 1500;
 
-/// What each gateway in turn goes by while they differ: so short that all of it ends while they do, and so that no period of one is that of another.
+/// What each gateway in turn goes by while they differ.
 const RULES: [Rules; 3] = [
     Rules { max_age: 2, nonce_lifetime: 10 },
     Rules { max_age: 15, nonce_lifetime: 14 },
     Rules { max_age: 7, nonce_lifetime: 11 },
 ];
+/// Where they have differed from the beginning: longer than any nonce is good.
+const DIFFERING: Duration = Duration::from_secs(36);
+/// No claim ends then earlier that ought to hold for longer.
+const CLAIMED: Duration = Duration::from_secs(15);
 
 /// So many of the requests that were recorded just before something is broken are kept, and tried at every door.
 const KEPT: usize = 300;
@@ -139,7 +143,7 @@ impl Cast {
         // What was asked before it was broken may still be answered as if it was whole.
         tokio::time::sleep(Duration::from_millis(upset.settles())).await;
         let at_first = self.group.tally.take();
-        tokio::time::sleep(Duration::from_millis(upset.lasts(shape))).await;
+        self.last(upset, shape).await;
         let mut broken = self.group.tally.take();
         println!("  {upset}: {at_first}");
         println!("    then {broken}");
@@ -187,7 +191,7 @@ impl Cast {
             }
         }
         // A proof that is too old is refused for that, so only those that last can show the line.
-        if upset.forgets() && self.rules.max_age >= crate::repertoire::MAX_AGE {
+        if upset.forgets() && self.max_age >= crate::repertoire::MAX_AGE {
             for what in felt::not_refused(&swept, self.gateways.len(), "proof_before_memory") {
                 self.complain(upset, what);
             }
@@ -197,6 +201,20 @@ impl Cast {
             self.complain(upset, format!("a request was held for {longest:?}"));
         }
         Ok(())
+    }
+
+    /// Lets it stay broken for a while. Where rules have differed from the beginning, that is until claims end, and each gateway is shown proofs that are about to end or have ended;
+    /// none earlier, since it would remember them by itself.
+    async fn last(&mut self, upset: Upset, shape: Shape) {
+        if (upset, self.rules) != (Upset::Reloaded, Spread::Apart) {
+            return tokio::time::sleep(Duration::from_millis(upset.lasts(shape))).await;
+        }
+        let began = Instant::now();
+        while began.elapsed() < DIFFERING {
+            let old = self.group.records.old(KEPT / 3, CLAIMED, &mut self.dice);
+            self.group.sweep(&old, &[]).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Waits until another server has taken the place of a master, where that has to happen: how long it takes is no matter of the gateways.
@@ -270,7 +288,11 @@ impl Cast {
             }
             Upset::Reloaded => {
                 for (number, gateway) in self.gateways.iter().enumerate() {
-                    gateway.follow(Some(RULES[number % RULES.len()])).await?;
+                    let other = match self.rules {
+                        Spread::Same => RULES[number % RULES.len()],
+                        Spread::Apart => self.rules.rules(self.max_age, number + 1),
+                    };
+                    gateway.follow(Some(other)).await?;
                 }
             }
             _ => {}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::scene::{Act, Clocks, Limits, Scene, Verdict};
+use crate::scene::{Act, Clocks, Limits, Scene, Spread, Verdict};
 use crate::server::Engine::{self, Redis, Valkey};
 use crate::store::OnFailure::{self, Nonce, Refuse};
 use crate::store::Shape::{self, Alone, Cluster, Sentinel, Split, SplitCluster};
@@ -20,6 +20,7 @@ fn scene(store: (Shape, Engine), replicas: usize, on_failure: OnFailure, act: Ac
         replicas,
         on_failure,
         max_age: MAX_AGE,
+        rules: Spread::Same,
         copies: None,
         clocks: Clocks::Right,
         limits: Limits::None,
@@ -92,6 +93,8 @@ pub(crate) fn long() -> Vec<Scene> {
         }
         let counted = scene((Alone, Redis), 3, on_failure, upsets(&[Upset::Paused, Upset::Emptied]));
         scenes.push(Scene { limits: Limits::Shared, ..counted });
+        let differing = scene((Alone, Valkey), 3, on_failure, upsets(&[Upset::Reloaded, Upset::Emptied]));
+        scenes.push(Scene { max_age: SHORT, rules: Spread::Apart, ..differing });
     }
     for (shape, engine, on_failure) in [
         (Alone, Redis, Refuse),

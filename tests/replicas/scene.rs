@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::gateway::{NONCE_LIFETIME, Rules};
 use crate::same_request;
 use crate::server::Engine;
 use crate::store::{self, OnFailure, Shape};
@@ -17,6 +18,7 @@ pub(crate) struct Scene {
     pub(crate) on_failure: OnFailure,
     /// `dpop.max_age`, in seconds
     pub(crate) max_age: u32,
+    pub(crate) rules: Spread,
     /// `replay.redis.replicas`; left out, what it is by default
     pub(crate) copies: Option<u8>,
     pub(crate) clocks: Clocks,
@@ -48,6 +50,28 @@ impl Clocks {
     /// Milliseconds by which a server's is ahead.
     pub(crate) fn server(self, number: usize) -> i32 {
         if self == Self::Servers { [BORNE, -BORNE][number % 2] } else { 0 }
+    }
+}
+
+/// Whether the gateways go by the same rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Spread {
+    Same,
+    /// Each has another `nonce_lifetime`, so short that all of it ends while a scene is played, and none a part of another.
+    Apart,
+}
+
+/// `dpop.nonce_lifetime` of each gateway in turn, where they differ, in seconds.
+const LIFETIMES: [u32; 3] = [13, 14, 12];
+
+impl Spread {
+    /// What a gateway goes by.
+    pub(crate) fn rules(self, max_age: u32, gateway: usize) -> Rules {
+        let nonce_lifetime = match self {
+            Self::Same => NONCE_LIFETIME,
+            Self::Apart => LIFETIMES[gateway % LIFETIMES.len()],
+        };
+        Rules { max_age, nonce_lifetime }
     }
 }
 
@@ -97,6 +121,9 @@ impl fmt::Display for Scene {
                     Clocks::Right => {}
                     Clocks::Apart => write!(f, ", clocks apart")?,
                     Clocks::Servers => write!(f, ", servers' clocks apart")?,
+                }
+                if self.rules == Spread::Apart {
+                    write!(f, ", rules apart")?;
                 }
                 if self.limits == Limits::Shared {
                     write!(f, ", shared limits")?;

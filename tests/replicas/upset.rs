@@ -43,7 +43,7 @@ pub(crate) enum Upset {
     ClockWrong,
     /// Another key seals nonces, first added everywhere, then in front; in the end the old one is gone.
     RingRotated,
-    /// Each gateway goes by other `max_age` and `nonce_lifetime` for longer than these last, and then by the same again.
+    /// Each gateway goes by another `max_age` and `nonce_lifetime`, and then as before again.
     Reloaded,
 }
 
@@ -183,8 +183,6 @@ impl Upset {
             // Before the sentinels call it down.
             Self::MasterKilled | Self::MasterPaused => 400,
             Self::ClockWrong | Self::GatewayLate => 2_500,
-            // Longer than the longest lifetime twice, which is how long a nonce may be good.
-            Self::Reloaded => 30_000,
             Self::Flushed | Self::Resharded | Self::Cut => 400,
             _ => 1_500,
         }

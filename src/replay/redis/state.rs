@@ -73,7 +73,7 @@ pub struct Counts {
     pub replayed: u64,
     /// Claims without an answer that could be trusted: refused, and perhaps spent
     pub unavailable: u64,
-    /// How often each [`Trouble`] ended or prevented a connection, in the order of [`Trouble::LABELS`]
+    /// How often each [`Trouble`] ended or prevented a connection, was found in a look at a cluster, or kept a claim from being sent, in the order of [`Trouble::LABELS`]
     pub troubles: [u64; Trouble::LABELS.len()],
     /// Round trips of claims, those that go out together as one: so many took no longer than each of [`ROUND_TRIPS`], and longer than the one before; the last are all others
     pub round_trips: [u64; ROUND_TRIPS.len() + 1],
