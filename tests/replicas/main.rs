@@ -5,8 +5,10 @@
 mod balancer;
 mod caller;
 mod cast;
+mod chaos;
 mod cluster;
 mod connection;
+mod deed;
 mod dice;
 mod felt;
 mod gateway;

@@ -43,6 +43,11 @@ impl Side {
         }
     }
 
+    /// Our end of the cable to this side.
+    fn cable(self) -> String {
+        format!("{CABLE}{}-{}", std::process::id(), self.number())
+    }
+
     /// Where servers of this side are, for the other side too.
     pub(crate) fn store(self) -> IpAddr {
         address(self.number())
@@ -81,7 +86,7 @@ impl Network {
         let cable = ["link", "add", "store", "netns", &self.left, "type", "veth", "peer", "name", "store"];
         ip(&[&cable[..], &["netns", &self.right]].concat())?;
         for side in [Side::Left, Side::Right] {
-            let here = format!("{CABLE}{}-{}", std::process::id(), side.number());
+            let here = side.cable();
             let peer = ["type", "veth", "peer", "name", "front", "netns", self.namespace(side)];
             ip(&[&["link", "add", &here], &peer[..]].concat())?;
             ip(&["address", "add", &format!("{}/30", side.back()), "dev", &here])?;
@@ -127,9 +132,10 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // The cables go with their ends. One may be missing, where making them failed.
-        for name in [&self.left, &self.right] {
-            let _ = ip(&["netns", "delete", name]);
+        // One may be missing, where making them failed. A cable would go with its namespace too, but some time later, and the next network has the same names and addresses.
+        for side in [Side::Left, Side::Right] {
+            let _ = ip(&["link", "delete", &side.cable()]);
+            let _ = ip(&["netns", "delete", self.namespace(side)]);
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Plays a scene: lets load run, breaks things one after the other or two at a time, and judges.
+//! Plays a scene: lets load run, breaks things one after the other or two at a time (`chaos.rs`), and judges.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::cast::{Cast, Stage};
+use crate::deed::Struck;
 use crate::felt;
-use crate::gateway::Rules;
 use crate::same_request;
 use crate::scene::{Act, Scene, Spread, Verdict};
 use crate::store::{OnFailure, Shape};
@@ -22,17 +22,8 @@ const RECOVERY: Duration = Duration::from_secs(10);
 const FAILOVER: Duration = Duration::from_secs(30);
 
 /// The longest that a request may be held: many times `timeout`, for machines that are busy.
-const HELD: Duration = Duration::from_secs(2);
+pub(crate) const HELD: Duration = Duration::from_secs(2);
 
-/// Milliseconds by which a clock is wrong that is too far off.
-const WRONG: i32 = 1500;
-
-/// What each gateway in turn goes by while they differ.
-const RULES: [Rules; 3] = [
-    Rules { max_age: 2, nonce_lifetime: 10 },
-    Rules { max_age: 15, nonce_lifetime: 14 },
-    Rules { max_age: 7, nonce_lifetime: 11 },
-];
 /// Where they have differed from the beginning: longer than any nonce is good.
 const DIFFERING: Duration = Duration::from_secs(36);
 /// No claim ends then earlier that ought to hold for longer.
@@ -73,18 +64,10 @@ pub(crate) async fn play(stage: &mut Stage, scene: &Scene) -> Outcome<Verdict> {
     if judged.twice.is_empty() { outcome.map(|()| Verdict::Once) } else { Ok(Verdict::Twice) }
 }
 
-/// An upset that is under way.
-struct Struck {
-    upset: Upset,
-    /// The gateway that it is about, where it is about one.
-    victim: usize,
-    blow: Blow,
-}
-
 /// What was recorded just before something was broken. What a gateway has seen it refuses for ever, so that those which are tried while it is broken may prove less afterwards.
-struct Kept {
-    tried: Vec<Arc<[u8]>>,
-    untried: Vec<Arc<[u8]>>,
+pub(crate) struct Kept {
+    pub(crate) tried: Vec<Arc<[u8]>>,
+    pub(crate) untried: Vec<Arc<[u8]>>,
 }
 
 impl Cast {
@@ -109,7 +92,7 @@ impl Cast {
     }
 
     /// A scene ends at the first proof that has passed twice.
-    fn none_twice(&self) -> Outcome<()> {
+    pub(crate) fn none_twice(&self) -> Outcome<()> {
         if self.group.ledger.judge().twice.is_empty() {
             Ok(())
         } else {
@@ -118,14 +101,14 @@ impl Cast {
     }
 
     /// What was recorded last is sent to every gateway once more; nothing of it may pass that has passed.
-    async fn sweep(&mut self) -> Outcome<()> {
+    pub(crate) async fn sweep(&mut self) -> Outcome<()> {
         let latest = self.group.records.latest(SWEPT);
         let said = self.group.sweep(&latest, &[]).await;
         println!("  {} recorded requests at every gateway once more: {said}", latest.len());
         Ok(())
     }
 
-    fn keep(&self) -> Kept {
+    pub(crate) fn keep(&self) -> Kept {
         let latest = self.group.records.latest(KEPT).into_iter().enumerate();
         let (tried, untried): (Vec<_>, Vec<_>) = latest.partition(|(number, _)| number % 2 == 0);
         let requests = |numbered: Vec<(usize, _)>| numbered.into_iter().map(|(_, request)| request).collect();
@@ -227,7 +210,7 @@ impl Cast {
         Ok(())
     }
 
-    fn shape(&self) -> Outcome<Shape> {
+    pub(crate) fn shape(&self) -> Outcome<Shape> {
         Ok(self.store.as_ref().ok_or("there is no store to break")?.shape)
     }
 
@@ -250,158 +233,15 @@ impl Cast {
         if let Some(what) = self.store.as_ref().ok_or("it is still there")?.unharmed(blow)? {
             self.complain(upset, what);
         }
-        if upset == Upset::GatewayLate
-            && self.on_failure == OnFailure::Refuse
-            && self.gateways[victim].is_ready().await
-        {
-            self.complain(upset, "ready without a store".to_owned());
-        }
-        Ok(())
-    }
-
-    /// Breaks one thing, at none of these gateways.
-    async fn strike(&mut self, upset: Upset, spared: &[usize]) -> Outcome<Struck> {
-        let others: Vec<usize> = self.all().into_iter().filter(|number| !spared.contains(number)).collect();
-        let victim = others[self.dice.below(others.len())];
-        let store = self.store.as_mut().ok_or("there is no store to break")?;
-        let blow = store.strike(upset, &mut self.dice).await?;
-        let gateway = &mut self.gateways[victim];
-        match upset {
-            Upset::GatewayKilled => gateway.kill()?,
-            Upset::GatewayPaused => {
-                gateway.signal("STOP")?;
-                self.stopped(true);
-            }
-            Upset::ClockWrong => {
-                gateway.kill()?;
-                gateway.start_ahead(WRONG)?;
-            }
-            Upset::GatewayLate => {
-                gateway.kill()?;
-                gateway.start_again()?;
-            }
-            Upset::RingRotated => {
-                self.ring.add(&mut self.dice)?;
-                self.reload().await?;
-                self.ring.turn()?;
-                self.reload().await?;
-            }
-            Upset::Reloaded => {
-                for (number, gateway) in self.gateways.iter().enumerate() {
-                    let other = match self.rules {
-                        Spread::Same => RULES[number % RULES.len()],
-                        Spread::Apart => self.rules.rules(self.max_age, number + 1),
-                    };
-                    gateway.follow(Some(other)).await?;
+        if upset == Upset::GatewayLate {
+            match (self.on_failure, self.gateways[victim].is_ready().await) {
+                (OnFailure::Refuse, true) => self.complain(upset, "ready without a store".to_owned()),
+                (OnFailure::Nonce, false) => {
+                    self.complain(upset, "not ready, though it needs no store".to_owned());
                 }
+                (OnFailure::Refuse, false) | (OnFailure::Nonce, true) => {}
             }
-            _ => {}
-        }
-        Ok(Struck { upset, victim, blow })
-    }
-
-    async fn reload(&self) -> Outcome<()> {
-        for gateway in &self.gateways {
-            gateway.reload().await?;
         }
         Ok(())
-    }
-
-    /// Puts back what was broken.
-    async fn mend(&mut self, struck: &Struck) -> Outcome<()> {
-        let Struck { upset, victim, ref blow } = *struck;
-        self.store.as_mut().ok_or("it is still there")?.mend(upset, blow)?;
-        let gateway = &mut self.gateways[victim];
-        match upset {
-            Upset::GatewayKilled => gateway.start_again(),
-            Upset::ClockWrong => {
-                gateway.kill()?;
-                gateway.start_again()
-            }
-            Upset::GatewayPaused => {
-                gateway.signal("CONT")?;
-                self.stopped(false);
-                Ok(())
-            }
-            Upset::PasswordChanged => self.reload().await,
-            Upset::RingRotated => {
-                self.ring.forget()?;
-                self.reload().await
-            }
-            Upset::Reloaded => {
-                for gateway in &self.gateways {
-                    gateway.follow(None).await?;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whatever fits, up to two at a time.
-    async fn chaos(&mut self, time: Duration) -> Outcome<()> {
-        let all = Upset::all(self.shape()?);
-        let load = self.load()?;
-        let began = Instant::now();
-        while began.elapsed() < time {
-            let first = all[self.dice.below(all.len())];
-            let mut upsets = vec![first];
-            let second = all[self.dice.below(all.len())];
-            if second.goes_with(first) {
-                upsets.push(second);
-            }
-            upsets.sort_by_key(|upset| upset.kind());
-            let names: Vec<String> = upsets.iter().map(Upset::to_string).collect();
-            let name = names.join(" + ");
-            self.endure_all(&name, &upsets).await.map_err(|error| format!("{name}: {error}"))?;
-            self.none_twice()?;
-            let pause = 200 + self.dice.below(2000) as u64;
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-        }
-        load.stop().await?;
-        self.sweep().await
-    }
-
-    /// Breaks these, one on top of the other, mends them in any order that works, and waits until the group has come back.
-    async fn endure_all(&mut self, name: &str, upsets: &[Upset]) -> Outcome<()> {
-        let kept = self.keep();
-        self.group.tally.take();
-        let mut struck: Vec<Struck> = Vec::new();
-        for upset in upsets {
-            let spared: Vec<usize> = struck.iter().map(|struck| struck.victim).collect();
-            struck.push(self.strike(*upset, &spared).await?);
-            self.moment(2_000).await;
-        }
-        self.moment(3_000).await;
-        let paused = struck.iter().filter(|struck| struck.upset == Upset::GatewayPaused);
-        let left_out: Vec<usize> = paused.map(|struck| struck.victim).collect();
-        let swept = self.group.sweep(&kept.tried, &left_out).await;
-        let broken = self.group.tally.take();
-        println!("  {name}: {broken}; of before: {swept}");
-        // In the other order: what asks a server or a gateway needs it to be there.
-        for struck in struck.iter().rev() {
-            self.mend(struck).await?;
-            self.moment(1_000).await;
-        }
-        let (known, unknown) = self.well(&self.all()).await?;
-        let recovery = self.group.tally.take();
-        println!(
-            "    passes again after {:.1} s, for callers without nonces after {:.1} s; meanwhile {recovery}",
-            known.as_secs_f64(),
-            unknown.as_secs_f64(),
-        );
-        let swept = self.group.sweep(&[kept.untried, kept.tried].concat(), &[]).await;
-        println!("    of before, afterwards: {swept}");
-        let longest = broken.longest().max(recovery.longest());
-        if !upsets.contains(&Upset::GatewayPaused) && longest > HELD {
-            self.complaints.push(format!("{name}: a request was held for {longest:?}"));
-        }
-        Ok(())
-    }
-
-    /// Lets up to so many milliseconds pass.
-    async fn moment(&mut self, most: usize) {
-        let milliseconds = self.dice.below(most) as u64;
-        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
 }

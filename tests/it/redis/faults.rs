@@ -294,7 +294,7 @@ async fn no_more_claims_wait_than_can_be_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_is_not_copied_does_not_count() {
     let server = Server::start(&[]);
-    let redis = store(Settings { replicas: 1, timeout: SHORT, ..server.settings() });
+    let redis = store(Settings { replicas: 1, ..server.settings() });
     until_away(&redis, "too_few_replicas").await;
     assert!(server.say(&["GET", "hf:since"]).contains("nil"), "no memory is begun that may be one of two");
     let mut replica = Server::start(&["--replicaof", &server.host_and_port().join(" ")]);
