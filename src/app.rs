@@ -75,7 +75,7 @@ pub enum StartError {
     Keys(#[from] Unusable),
     /// A reload names another memory of used proofs.
     #[error(
-        "replay.redis names another memory than the one in use, and a proof that was used passes once more at a replica that asks the other: stop all replicas, then start them with it"
+        "replay.redis names another memory than the one in use, and a proof that was used passes once more at a replica that asks the other: stop all replicas, empty it if they have used it before, then start them with it"
     )]
     OtherMemory,
     /// A reload changes how the memory of used proofs is reached, and it cannot be reached so.

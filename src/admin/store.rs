@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::config::OnFailure;
 use crate::observe::metrics::Kept;
 use crate::replay::redis::state::{Health, ROUND_TRIPS, Server, State};
 use crate::replay::redis::trouble::Trouble;
 
 /// The numbers.
 pub(super) fn numbers(state: &State) -> Vec<Kept<'static>> {
-    let State { servers, line, counts } = state;
+    let State { servers, line, meanwhile, counts } = state;
     let place = |server: &Server| Arc::<str>::from(server.place.as_str());
     let usable = |server: &Server| f64::from(u8::from(server.health == Health::Usable));
     let claims =
@@ -43,6 +44,11 @@ pub(super) fn numbers(state: &State) -> Vec<Kept<'static>> {
                 .zip(counts.troubles)
                 .map(|(reason, count)| (Arc::from(*reason), count as f64)),
         ),
+        Kept::one(
+            "replay_store_alone",
+            "Whether proofs that the shared store cannot be asked about pass by nonces that this process alone has sealed",
+            u64::from(*meanwhile == Some(OnFailure::Nonce)),
+        ),
         Kept::histogram(
             "replay_store_round_trip_seconds",
             "How long the shared store takes for what is asked at once",
@@ -59,9 +65,17 @@ pub(super) fn numbers(state: &State) -> Vec<Kept<'static>> {
     numbers
 }
 
-/// One line for each server, each with its line break.
+/// One line for each server, and one of what becomes of proofs while not all can be asked, each with its line break.
 pub(super) fn detail(state: &State) -> String {
-    state.servers.iter().map(|server| format!("replay store {server}\n")).collect()
+    let servers = state.servers.iter().map(|server| format!("replay store {server}\n"));
+    let meanwhile = match state.meanwhile {
+        None => "",
+        Some(OnFailure::Refuse) => "replay store: proofs that it cannot be asked about are refused\n",
+        Some(OnFailure::Nonce) => {
+            "replay store: proofs that it cannot be asked about pass with a nonce of this process alone\n"
+        }
+    };
+    servers.chain([meanwhile.to_owned()]).collect()
 }
 
 #[cfg(test)]
@@ -89,6 +103,7 @@ mod tests {
                 server("three:6379", Health::Connecting, None),
             ],
             line: Some(UnixTime::from_seconds(1_700_000_005)),
+            meanwhile: Some(OnFailure::Nonce),
             counts,
         };
         let text = Metrics::new().encode(&numbers(&state));
@@ -100,6 +115,7 @@ mod tests {
             "holdfast_replay_store_claims_total{result=\"unavailable\"} 1",
             "holdfast_replay_store_troubles_total{reason=\"full\"} 7",
             "holdfast_replay_store_troubles_total{reason=\"late\"} 0",
+            "holdfast_replay_store_alone 1",
             "holdfast_replay_store_round_trip_seconds_bucket{le=\"0.00005\"} 0",
             "holdfast_replay_store_round_trip_seconds_bucket{le=\"0.0001\"} 4",
             "holdfast_replay_store_round_trip_seconds_count 4",
@@ -110,7 +126,7 @@ mod tests {
         assert!(!text.contains("clock_difference_seconds{server=\"two"), "not asked is not zero");
         assert_eq!(
             detail(&state),
-            "replay store one:6379: in use\nreplay store two:6379: away since 2023-11-14T22:13:20Z: it is full: give it more `maxmemory`\nreplay store three:6379: no answer yet\n"
+            "replay store one:6379: in use\nreplay store two:6379: away since 2023-11-14T22:13:20Z: it is full: give it more `maxmemory`\nreplay store three:6379: no answer yet\nreplay store: proofs that it cannot be asked about pass with a nonce of this process alone\n"
         );
     }
 }

@@ -90,7 +90,8 @@ impl Cluster {
     /// The cluster that `seeds` are nodes of. Waits for nothing.
     pub(super) fn start(seeds: &[RedisEndpoint], shared: &Arc<Shared>) -> Self {
         let routes = Arc::new(ArcSwap::from_pointee(Routes::new(SlotMap::new(), Vec::new(), shared)));
-        let condition = Arc::new(Mutex::new(Condition::unknown("cluster".into())));
+        let condition =
+            Arc::new(Mutex::new(Condition::unknown("cluster".into(), shared.settings.on_failure)));
         let (doubted, news) = (Arc::<Notify>::default(), Arc::<Notify>::default());
         let end = CancellationToken::new();
         let scout = Scout::new(seeds, Arc::clone(shared));
@@ -323,7 +324,7 @@ mod tests {
         let shared = Arc::new(Shared::new(Arc::new(settings), Bounds::default(), Clock::system(), past));
         Keeper {
             routes: Arc::new(ArcSwap::from_pointee(Routes::new(SlotMap::new(), Vec::new(), &shared))),
-            condition: Arc::new(Mutex::new(Condition::unknown("cluster".into()))),
+            condition: Arc::new(Mutex::new(Condition::unknown("cluster".into(), shared.settings.on_failure))),
             doubted: Arc::default(),
             news: Arc::default(),
             shared,

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::state::Health;
 use super::trouble::Trouble;
 use crate::clock::Clock;
-use crate::config::RedisEndpoint;
+use crate::config::{OnFailure, RedisEndpoint};
 
 /// How long all has to be well until an outage is over.
 const A_WHILE: Duration = Duration::from_secs(1);
@@ -23,6 +23,8 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 pub(super) struct Condition {
     /// Where it is, or what it is called.
     pub(super) place: String,
+    /// What becomes of proofs while it is away.
+    on_failure: OnFailure,
     health: Health,
     outage: Option<Outage>,
     /// When it was said last that it does not count.
@@ -42,8 +44,8 @@ struct Outage {
 
 impl Condition {
     /// Nothing is known of it yet.
-    pub(super) const fn unknown(place: String) -> Self {
-        Self { place, health: Health::Connecting, outage: None, uncounted: None }
+    pub(super) const fn unknown(place: String, on_failure: OnFailure) -> Self {
+        Self { place, on_failure, health: Health::Connecting, outage: None, uncounted: None }
     }
 
     /// How it is.
@@ -81,6 +83,7 @@ impl Condition {
                 server = self.place,
                 node = node.map(tracing::field::display),
                 reason = trouble.label(),
+                on_failure = self.on_failure.name(),
                 "the replay store cannot be asked: {trouble}"
             );
         }
@@ -160,7 +163,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn that_it_does_not_count_is_said_once_a_minute() {
         let (lines, _guard) = heard();
-        let mut server = Condition::unknown("one:6379".into());
+        let mut server = Condition::unknown("one:6379".into(), OnFailure::Refuse);
         for _ in 0..50 {
             server.uncounted(&Trouble::NotPermitted("NOPERM incr".into()));
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -176,13 +179,13 @@ pub(super) mod tests {
     async fn an_outage_is_said_once_however_often_it_seems_over() {
         let (lines, _guard) = heard();
         let clock = Clock::new(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
-        let mut server = Condition::unknown("one:6379".into());
+        let mut server = Condition::unknown("one:6379".into(), OnFailure::Nonce);
         server.well(Some(3));
         assert_eq!(
             lines.take(),
             [" INFO the replay store is in use server=\"one:6379\" clock_difference_ms=3"]
         );
-        let late = " WARN the replay store cannot be asked: a reply took longer than `timeout` server=\"one:6379\" reason=\"late\"";
+        let late = " WARN the replay store cannot be asked: a reply took longer than `timeout` server=\"one:6379\" reason=\"late\" on_failure=\"nonce\"";
         // It is vetted well, and fails every batch.
         for round in 0..50 {
             server.wrong(Trouble::Late, None, &clock);

@@ -156,6 +156,7 @@ impl Lanes {
             Arc::clone(&shared.tally),
             Arc::clone(&shared.absences),
             shared.clock.clone(),
+            shared.settings.on_failure,
         ));
         let least = shared.past.least(place.node());
         let lanes = (0..count).map(|number| {

@@ -207,7 +207,8 @@ impl Redis {
             Servers::One(lanes) => vec![lanes.server()],
             Servers::Many(cluster) => cluster.servers(),
         };
-        State { servers, line: self.line(), counts: self.shared.tally.counts() }
+        let meanwhile = self.standing().is_alone().then_some(self.shared.settings.on_failure);
+        State { servers, line: self.line(), meanwhile, counts: self.shared.tally.counts() }
     }
 
     /// How it is reached, and what becomes of proofs that it cannot be asked about.

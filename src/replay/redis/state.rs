@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::condition::Condition;
 use super::trouble::Trouble;
 use crate::clock::Clock;
+use crate::config::OnFailure;
 use crate::verify::nonce::Standing;
 use crate::verify::time::UnixTime;
 
@@ -18,6 +19,8 @@ pub struct State {
     pub servers: Vec<Server>,
     /// Up to this second a proof may have been used before the store's memory begins. `None`: no server was vetted yet.
     pub line: Option<UnixTime>,
+    /// While not all of it can be asked: what becomes of the proofs that it cannot be asked about.
+    pub meanwhile: Option<OnFailure>,
     /// What became of claims, and how long the servers took.
     pub counts: Counts,
 }
@@ -215,9 +218,10 @@ impl ServerState {
         tally: Arc<Tally>,
         absences: Arc<Absences>,
         clock: Clock,
+        on_failure: OnFailure,
     ) -> Self {
         let seen = Seen {
-            condition: Condition::unknown(place),
+            condition: Condition::unknown(place, on_failure),
             serving: vec![false; lanes],
             absence: Some(Absence::new(&absences)),
         };

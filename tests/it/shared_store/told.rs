@@ -60,16 +60,27 @@ impl Told {
 
     /// Holds it to what is told of a store that is away for this reason.
     async fn away(&mut self, label: &str, words: &str) {
+        let goes_on = self.house.text().contains("on_failure: nonce");
+        let (mode, meanwhile) = if goes_on {
+            ("nonce", "pass with a nonce of this process alone")
+        } else {
+            ("refuse", "are refused")
+        };
+        let meanwhile = format!("replay store: proofs that it cannot be asked about {meanwhile}");
         let line = self.logs("the replay store cannot be asked", &format!("reason=\"{label}\"")).await;
         assert!(line.contains(" WARN ") && line.contains(words) && line.contains(&self.place), "{line}");
+        assert!(line.contains(&format!("on_failure=\"{mode}\"")), "{line}");
         wait("readiness tells why", async || {
             // Where requests go it would be no better, so they may come.
             let (status, detail) = self.house.ask_admin("/readyz").await;
             let away = format!("replay store {}: away since ", self.place);
-            status == 200 && detail.lines().any(|line| line.starts_with(&away) && line.contains(words))
+            status == 200
+                && detail.lines().any(|line| line.starts_with(&away) && line.contains(words))
+                && detail.lines().any(|line| line == meanwhile)
         })
         .await;
         assert!(!self.is_usable().await, "{label}");
+        assert_eq!(self.number("holdfast_replay_store_alone").await, f64::from(u8::from(goes_on)), "{label}");
         let troubles = format!("holdfast_replay_store_troubles_total{{reason=\"{label}\"}}");
         assert!(self.number(&troubles).await >= 1.0, "{label}");
     }
@@ -81,7 +92,8 @@ impl Told {
         until_in_use(&self.house, scene).await;
         let detail = self.house.ask_admin("/readyz").await.1;
         assert!(detail.contains(&format!("replay store {}: in use\n", self.place)), "{detail}");
-        assert!(self.is_usable().await);
+        assert!(self.is_usable().await && !detail.contains("replay store: "));
+        assert_eq!(self.number("holdfast_replay_store_alone").await, 0.0);
     }
 }
 

@@ -215,7 +215,14 @@ impl Line {
         let now = SystemTime::now();
         let clock = Clock::new(move || now);
         let tally = Arc::<Tally>::default();
-        let state = ServerState::new("nowhere".into(), 1, Arc::clone(&tally), Arc::default(), clock.clone());
+        let state = ServerState::new(
+            "nowhere".into(),
+            1,
+            Arc::clone(&tally),
+            Arc::default(),
+            clock.clone(),
+            settings(0).on_failure,
+        );
         let (near, far) = tokio::io::duplex(4096);
         let (settings, queue) = (settings(0), mpsc::channel(8));
         Self { settings, clock, now, tally, state, queue, near: Some(near), far }
