@@ -111,8 +111,10 @@ impl Tally {
         let holder = Holder::of(limiter.rate().by, permit.token(), permit.binding()).digest();
         let parts = [limiter.rate().by.name().as_bytes(), b" ", &number.to_be_bytes(), &holder];
         let counted = Digest::of_pair(Digest::<Counted>::of(name.as_bytes()).as_bytes(), &parts.concat());
-        // Kept for longer than anybody counts in this window, by whatever clock: a count that ended in between would begin anew without an end.
-        let kept = window.saturating_add(store.redis.settings().clock_difference).saturating_mul(2);
+        // Kept for longer than anybody counts in this window, by whatever clock and however late it comes there: a count that ended in between would begin anew without an end.
+        let settings = store.redis.settings();
+        let late = settings.clock_difference.saturating_add(settings.timeout);
+        let kept = window.saturating_add(late).saturating_mul(2);
         let Some(count) = store.redis.count(counted, kept).await else { return Ok(()) };
         match limiter.count_among_all(own.clone(), count, left) {
             Ok(allowance) => {

@@ -222,7 +222,12 @@ impl Keeper {
         if before.map != map || before.nodes.iter().any(|node| node.is_unmarked()) {
             let is_lost = |node: &Arc<Node>| node.is_away() || !map.masters().contains(&node.endpoint);
             let lost: Vec<bool> = before.nodes.iter().map(is_lost).collect();
-            let nodes = map.masters().iter().map(|endpoint| self.node(endpoint, &map, &before, &lost));
+            // The first map is compared with the last one of a store that this one follows: slots may have been given away between the two looks.
+            let slots = if before.nodes.is_empty() { self.shared.past.slots() } else { None };
+            let slots = slots.as_deref().unwrap_or(&before.map);
+            let inherited = |endpoint| map.inherited(slots, endpoint, &lost);
+            let nodes =
+                map.masters().iter().map(|endpoint| self.node(endpoint, &map, &before, inherited(endpoint)));
             // One left out would give each that comes behind it the proofs of another.
             let Some(nodes) = nodes.collect() else {
                 let trouble = Trouble::Broken("CLUSTER SLOTS names a master without slots".into());
@@ -232,6 +237,7 @@ impl Keeper {
                 let masters = map.masters().len();
                 tracing::info!(masters, "replay.redis: the masters of the cluster are others");
             }
+            self.shared.past.hear(map.clone());
             self.routes.store(Arc::new(Routes::new(map, nodes, &self.shared)));
         }
         if self.routes.load().map.is_whole() {
@@ -249,11 +255,10 @@ impl Keeper {
         endpoint: &RedisEndpoint,
         map: &SlotMap,
         before: &Routes,
-        lost: &[bool],
+        inherited: Option<u16>,
     ) -> Option<Arc<Node>> {
         let known = before.nodes.iter().find(|node| node.endpoint == *endpoint);
         // A marker in a slot that came with its keys, or without, is not this node's: it has to be marked anew, and so begins a memory behind whatever may have been lost.
-        let inherited = map.inherited(&before.map, endpoint, lost);
         if inherited.is_some() {
             self.shared.past.lose(endpoint);
         }
@@ -310,9 +315,13 @@ mod tests {
     }
 
     fn keeper() -> Keeper {
+        following(Past::begin(0))
+    }
+
+    /// One that knows what was learnt before.
+    fn following(past: Arc<Past>) -> Keeper {
         let settings = settings(RedisServers::Cluster(vec![at(1)]), RedisWire::Plain);
-        let shared =
-            Arc::new(Shared::new(Arc::new(settings), Bounds::default(), Clock::system(), Past::begin(0)));
+        let shared = Arc::new(Shared::new(Arc::new(settings), Bounds::default(), Clock::system(), past));
         Keeper {
             routes: Arc::new(ArcSwap::from_pointee(Routes::new(SlotMap::new(), Vec::new(), &shared))),
             condition: Arc::new(Mutex::new(Condition::unknown("cluster".into(), shared.settings.on_failure))),
@@ -345,6 +354,25 @@ mod tests {
         keeper.take(map(&[(0, 0, 1), (1, 9, 3), (10, half, 1), (half + 1, last, 2)]));
         let marked_anew = keeper.routes.load_full();
         assert!(Arc::ptr_eq(&after.nodes[0], &marked_anew.nodes[1]) && marked_anew.nodes[0].marked == 0);
+        assert_eq!([1, 2, 3].map(least), [1, 0, 0]);
+    }
+
+    /// A reload may come just when a repair has given slots away without their keys: then the keeper of before has not looked again, and the next one has seen nothing else.
+    #[tokio::test]
+    async fn what_was_given_away_at_a_reload_is_noticed() {
+        let before = keeper();
+        let (half, last) = (SLOTS / 2, SLOTS - 1);
+        before.take(map(&[(0, half, 1), (half + 1, last, 2)]));
+        let past = || Arc::clone(&before.shared.past);
+        let least = |port| past().least(Some(&at(port))).load(Ordering::Relaxed);
+        following(past()).take(map(&[(0, half, 1), (half + 1, last, 2)]));
+        assert_eq!([1, 2].map(least), [0, 0], "nothing has changed");
+        let next = following(past());
+        next.take(map(&[(0, last - 1, 1), (last, last, 3)]));
+        assert_eq!([1, 2, 3].map(least), [1, 0, 0]);
+        assert_eq!(next.routes.load().nodes[0].marked, last - 1);
+        // It is noticed once.
+        following(past()).take(map(&[(0, last - 1, 1), (last, last, 3)]));
         assert_eq!([1, 2, 3].map(least), [1, 0, 0]);
     }
 

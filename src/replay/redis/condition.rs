@@ -15,6 +15,8 @@ use crate::config::{OnFailure, RedisEndpoint};
 
 /// How long all has to be well until an outage is over.
 const A_WHILE: Duration = Duration::from_secs(1);
+/// How long it is not said again that a server does not count.
+const A_MINUTE: Duration = Duration::from_secs(60);
 
 /// See the module's description.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Condition {
     on_failure: OnFailure,
     health: Health,
     outage: Option<Outage>,
+    /// When it was said last that it does not count.
+    uncounted: Option<Instant>,
 }
 
 /// A time without it, with what there was in between that did not last.
@@ -41,7 +45,7 @@ struct Outage {
 impl Condition {
     /// Nothing is known of it yet.
     pub(super) const fn unknown(place: String, on_failure: OnFailure) -> Self {
-        Self { place, on_failure, health: Health::Connecting, outage: None }
+        Self { place, on_failure, health: Health::Connecting, outage: None, uncounted: None }
     }
 
     /// How it is.
@@ -84,6 +88,18 @@ impl Condition {
             );
         }
         self.health = Health::Away { since: outage.since, trouble };
+    }
+
+    /// It takes claims and does not count for limits. That is said once a minute at most, over all connections to it.
+    pub(super) fn uncounted(&mut self, why: &Trouble) {
+        if self.uncounted.is_some_and(|said| said.elapsed() < A_MINUTE) {
+            return;
+        }
+        self.uncounted = Some(Instant::now());
+        warn!(
+            server = self.place,
+            "the replay store does not count for `limits.shared`, so each gateway counts for itself: {why}"
+        );
     }
 
     /// Ends an outage after which it has been well for a while. To be called now and then.
@@ -142,6 +158,21 @@ pub(super) mod tests {
             .with_writer(move || writer.clone())
             .finish();
         (lines, tracing::subscriber::set_default(subscriber))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_it_does_not_count_is_said_once_a_minute() {
+        let (lines, _guard) = heard();
+        let mut server = Condition::unknown("one:6379".into(), OnFailure::Refuse);
+        for _ in 0..50 {
+            server.uncounted(&Trouble::NotPermitted("NOPERM incr".into()));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let said = lines.take();
+        assert!(said.len() == 1 && said[0].contains("does not count for `limits.shared`"), "{said:?}");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        server.uncounted(&Trouble::NotPermitted("NOPERM incr".into()));
+        assert_eq!(lines.take().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -269,7 +269,8 @@ impl Task {
         let ready = async {
             let mut link = connector.connect(&server).await?;
             let known = Known { latest: self.shared.past.began(), least: self.least.load(Ordering::Relaxed) };
-            let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, *bounds, clock).await?;
+            let bounds = self.shared.past.longest(*bounds);
+            let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, bounds, clock).await?;
             Ok::<_, Trouble>((link.into_stream(), vetted))
         };
         let (stream, vetted) = self.place.during(&server, ready).await??;
@@ -286,12 +287,20 @@ impl Task {
         let Shared { settings, bounds, clock, .. } = &*self.shared;
         // The line first: whoever sees this lane work has to see the line of its memory.
         self.shared.draw(&vetted.memory, server);
-        let begins = vetted.memory.begins;
+        let (begins, longest) = (vetted.memory.begins, vetted.memory.bounds);
         self.least.fetch_max(begins, Ordering::Relaxed);
         self.state.serving(self.number, &server.to_string(), vetted.ahead);
         self.serving.store(true, Ordering::Release);
         let judge = Judge { settings, bounds: *bounds, kind: self.kind, vetted, clock };
-        let working = Serving::new(stream, judge, &self.names, &self.state).run(queue);
+        let serving = Serving::new(stream, judge, &self.names, &self.state).run(queue);
+        let working = async {
+            tokio::select! {
+                biased;
+                end = serving => end,
+                // What is claimed here would end before a proof does at a replica that is known of by another server.
+                () = self.shared.past.outgrown(longest) => End::Trouble(Trouble::MemoryLost),
+            }
+        };
         let end = self.place.during(server, working).await.unwrap_or_else(End::Trouble);
         self.serving.store(false, Ordering::Release);
         if matches!(end, End::Trouble(Trouble::MemoryLost)) {

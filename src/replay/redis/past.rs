@@ -7,7 +7,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
+
+use super::bounds::Bounds;
 use super::memory::Memory;
+use super::slots::SlotMap;
 use crate::config::RedisEndpoint;
 
 /// How many servers are known by name. A cluster has a thousand; where their addresses change for ever, those that are no longer asked are known together.
@@ -20,6 +24,9 @@ pub(super) struct Past {
     max_future: AtomicU64,
     reached: AtomicBool,
     least: Mutex<Least>,
+    slots: Mutex<Option<Arc<SlotMap>>>,
+    /// The longest figures that any marker had.
+    bounds: watch::Sender<Bounds>,
 }
 
 /// The second in which the memory of each server begins at the earliest.
@@ -47,8 +54,25 @@ impl Past {
     /// A server was vetted, and this is its memory. `true` where no other is known to have begun as late.
     pub(super) fn learn(&self, memory: &Memory) -> bool {
         self.date_ahead(memory.bounds.max_future);
+        self.bounds.send_if_modified(|bounds| {
+            let before = std::mem::replace(bounds, bounds.joined(memory.bounds));
+            before != *bounds
+        });
         self.reached.store(true, Ordering::Release);
         self.began.fetch_max(memory.begins, Ordering::Relaxed) < memory.begins
+    }
+
+    /// The longest of these figures and of those that any replica is known to have. In a cluster replicas that came at different times may have marked a node in different slots, and learn
+    /// of each other's figures at another node.
+    pub(super) fn longest(&self, own: Bounds) -> Bounds {
+        self.bounds.borrow().joined(own)
+    }
+
+    /// Waits until a replica is known to have longer figures than these.
+    pub(super) async fn outgrown(&self, bounds: Bounds) {
+        let mut longest = self.bounds.subscribe();
+        // The sender is here, so there is no other end.
+        let _ = longest.wait_for(|longest| !bounds.cover(*longest)).await;
     }
 
     /// The latest second in which a memory began, of any server.
@@ -66,9 +90,20 @@ impl Past {
         self.reached.load(Ordering::Acquire)
     }
 
-    /// The memory of this server is not whole any more: its next one begins later, whatever markers it has.
+    /// The memory of this server is not whole any more: its next one begins later, whatever markers it has. Not later than the next one can begin, however often this is said before: a
+    /// repair that gives slots away one by one would have it begin minutes ahead, and the server could not be asked until then.
     pub(super) fn lose(&self, server: &RedisEndpoint) {
-        self.least(Some(server)).fetch_add(1, Ordering::Relaxed);
+        self.least(Some(server)).fetch_max(self.began().saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Which master of a cluster had which slots, as it was heard last.
+    pub(super) fn slots(&self) -> Option<Arc<SlotMap>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Now it is so.
+    pub(super) fn hear(&self, slots: SlotMap) {
+        *self.slots.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(slots));
     }
 
     /// The second in which the memory of this server begins at the earliest, for all who ask it. `None` as a name is the one server of a store that is no cluster.
@@ -97,8 +132,9 @@ impl Past {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::replay::redis::bounds::Bounds;
     use crate::replay::redis::memory::Identity;
 
     fn node(number: usize) -> RedisEndpoint {
@@ -113,6 +149,43 @@ mod tests {
         assert_eq!(past.least(Some(&one)).load(Ordering::Relaxed), 7);
         assert_eq!(past.least(Some(&other)).load(Ordering::Relaxed), 0);
         assert_eq!(past.least(None).load(Ordering::Relaxed), 0);
+    }
+
+    /// What one server's marker asks for counts at all of them.
+    #[tokio::test]
+    async fn longer_figures_are_heard_of() {
+        let past = Past::begin(0);
+        let own = Bounds { max_age: 60, nonce: 600, ..Bounds::default() };
+        let of = |bounds| Memory {
+            identity: Identity::new(b"r", b"h", b"0"),
+            key: Vec::new(),
+            value: Vec::new(),
+            begins: 1,
+            bounds,
+        };
+        past.learn(&of(own));
+        assert_eq!(past.longest(own), own);
+        assert!(tokio::time::timeout(Duration::ZERO, past.outgrown(own)).await.is_err());
+        tokio::join!(past.outgrown(own), async {
+            past.learn(&of(Bounds { max_age: 300, ..Bounds::default() }));
+        });
+        assert_eq!(past.longest(own), Bounds { max_age: 300, ..own });
+        past.outgrown(own).await;
+    }
+
+    /// The next memory begins behind all that were known, and one later than that could not begin yet.
+    #[test]
+    fn a_memory_that_is_lost_often_is_lost_once() {
+        let past = Past::default();
+        let least = past.least(Some(&node(1)));
+        past.began.store(100, Ordering::Relaxed);
+        for _ in 0..60 {
+            past.lose(&node(1));
+        }
+        assert_eq!(least.load(Ordering::Relaxed), 101);
+        past.began.store(107, Ordering::Relaxed);
+        past.lose(&node(1));
+        assert_eq!(least.load(Ordering::Relaxed), 108);
     }
 
     /// Where addresses change for ever, what is known does not grow for ever; and what was known of one does not get less.

@@ -14,7 +14,6 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
-use tracing::warn;
 
 use super::batch::{Batch, Claim, Judge, Phrases};
 use super::link::Stream;
@@ -57,7 +56,7 @@ pub(super) struct Serving<'s> {
     /// Claims on their way from the queue into a batch.
     gathered: Vec<Claim>,
     next_look: Instant,
-    /// Whether it was said that limits are not counted.
+    /// Whether it was told that limits are not counted.
     complained: bool,
     /// Rings no later than the next thing that is due.
     alarm: Pin<Box<Sleep>>,
@@ -156,20 +155,12 @@ impl<'s> Serving<'s> {
         };
         self.input.advance(done);
         if let Some(why) = uncounted {
-            self.complain(&why);
+            // Once for each connection: what else fails may end them as fast as they come.
+            if !std::mem::replace(&mut self.complained, true) {
+                self.state.uncounted(&why);
+            }
         }
         Poll::Ready(result)
-    }
-
-    /// Says, once for each connection, that limits are not counted here.
-    fn complain(&mut self, why: &Trouble) {
-        if !std::mem::replace(&mut self.complained, true) {
-            let server = self.state.server().place;
-            warn!(
-                server,
-                "the replay store does not count for `limits.shared`, so each gateway counts for itself: {why}"
-            );
-        }
     }
 
     /// Makes a batch of the claims that wait. `false`: there will be no more.

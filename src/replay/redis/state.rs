@@ -245,6 +245,11 @@ impl ServerState {
         self.tally.count_round_trip(took);
     }
 
+    /// Something was not counted for limits.
+    pub(super) fn uncounted(&self, why: &Trouble) {
+        self.seen().condition.uncounted(why);
+    }
+
     /// The server was looked at, and its clock is so far ahead.
     pub(super) fn looked(&self, ahead: i64) {
         self.ahead.store(ahead, Ordering::Relaxed);

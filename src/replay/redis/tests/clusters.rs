@@ -14,6 +14,7 @@ use super::process::{Server, free_port};
 use super::{LONG, Redis, Refused, bounds, claim, proof, settings, start, until, usable};
 use crate::clock::Clock;
 use crate::config::{self, RedisLogin, RedisPassword, RedisServers, RedisWire};
+use crate::replay::redis::bounds::Bounds;
 use crate::verify::digest::{Digest, ProofId};
 use crate::verify::time::UnixTime;
 
@@ -454,4 +455,44 @@ async fn a_slot_moves_to_a_node_that_had_none() {
         assert_eq!(claim(store, old).await, Err(Refused::Replayed), "its claim came with the slot");
     }
     assert_eq!(taken(&stores, new).await, 1);
+}
+
+/// One that comes when slots have been moved marks a node in another slot, where nobody else looks. What it asks for is heard of all the same, at the nodes that all have marked in one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn longer_figures_count_at_a_node_that_is_marked_twice() {
+    let nodes = Nodes::start();
+    let settings = config::Redis { replicas: 0, ..nodes.settings() };
+    let old = start(settings.clone());
+    whole(&old).await;
+    let mut masters = nodes.masters();
+    masters.sort_by_key(|(_, slots)| slots[0]);
+    let (to, from, moving) = (masters[0].0, masters[2].0, masters[2].1[0]);
+    let number = moving.to_string();
+    to.command(&["CLUSTER", "SETSLOT", &number, "IMPORTING", &id(from)]);
+    from.command(&["CLUSTER", "SETSLOT", &number, "MIGRATING", &id(to)]);
+    migrate(from, moving, to);
+    for node in [to, from] {
+        node.command(&["CLUSTER", "SETSLOT", &number, "NODE", &id(to)]);
+    }
+    for node in &nodes.0 {
+        let owned = format!("{}-{} {number}", masters[0].1[0], masters[0].1.last().expect("a slot"));
+        node.wait_for(&["CLUSTER", "NODES"], |nodes| nodes.contains(&owned));
+    }
+    let there = proofs_in(moving).next().expect("there are many");
+    assert_eq!(claim(&old, there).await, Ok(()), "it knows that the slot has moved");
+
+    let longer = Bounds { max_age: 300, ..bounds(&settings) };
+    let new = Redis::start(Arc::new(settings), longer, Clock::system());
+    whole(&new).await;
+    to.wait_for(&["KEYS", "hf:since*"], |marks| marks.lines().count() == 2);
+    // What is used from now on is young enough for the other.
+    until(&new, |new| new.line().is_some_and(|line| Clock::system().now() > line)).await;
+    whole(&old).await;
+    for (master, slots) in masters {
+        let proof = proofs_in(slots[100]).next().expect("there are many");
+        assert_eq!(claim(&old, proof).await, Ok(()));
+        let left = master.ask(&[b"PTTL", &[b"hf:".as_slice(), &batch::key(&proof)].concat()]);
+        let Ok((Reply::Integer(left), _)) = Reply::read(&left) else { panic!("{}", left.escape_ascii()) };
+        assert!(left > 300_000, "{left} ms at {}", master.port);
+    }
 }
