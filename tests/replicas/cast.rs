@@ -20,7 +20,7 @@ use crate::load::{Group, Load, Nonces, Records, until_well};
 use crate::network::Side;
 use crate::program::free_port;
 use crate::ring::Ring;
-use crate::scene::{Scene, Spread};
+use crate::scene::{Act, Scene, Spread};
 use crate::store::{OnFailure, Store};
 use crate::tally::Tally;
 use crate::upstream;
@@ -79,7 +79,11 @@ impl Cast {
             match &store {
                 None => Replay::own_memory(rules),
                 Some(store) => {
-                    let lines = store.configuration(scene.on_failure, scene.copies);
+                    let mut lines = store.configuration(scene.on_failure, scene.copies);
+                    if let Act::SameRequest(_) = scene.act {
+                        // Hundreds of signatures at once keep a gateway from reading, and an answer that is late is none: the request would pass never.
+                        lines.push("timeout: 2s".to_owned());
+                    }
                     Replay::shared(rules, &lines, scene.limits)
                 }
             }
