@@ -18,12 +18,23 @@ const TAKEN: &[u8] = b"+OK\r\n";
 const MARKER: &[u8] = b"*2\r\n$3\r\nGET\r\n$10\r\nhf:nothing\r\n";
 const NO_MARKER: &[u8] = b"$-1\r\n";
 
-/// Makes `count` claims that are all new, `batch` in each round trip, and gives the seconds of all and the time of each round trip, sorted.
-pub(crate) fn claim(address: SocketAddr, count: usize, batch: usize) -> Outcome<(f64, Vec<Duration>)> {
+/// As a gateway asks that a copy has its claims, where the server has one.
+const COPIED: &[u8] = b"*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$4\r\n1000\r\n";
+const BY_ONE: &[u8] = b":1\r\n";
+
+/// Makes `count` claims that are all new, `batch` in each round trip, and gives the seconds of all and the time of each round trip, sorted. With `copied` each round trip waits until a copy has them.
+pub(crate) fn claim(
+    address: SocketAddr,
+    count: usize,
+    batch: usize,
+    copied: bool,
+) -> Outcome<(f64, Vec<Duration>)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let mut random = vec![0; 16 * batch];
-    let (mut commands, mut replies) = (Vec::new(), vec![0; TAKEN.len() * batch]);
+    let (behind, last) = if copied { (COPIED, BY_ONE) } else { Default::default() };
+    let expected = [&TAKEN.repeat(batch), last].concat();
+    let (mut commands, mut replies) = (Vec::new(), vec![0; expected.len()]);
     let mut took = Vec::with_capacity(count / batch);
     let mut seconds = 0.0;
     for _ in 0..count / batch {
@@ -32,12 +43,13 @@ pub(crate) fn claim(address: SocketAddr, count: usize, batch: usize) -> Outcome<
         for key in random.chunks(16) {
             write_claim(&mut commands, key)?;
         }
+        commands.extend_from_slice(behind);
         let began = Instant::now();
         stream.write_all(&commands)?;
         stream.read_exact(&mut replies)?;
         took.push(began.elapsed());
         seconds += began.elapsed().as_secs_f64();
-        if replies.chunks(TAKEN.len()).any(|reply| reply != TAKEN) {
+        if replies != expected {
             return Err(String::from_utf8_lossy(&replies).into());
         }
     }

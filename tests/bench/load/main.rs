@@ -48,8 +48,11 @@ enum Command {
         /// Commands that are sent before the first reply is read.
         #[arg(long, default_value_t = 1)]
         batch: usize,
+        /// Wait behind each batch until one copy of the server has it.
+        #[arg(long)]
+        copied: bool,
         /// Claim one at a time as a gateway does for one caller, whose processor is busy for so many microseconds between claims.
-        #[arg(long, conflicts_with = "batch")]
+        #[arg(long, conflicts_with_all = ["batch", "copied"])]
         pause: Option<u64>,
     },
     /// Send requests over TLS connections that are kept.
@@ -113,8 +116,8 @@ fn of(command: Command) -> Outcome<()> {
             println!("{}", percentile(&took, 50));
             Ok(())
         }
-        Command::Claims { address, count, batch, pause: None } => {
-            let (seconds, took) = claims::claim(address, count, batch)?;
+        Command::Claims { address, count, batch, copied, pause: None } => {
+            let (seconds, took) = claims::claim(address, count, batch, copied)?;
             println!("{seconds} {}", percentile(&took, 50));
             Ok(())
         }
