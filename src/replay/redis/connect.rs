@@ -11,12 +11,13 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::link::{Link, Stream};
+use super::lookup::Lookups;
 use super::trouble::Trouble;
 use super::vet;
 use crate::config::{self, RedisEndpoint, RedisLogin, RedisServer, RedisTls, RedisWire};
@@ -27,6 +28,7 @@ use crate::verify::htu::Authority;
 #[derive(Clone)]
 pub(super) struct Connector {
     wire: Wire,
+    lookups: Lookups,
     connect_timeout: Duration,
     timeout: Duration,
 }
@@ -55,7 +57,8 @@ impl Connector {
                 Err(error) => Wire::Unfit(Trouble::Tls(error.to_string())),
             },
         };
-        Self { wire, connect_timeout: settings.connect_timeout, timeout: settings.timeout }
+        let lookups = Lookups::default();
+        Self { wire, lookups, connect_timeout: settings.connect_timeout, timeout: settings.timeout }
     }
 
     /// A connection to a server, with nobody logged in.
@@ -75,10 +78,10 @@ impl Connector {
                 // whoever is in between, decides whether a proof passes.
                 let here = |address: &SocketAddr| address.ip().is_loopback();
                 let none = "it is another machine, and only `rediss://` leads to those";
-                Box::new(timeout_at(end, reach(endpoint, here, none, end)).await.map_err(late)??)
+                Box::new(timeout_at(end, self.reach(endpoint, here, none, end)).await.map_err(late)??)
             }
             (RedisServer::Network(endpoint), Wire::Tls(connector, name)) => {
-                let reached = reach(endpoint, |_| true, "its name has no address", end);
+                let reached = self.reach(endpoint, |_| true, "its name has no address", end);
                 let stream = timeout_at(end, reached).await.map_err(late)??;
                 // A server without TLS waits for the end of a line that never comes.
                 let late = |_| Trouble::Tls("no handshake in time".into());
@@ -109,18 +112,19 @@ impl Connector {
         timeout(self.connect_timeout, said).await.map_err(|_| Trouble::Late)??;
         Ok(link)
     }
-}
 
-/// A connection to the endpoint, at an address that is `fit`. `none` is what is said where there is no such address.
-async fn reach(
-    endpoint: &RedisEndpoint,
-    fit: impl Fn(&SocketAddr) -> bool,
-    none: &str,
-    end: Instant,
-) -> Result<TcpStream, Trouble> {
-    let addresses = lookup_host((endpoint.host.as_str(), endpoint.port)).await?;
-    let addresses: Vec<_> = addresses.filter(fit).collect();
-    first(&addresses, end).await?.ok_or_else(|| Trouble::Unreachable(none.into()))
+    /// A connection to the endpoint, at an address that is `fit`. `none` is what is said where there is no such address.
+    async fn reach(
+        &self,
+        endpoint: &RedisEndpoint,
+        fit: impl Fn(&SocketAddr) -> bool,
+        none: &str,
+        end: Instant,
+    ) -> Result<TcpStream, Trouble> {
+        let addresses = self.lookups.addresses(endpoint).await?;
+        let addresses: Vec<_> = addresses.into_iter().filter(fit).collect();
+        first(&addresses, end).await?.ok_or_else(|| Trouble::Unreachable(none.into()))
+    }
 }
 
 /// TLS on a connection, with a server of this name, or else of the endpoint's.
