@@ -71,7 +71,11 @@ impl Shared {
         let earliest = match claim.made {
             Made::Dated(iat) => iat.minus(self.redis.max_future()),
             // Sealed by a clock that is too far ahead, it shows nothing: the next line would find its proof too young to have been used.
-            Made::AfterNonce(sealed) if sealed > self.latest_seal(now, line) => line,
+            Made::AfterNonce(sealed)
+                if sealed > latest_seal(now, line, self.redis.settings().clock_difference) =>
+            {
+                line
+            }
             Made::AfterNonce(sealed) => sealed,
             Made::AfterOwnNonce => now,
         };
@@ -102,19 +106,19 @@ impl Shared {
         }
     }
 
-    /// The last second for which a replica may have sealed a nonce by now whose clock is right: its clock is ahead by `clock_difference`, or it seals behind the line.
-    fn latest_seal(&self, now: UnixTime, line: UnixTime) -> UnixTime {
-        let ahead = self.redis.settings().clock_difference;
-        let whole = ahead.as_secs() + u64::from(ahead.subsec_nanos() > 0);
-        now.max(line.plus(1)).plus(i64::try_from(whole).unwrap_or(i64::MAX))
-    }
-
     fn away(&self) -> ClaimError {
         match self.redis.settings().on_failure {
             OnFailure::Refuse => ClaimError::Unavailable,
             OnFailure::Nonce => ClaimError::AskedHere,
         }
     }
+}
+
+/// The last second for which a replica may have sealed a nonce by now whose clock is right: it is `ahead` at most, or the replica seals behind the line. Not both: the line of the next memory
+/// may lie one second behind this one, and whatever was sealed until then has to be too old by that.
+fn latest_seal(now: UnixTime, line: UnixTime, ahead: Duration) -> UnixTime {
+    let whole = ahead.as_secs() + u64::from(ahead.subsec_nanos() > 0);
+    now.plus(i64::try_from(whole).unwrap_or(i64::MAX)).max(line.plus(1))
 }
 
 impl ClaimStore for Store {
@@ -128,5 +132,25 @@ impl ClaimStore for Store {
     /// What this process knows by itself: nobody else is asked.
     async fn is_taken(&self, claim: Claim) -> bool {
         self.memory().is_taken(claim).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clocks may be ahead, or the line is, by which nonces are sealed until it has come.
+    #[test]
+    fn no_seal_counts_that_could_be_later_than_the_next_line() {
+        let at = UnixTime::from_seconds;
+        for (line, ahead, latest) in
+            [(10, 100, 1001), (10, 1000, 1001), (10, 1001, 1002), (1000, 0, 1001), (1003, 1000, 1004)]
+        {
+            assert_eq!(
+                latest_seal(at(1000), at(line), Duration::from_millis(ahead)),
+                at(latest),
+                "{line}, {ahead} ms"
+            );
+        }
     }
 }

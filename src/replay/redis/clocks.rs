@@ -38,6 +38,13 @@ impl Pace {
         Self { theirs, ours: clock.precise(), by_timer: Instant::now() }
     }
 
+    /// The server's clock was too far ahead of ours just now, by so many milliseconds.
+    pub(super) fn differing(ahead: i64, clock: &Clock) -> Self {
+        let ours = clock.precise().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let theirs = u64::try_from(ours.as_millis()).unwrap_or(u64::MAX).saturating_add_signed(ahead);
+        Self::from(theirs, clock)
+    }
+
     /// Whether our own clock still goes as it did, at the moment `now` of the timer. Between two looks at the server nothing else would tell that it was set, and set back it would
     /// take proofs whose claims have ended.
     ///
@@ -75,18 +82,43 @@ impl Pace {
             }
             Err(trouble) => Err(trouble),
             Ok((theirs, ahead)) => {
-                *self = Pace::from(theirs, clock);
+                let now = Pace::from(theirs, clock);
+                if now.is_set_back_since(self, settings) {
+                    return Err(Trouble::MemoryLost);
+                }
+                *self = now;
                 Ok(ahead)
             }
         }
     }
 
+    /// Whether the server's clock was set back since `before`, by more than clocks that are right may seem to be. Then it was ahead, and claims have ended before their time. Ours
+    /// says nothing of that: both may have been ahead together. A process that was put to sleep has a timer that is late, by which no clock seems to be set back.
+    pub(super) fn is_set_back_since(&self, before: &Self, settings: &config::Redis) -> bool {
+        let most = settings.clock_difference.saturating_mul(2).saturating_add(settings.timeout);
+        u128::from(before.due(self.by_timer).saturating_sub(self.theirs)) > most.as_millis()
+    }
+
+    /// Whether a memory that begins in that second did so before `earlier`, by the clock of the server as it goes now.
+    pub(super) fn has_begun_before(&self, begins: u64, earlier: &Self) -> bool {
+        let passed = self.by_timer.saturating_duration_since(earlier.by_timer).as_millis();
+        u128::from(begins).saturating_mul(1000).saturating_add(passed) <= u128::from(self.theirs)
+    }
+
+    /// The one of two in which the server's clock is farther ahead.
+    pub(super) fn farther(self, other: Self) -> Self {
+        if other.theirs > self.due(other.by_timer) { other } else { self }
+    }
+
+    /// What the server's clock shows at that moment of the timer, in milliseconds, unless it was set.
+    fn due(&self, then: Instant) -> u64 {
+        let passed = then.saturating_duration_since(self.by_timer).as_millis();
+        self.theirs.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+    }
+
     /// Whether the server's clock was set, if it shows `theirs` now and has answered within `timeout` both times.
     fn was_set(&self, theirs: u64, timeout: Duration) -> bool {
-        let due = self
-            .theirs
-            .saturating_add(u64::try_from(self.by_timer.elapsed().as_millis()).unwrap_or(u64::MAX));
-        u128::from(theirs.abs_diff(due)) > timeout.as_millis()
+        u128::from(theirs.abs_diff(self.due(Instant::now()))) > timeout.as_millis()
     }
 }
 
@@ -207,8 +239,27 @@ mod tests {
         assert_eq!(look(1000, 1005, 0).await, (Err(Trouble::MemoryLost), Ok(())));
         assert_eq!(look(1005, 1001, 0).await, (Err(Trouble::ClockDiffers(4000)), differs(4000)));
         assert_eq!(look(1005, 1010, 0).await, (Err(Trouble::ClockDiffers(-5000)), differs(-5000)));
+        // Both set back together: the server's was ahead before.
+        assert_eq!(look(995, 995, 0).await.0, Err(Trouble::MemoryLost));
+        assert_eq!(look(1001, 1001, 0).await.0, Ok(0), "by less than what clocks may seem to be off by");
+        assert_eq!(look(9000, 9000, 0).await.0, Ok(0), "or we were put to sleep");
         for stood_still in [1, 5, 600] {
             assert_eq!(look(1005, 1005, stood_still).await, (Err(Trouble::Late), Ok(())));
         }
+    }
+
+    /// What is known of a server's clock from connections before: only one that was ahead has ended claims, of memories that had begun by then.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_ahead_is_remembered() {
+        let (right, ahead) = (Pace::from(1_000_000, &clock(1000)), Pace::differing(3_600_000, &clock(1000)));
+        let behind = Pace::differing(-500_000, &clock(1000));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let now = Pace::from(1_005_000, &clock(1005));
+        let is_set_back = |before: Pace| now.is_set_back_since(&before, &settings());
+        assert_eq!([right, ahead, behind].map(is_set_back), [false, true, false]);
+        for (one, other, set_back) in [(right, ahead, true), (ahead, right, true), (right, behind, false)] {
+            assert_eq!(is_set_back(one.farther(other)), set_back);
+        }
+        assert_eq!([999, 1000, 1001].map(|begins| now.has_begun_before(begins, &ahead)), [true, true, false]);
     }
 }

@@ -11,12 +11,13 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::link::{Link, Stream};
+use super::lookup::Lookups;
 use super::trouble::Trouble;
 use super::vet;
 use crate::config::{self, RedisEndpoint, RedisLogin, RedisServer, RedisTls, RedisWire};
@@ -27,6 +28,7 @@ use crate::verify::htu::Authority;
 #[derive(Clone)]
 pub(super) struct Connector {
     wire: Wire,
+    lookups: Lookups,
     connect_timeout: Duration,
     timeout: Duration,
 }
@@ -55,7 +57,8 @@ impl Connector {
                 Err(error) => Wire::Unfit(Trouble::Tls(error.to_string())),
             },
         };
-        Self { wire, connect_timeout: settings.connect_timeout, timeout: settings.timeout }
+        let lookups = Lookups::default();
+        Self { wire, lookups, connect_timeout: settings.connect_timeout, timeout: settings.timeout }
     }
 
     /// A connection to a server, with nobody logged in.
@@ -75,10 +78,10 @@ impl Connector {
                 // whoever is in between, decides whether a proof passes.
                 let here = |address: &SocketAddr| address.ip().is_loopback();
                 let none = "it is another machine, and only `rediss://` leads to those";
-                Box::new(timeout_at(end, reach(endpoint, here, none)).await.map_err(late)??)
+                Box::new(timeout_at(end, self.reach(endpoint, here, none, end)).await.map_err(late)??)
             }
             (RedisServer::Network(endpoint), Wire::Tls(connector, name)) => {
-                let reached = reach(endpoint, |_| true, "its name has no address");
+                let reached = self.reach(endpoint, |_| true, "its name has no address", end);
                 let stream = timeout_at(end, reached).await.map_err(late)??;
                 // A server without TLS waits for the end of a line that never comes.
                 let late = |_| Trouble::Tls("no handshake in time".into());
@@ -109,16 +112,19 @@ impl Connector {
         timeout(self.connect_timeout, said).await.map_err(|_| Trouble::Late)??;
         Ok(link)
     }
-}
 
-/// A connection to the endpoint, at an address that is `fit`. `none` is what is said where there is no such address.
-async fn reach(
-    endpoint: &RedisEndpoint,
-    fit: impl Fn(&SocketAddr) -> bool,
-    none: &str,
-) -> Result<TcpStream, Trouble> {
-    let addresses = lookup_host((endpoint.host.as_str(), endpoint.port)).await?;
-    first(addresses.filter(fit)).await?.ok_or_else(|| Trouble::Unreachable(none.into()))
+    /// A connection to the endpoint, at an address that is `fit`. `none` is what is said where there is no such address.
+    async fn reach(
+        &self,
+        endpoint: &RedisEndpoint,
+        fit: impl Fn(&SocketAddr) -> bool,
+        none: &str,
+        end: Instant,
+    ) -> Result<TcpStream, Trouble> {
+        let addresses = self.lookups.addresses(endpoint).await?;
+        let addresses: Vec<_> = addresses.into_iter().filter(fit).collect();
+        first(&addresses, end).await?.ok_or_else(|| Trouble::Unreachable(none.into()))
+    }
 }
 
 /// TLS on a connection, with a server of this name, or else of the endpoint's.
@@ -134,18 +140,21 @@ async fn secure(
     connector.connect(name, stream).await.map_err(|error| Trouble::Tls(error.to_string()))
 }
 
-/// A connection to the first of these addresses that takes one; `None`: there are none.
-async fn first(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<Option<TcpStream>> {
+/// A connection to the first of these addresses that takes one; `None`: there are none. Each has its part of the time that is left until `end`: behind one that says nothing (IPv6
+/// that leads nowhere, a machine that is gone) the others would never be tried, however often.
+async fn first(addresses: &[SocketAddr], end: Instant) -> io::Result<Option<TcpStream>> {
     let mut refused = None;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
+    for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        let part = end.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
+        match timeout(part, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
                 // A claim is small and waits for its reply; Nagle's algorithm would only hold it back. Not being able to say so is no failure.
                 let _ = stream.set_nodelay(true);
                 let _ = keepalive::watch(&stream);
                 return Ok(Some(stream));
             }
-            Err(error) => refused = Some(error),
+            Ok(Err(error)) => refused = Some(error),
+            Err(_) => refused = Some(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")),
         }
     }
     refused.map_or(Ok(None), Err)
@@ -183,4 +192,39 @@ fn client_config(tls: &RedisTls) -> Result<Arc<ClientConfig>, rustls::Error> {
             builder.with_client_cert_resolver(Arc::new(shown))
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    /// One that is there and takes no more connections, so that whoever calls hears nothing.
+    async fn silent() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let listening = socket.listen(0).expect("it listens");
+        let address = listening.local_addr().expect("an address");
+        let mut waiting = Vec::new();
+        while let Ok(Ok(stream)) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            waiting.push(stream);
+        }
+        (address, waiting, listening)
+    }
+
+    #[tokio::test]
+    async fn an_address_behind_a_silent_one_is_tried() {
+        let (nowhere, _waiting, _listening) = silent().await;
+        let there = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let there = there.local_addr().expect("an address");
+        let within = |patience| Instant::now() + Duration::from_millis(patience);
+        let end = within(2100);
+        let reached = first(&[nowhere, nowhere, there], end).await.expect("a connection");
+        assert_eq!(reached.and_then(|stream| stream.peer_addr().ok()), Some(there));
+        assert!(Instant::now() < end, "there was time left for it");
+        let silence = first(&[nowhere], within(200)).await.map(drop).map_err(|error| error.kind());
+        assert_eq!(silence, Err(io::ErrorKind::TimedOut));
+        assert!(first(&[], within(200)).await.is_ok_and(|stream| stream.is_none()));
+    }
 }

@@ -16,6 +16,7 @@ use tracing::info;
 use super::Kind;
 use super::batch::{Answer, Claim, Judge, Wish};
 use super::bounds::Bounds;
+use super::clocks::Pace;
 use super::connect::Connector;
 use super::link::Stream;
 use super::memory::{Known, Memory, Names};
@@ -232,13 +233,15 @@ struct Task {
 impl Task {
     async fn run(self, mut queue: mpsc::Receiver<Claim>) {
         let mut pause = Duration::ZERO;
+        // It outlives connections: that a clock was set is a reason to end one.
+        let mut pace = None;
         loop {
             let mut place = None;
-            let Some(ready) = refusing(&mut queue, self.prepare(&mut place)).await else { return };
+            let Some(ready) = refusing(&mut queue, self.prepare(&mut place, &mut pace)).await else { return };
             let trouble = match ready {
                 Ok((stream, vetted, server)) => {
                     let since = Instant::now();
-                    match self.work(stream, vetted, &server, &mut queue).await {
+                    match self.work(stream, vetted, &server, &mut queue, &mut pace).await {
                         End::Closed => return,
                         End::Trouble(trouble) => {
                             // What has worked for a while may have been lost by chance: try again at once, and then with pauses.
@@ -258,10 +261,11 @@ impl Task {
         }
     }
 
-    /// Connects and vets. `place` becomes where the server is, once that is known.
+    /// Connects and vets. `place` becomes where the server is, once that is known; `pace` is how its clock went when it was looked at last.
     async fn prepare(
         &self,
         place: &mut Option<String>,
+        pace: &mut Option<Pace>,
     ) -> Result<(Box<dyn Stream>, Vetted, RedisServer), Trouble> {
         let Shared { settings, bounds, connector, clock, .. } = &*self.shared;
         let server = self.place.find().await?;
@@ -273,7 +277,20 @@ impl Task {
             let vetted = vet::vet(&mut link, settings, self.kind, &self.names, known, bounds, clock).await?;
             Ok::<_, Trouble>((link.into_stream(), vetted))
         };
-        let (stream, vetted) = self.place.during(&server, ready).await??;
+        let ready = self.place.during(&server, ready).await?;
+        if let Err(Trouble::ClockDiffers(ahead)) = &ready {
+            let now = Pace::differing(*ahead, clock);
+            *pace = Some(pace.map_or(now, |pace| pace.farther(now)));
+        }
+        let (stream, vetted) = ready?;
+        let now = vetted.pace;
+        if let Some(before) = pace.replace(now)
+            && now.is_set_back_since(&before, settings)
+            && now.has_begun_before(vetted.memory.begins, &before)
+        {
+            self.least.fetch_max(vetted.memory.begins.saturating_add(1), Ordering::Relaxed);
+            return Err(Trouble::MemoryLost);
+        }
         Ok((stream, vetted, server))
     }
 
@@ -283,6 +300,7 @@ impl Task {
         vetted: Vetted,
         server: &RedisServer,
         queue: &mut mpsc::Receiver<Claim>,
+        pace: &mut Option<Pace>,
     ) -> End {
         let Shared { settings, bounds, clock, .. } = &*self.shared;
         // The line first: whoever sees this lane work has to see the line of its memory.
@@ -292,17 +310,18 @@ impl Task {
         self.state.serving(self.number, &server.to_string(), vetted.ahead);
         self.serving.store(true, Ordering::Release);
         let judge = Judge { settings, bounds: *bounds, kind: self.kind, vetted, clock };
-        let serving = Serving::new(stream, judge, &self.names, &self.state).run(queue);
+        let mut serving = Serving::new(stream, judge, &self.names, &self.state);
         let working = async {
             tokio::select! {
                 biased;
-                end = serving => end,
+                end = serving.run(queue) => end,
                 // What is claimed here would end before a proof does at a replica that is known of by another server.
                 () = self.shared.past.outgrown(longest) => End::Trouble(Trouble::MemoryLost),
             }
         };
         let end = self.place.during(server, working).await.unwrap_or_else(End::Trouble);
         self.serving.store(false, Ordering::Release);
+        *pace = Some(serving.pace());
         if matches!(end, End::Trouble(Trouble::MemoryLost)) {
             // Should its marker be there again, then without what was claimed meanwhile.
             self.least.fetch_max(begins.saturating_add(1), Ordering::Relaxed);

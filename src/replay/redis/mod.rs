@@ -7,7 +7,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | [`lane`] | which connection a claim goes to, and when a server is tried again |
-//! | [`connect`], [`sentinel`] | how a server is reached; which one is the master of a group |
+//! | [`connect`], [`lookup`], [`sentinel`] | how a server is reached; which one is the master of a group |
 //! | [`cluster`], [`slots`], [`scout`] | which node of a cluster has a proof; where claims go that it has not |
 //! | [`vet`], [`memory`], [`bounds`], [`clocks`] | whether a server may be trusted with claims; which memory it has, and for how long that keeps them; whether its clock is ours |
 //! | [`past`] | what was learnt of memories, and is not forgotten with a connection |
@@ -23,6 +23,7 @@ mod condition;
 mod connect;
 mod lane;
 mod link;
+mod lookup;
 mod memory;
 mod past;
 pub mod resp;

@@ -22,6 +22,9 @@ const EVERY: Duration = Duration::from_secs(5);
 const SELDOM: Duration = Duration::from_millis(100);
 /// How many nodes are asked at the same time; the first good answer is enough.
 const AT_A_TIME: usize = 3;
+/// How long nodes may go on telling less than was heard before, until it is no longer so: a node that was cut off says of itself that it is not well after
+/// `cluster-node-timeout`, which is 15 s where nobody has set it.
+const OUTDATED: Duration = Duration::from_secs(60);
 
 /// The cluster, as one of its nodes sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub(super) struct Scout {
     seeds: Vec<RedisEndpoint>,
     /// The latest change that was heard of.
     epoch: u64,
+    /// Since when nobody who answers has heard of it.
+    outdated: Option<Instant>,
     /// How often was asked, so that it is not always the same node.
     turn: usize,
     looked: Instant,
@@ -55,7 +60,7 @@ pub(super) struct Scout {
 impl Scout {
     /// One that knows these nodes to begin with.
     pub(super) fn new(seeds: &[RedisEndpoint], shared: Arc<Shared>) -> Self {
-        Self { shared, seeds: seeds.to_vec(), epoch: 0, turn: 0, looked: Instant::now() }
+        Self { shared, seeds: seeds.to_vec(), epoch: 0, outdated: None, turn: 0, looked: Instant::now() }
     }
 
     /// What the cluster is like, by a node of `known` or of the configuration.
@@ -81,8 +86,7 @@ impl Scout {
             while let Some(answer) = asked.join_next().await {
                 match answer {
                     Ok(Ok(view)) if view.epoch >= self.epoch => {
-                        self.epoch = view.epoch;
-                        return Ok(view);
+                        return Ok(self.believe(view));
                     }
                     Ok(Ok(view)) => {
                         older = older.filter(|older| older.epoch >= view.epoch).or(Some(view));
@@ -94,15 +98,21 @@ impl Scout {
                 }
             }
         }
-        match (older, wrong) {
-            // Everyone was heard, and nobody has heard of what we have: the cluster was set up again.
-            (Some(view), None) => {
-                self.epoch = view.epoch;
-                Ok(view)
-            }
-            (_, Some(unheard)) => Err(unheard),
-            (None, None) => Err(Unheard { node: None, trouble: Trouble::NoSlot }),
+        let Some(view) = older else {
+            self.outdated = None;
+            return Err(wrong.unwrap_or(Unheard { node: None, trouble: Trouble::NoSlot }));
+        };
+        let since = *self.outdated.get_or_insert(self.looked);
+        match wrong {
+            // Nobody has heard of what we have, neither everyone nor, for long, those that are there: the cluster was set up again, and nodes of the one before may never answer.
+            Some(unheard) if since.elapsed() < OUTDATED => Err(unheard),
+            Some(_) | None => Ok(self.believe(view)),
         }
+    }
+
+    fn believe(&mut self, view: View) -> View {
+        (self.epoch, self.outdated) = (view.epoch, None);
+        view
     }
 
     /// Waits until it is time to look again, which is soon when something is `doubted`.
@@ -147,7 +157,55 @@ fn epoch(info: &[u8]) -> Result<u64, Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Trouble, epoch};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::super::past::Past;
+    use super::super::tests::{bounds, settings};
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{RedisServers, RedisWire};
+
+    /// A node that has all slots and has heard of this change.
+    async fn node(epoch: u64) -> (RedisEndpoint, tokio::task::JoinHandle<()>) {
+        let here = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = here.local_addr().expect("an address").port();
+        let serving = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = here.accept().await.expect("a connection");
+                let info = format!("cluster_state:ok\r\ncluster_current_epoch:{epoch}\r\n");
+                let info = format!("${}\r\n{info}\r\n", info.len());
+                let slots = format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n");
+                for answer in ["+PONG\r\n", &info, &slots] {
+                    let mut asked = [0; 256];
+                    assert_ne!(stream.read(&mut asked).await.expect("no error"), 0);
+                    stream.write_all(answer.as_bytes()).await.expect("open");
+                }
+            }
+        });
+        (RedisEndpoint { host: "127.0.0.1".into(), port }, serving)
+    }
+
+    /// A cluster that was set up again at other addresses has heard of fewer changes, and its nodes of before never answer again. Some that were cut off look the same, for a while.
+    #[tokio::test]
+    async fn a_cluster_that_was_set_up_again_is_found_again() {
+        let ((before, serving), (after, _other)) = (node(9).await, node(3).await);
+        let settings = settings(RedisServers::Cluster(vec![after.clone()]), RedisWire::Plain);
+        let own = bounds(&settings);
+        let shared = Shared::new(Arc::new(settings), own, Clock::system(), Past::begin(0));
+        let mut scout = Scout::new(&[after.clone()], Arc::new(shared));
+        scout.epoch = 8;
+        let known = [before];
+        assert_eq!(scout.look(&known).await.expect("a view").epoch, 9);
+        serving.abort();
+        let _ = serving.await;
+        for _ in 0..2 {
+            assert!(scout.look(&known).await.is_err(), "it may have been cut off");
+        }
+        scout.outdated = scout.outdated.and_then(|since| since.checked_sub(OUTDATED));
+        assert_eq!(scout.look(&known).await.expect("a view").map.masters(), [after]);
+        assert_eq!((scout.epoch, scout.outdated), (3, None));
+    }
 
     #[test]
     fn a_node_that_is_not_well_is_not_believed() {

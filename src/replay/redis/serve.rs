@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::batch::{Batch, Claim, Judge, Phrases};
+use super::clocks::Pace;
 use super::link::Stream;
 use super::memory::Names;
 use super::resp::{NoReply, Reply};
@@ -89,8 +90,13 @@ impl<'s> Serving<'s> {
     }
 
     /// Works until something is wrong. The claims in flight are dropped with this, and so answered as unavailable.
-    pub(super) async fn run(mut self, queue: &mut mpsc::Receiver<Claim>) -> End {
+    pub(super) async fn run(&mut self, queue: &mut mpsc::Receiver<Claim>) -> End {
         std::future::poll_fn(|cx| self.poll(queue, cx)).await
+    }
+
+    /// How the server's clock went when it was looked at last.
+    pub(super) const fn pace(&self) -> Pace {
+        self.judge.vetted.pace
     }
 
     fn poll(&mut self, queue: &mut mpsc::Receiver<Claim>, cx: &mut Context<'_>) -> Poll<End> {

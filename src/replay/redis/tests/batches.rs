@@ -239,7 +239,7 @@ impl Line {
     async fn work<T>(&mut self, server: impl AsyncFnOnce(&mut DuplexStream) -> T) -> Result<T, End> {
         let near = self.near.take().expect("it works once");
         let judge = judge(&self.settings, Kind::Alone, &self.clock);
-        let serving = Serving::new(Box::new(near), judge, &Names::new("hf:", ""), &self.state);
+        let mut serving = Serving::new(Box::new(near), judge, &Names::new("hf:", ""), &self.state);
         tokio::select! {
             biased;
             end = serving.run(&mut self.queue.1) => Err(end),

@@ -2,17 +2,19 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::Redis;
+use super::super::batch;
 use super::super::state::Health;
 use super::connecting::at;
 use super::process::Server;
-use super::{LONG, Refused, claim, proof, settings, start, usable};
+use super::{LONG, Refused, bounds, claim, proof, settings, start, usable};
+use crate::clock::Clock;
 use crate::config::{self, RedisServer, RedisServers, RedisWire};
 
 const KEY: &str = "hf:since";
@@ -127,4 +129,81 @@ async fn a_marker_that_would_come_late_is_not_written() {
     assert_eq!(server.command(&["EXISTS", KEY]), "0");
     slow.store(false, Ordering::Relaxed);
     usable(&store, proof("a")).await;
+}
+
+/// A way to the server on which its clock seems to be so many seconds ahead; and how often it was looked at.
+async fn way_ahead(server: &Server, ahead: Arc<AtomicU64>) -> (u16, Arc<AtomicU64>) {
+    let here = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let (port, there) = (here.local_addr().expect("an address").port(), server.port);
+    let looks = Arc::<AtomicU64>::default();
+    let counted = Arc::clone(&looks);
+    tokio::spawn(async move {
+        loop {
+            let (near, _) = here.accept().await.expect("a connection");
+            let far = TcpStream::connect((Ipv4Addr::LOCALHOST, there)).await.expect("it listens");
+            let ((mut asks, mut hears), (mut answers, mut listens)) = (near.into_split(), far.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut asks, &mut listens).await });
+            let (ahead, looks) = (Arc::clone(&ahead), Arc::clone(&counted));
+            tokio::spawn(async move {
+                let mut room = vec![0; 1 << 16];
+                while let Ok(count @ 1..) = answers.read(&mut room).await {
+                    let begins = b"*2\r\n$10\r\n";
+                    if let Some(at) = room[..count].windows(begins.len()).position(|piece| piece == begins) {
+                        let digits = at + begins.len()..at + begins.len() + 10;
+                        let text = std::str::from_utf8(&room[digits.clone()]).expect("digits");
+                        let time: u64 = text.parse().expect("a second");
+                        let seems = (time + ahead.load(Ordering::Relaxed)).to_string();
+                        room[digits].copy_from_slice(seems.as_bytes());
+                        looks.fetch_add(1, Ordering::Relaxed);
+                    }
+                    hears.write_all(&room[..count]).await.expect("it listens");
+                }
+            });
+        }
+    });
+    (port, looks)
+}
+
+/// The clocks of the server and of the gateway are set an hour ahead together, on one machine or by one source of time, and set right again. They never differ, and claims have ended.
+#[tokio::test]
+async fn clocks_that_are_set_together_have_ended_claims() {
+    for claims_come in [false, true] {
+        let server = Server::start(&[]);
+        let ahead = Arc::<AtomicU64>::default();
+        let (port, looks) = way_ahead(&server, Arc::clone(&ahead)).await;
+        let servers = RedisServers::Alone(RedisServer::Network(at(port)));
+        let settings = config::Redis { connections: 1, ..settings(servers, RedisWire::Plain) };
+        let (bounds, theirs) = (bounds(&settings), Arc::clone(&ahead));
+        let clock =
+            Clock::new(move || SystemTime::now() + Duration::from_secs(theirs.load(Ordering::Relaxed)));
+        let store = Redis::start(Arc::new(settings), bounds, clock);
+        let looked = async || {
+            let until = looks.load(Ordering::Relaxed) + 2;
+            while looks.load(Ordering::Relaxed) < until {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        usable(&store, proof("a")).await;
+        let line = store.line();
+        assert_eq!(claim(&store, proof("a")).await, Ok(()));
+        ahead.store(3600, Ordering::Relaxed);
+        looked().await;
+        usable(&store, proof("a")).await;
+        assert_eq!(store.line(), line, "nothing is lost yet that could pass");
+        // What the server would do by itself, had its own clock been set.
+        let key = [b"hf:".as_slice(), &batch::key(&proof("a"))].concat();
+        assert_eq!(server.ask(&[b"DEL", &key]), b":1\r\n");
+        ahead.store(0, Ordering::Relaxed);
+        if claims_come {
+            // It is noticed that our own clock was set, and that is all.
+            assert_eq!(claim(&store, proof("b")).await, Err(Refused::Unavailable));
+        }
+        looked().await;
+        usable(&store, proof("a")).await;
+        assert!(store.line() > line, "{claims_come}: {:?}", claim(&store, proof("a")).await);
+        // Once is enough.
+        let line = store.line();
+        looked().await;
+        assert!(store.is_usable(proof("a")) && store.line() == line);
+    }
 }
