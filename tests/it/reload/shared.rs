@@ -195,3 +195,32 @@ async fn a_replica_that_starts_while_the_store_is_away() {
     until_it_passes(&refusing, &mut Scene::right(&refusing)).await;
     until_it_passes(&asking, &mut Scene::right(&asking)).await;
 }
+
+/// Routes that ask for nonces and no longer do, and ask again: each time a client gets a nonce that is good at once, at this replica and at the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nonce_is_good_at_once_after_routes_ask_otherwise() {
+    let server = Server::start(&[]);
+    let house = reloading(&server, "").await;
+    let other = house.twin(sharing(&server.url(), "")).await;
+    for house in [&house, &other] {
+        until_it_passes(house, &mut Scene::right(house)).await;
+    }
+    let asks = house.text();
+    let not = asks.replace("require: { nonce: required }", "require: { nonce: none }");
+    assert_ne!(asks, not);
+    for text in [&not, &asks, &not, &asks] {
+        house.reload_with(text).await;
+    }
+    let mut scene = Scene::at(&house, "/nonce");
+    for house in [&house, &other] {
+        let answer = scene.send(house).await;
+        renew(&mut scene, house, Some(answer.one("dpop-nonce")));
+        let answer = scene.send(house).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        without_nonce(&mut scene);
+        renew(&mut scene, house, None);
+    }
+    let answer = scene.send(&house).await;
+    renew(&mut scene, &house, Some(answer.one("dpop-nonce")));
+    assert_eq!(scene.send(&other).await.status, 200);
+}
