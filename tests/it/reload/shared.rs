@@ -224,3 +224,16 @@ async fn a_nonce_is_good_at_once_after_routes_ask_otherwise() {
     renew(&mut scene, &house, Some(answer.one("dpop-nonce")));
     assert_eq!(scene.send(&other).await.status, 200);
 }
+
+/// A replica that goes on alone since it has started does so through a reload, also while nobody knows yet whether the store is away by the new way too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_leaves_a_replica_ready_that_has_never_reached_the_store() {
+    // It takes connections, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("redis://{}", silent.local_addr().expect("bound"));
+    let plan = sharing(&url, ", prefix: \"unreachable:\", on_failure: nonce, timeout: 2s");
+    let house = House::built(Plan { reloads: true, more: ASKED, ..plan }).await;
+    readiness(&house, 200, "ready\n").await;
+    house.reload_with(&house.text().replace("timeout: 2s", "timeout: 3s")).await;
+    assert_eq!(house.ask_admin("/readyz").await.0, 200);
+}
