@@ -104,10 +104,9 @@ impl Tally {
         now: SystemTime,
     ) -> Result<(), Rejection> {
         let (true, Tally::Counted(own)) = (limiter.rate().shared, &*self) else { return Ok(()) };
-        let window = limiter.window().max(Duration::from_millis(1));
-        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-        let (number, passed) = (since / window.as_millis(), since % window.as_millis());
-        let left = window.saturating_sub(Duration::from_millis(u64::try_from(passed).unwrap_or_default()));
+        let window = limiter.window();
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (number, left) = window_at(window, since);
         let holder = Holder::of(limiter.rate().by, permit.token(), permit.binding()).digest();
         let parts = [limiter.rate().by.name().as_bytes(), b" ", &number.to_be_bytes(), &holder];
         let counted = Digest::of_pair(Digest::<Counted>::of(name.as_bytes()).as_bytes(), &parts.concat());
@@ -145,6 +144,13 @@ impl Tally {
     }
 }
 
+/// Which window of this length it is that long after 1970, and what is left of it. By nanoseconds: the highest rates have windows of microseconds, and a window that is rounded has another rate.
+fn window_at(window: Duration, since: Duration) -> (u128, Duration) {
+    let (window, since) = (window.as_nanos().max(1), since.as_nanos());
+    let left = u64::try_from(window - since % window).unwrap_or(u64::MAX);
+    (since / window, Duration::from_nanos(left))
+}
+
 /// Who is counted.
 #[derive(Hash)]
 enum Holder<'t> {
@@ -179,5 +185,28 @@ impl<'t> Holder<'t> {
                 *Digest::<Counted>::of_pair(issuer.as_bytes(), client.as_bytes()).as_bytes()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However short a window is, it is none other than `burst` / `rate`: of one that is longer the same number of requests would be a lower rate.
+    #[test]
+    fn windows_are_as_long_as_they_say() {
+        let since = Duration::new(1_700_000_000, 123_456_789);
+        for (window, left) in [
+            (Duration::from_micros(1), Duration::from_nanos(211)),
+            (Duration::from_micros(2_500), Duration::from_nanos(1_543_211)),
+            (Duration::from_secs(2), Duration::new(1, 876_543_211)),
+        ] {
+            let (number, was_left) = window_at(window, since);
+            assert_eq!(was_left, left, "{window:?}");
+            assert_eq!(window_at(window, since + left), (number + 1, window), "{window:?}");
+        }
+        // Years: an allowance of a million that grows by one in an hour.
+        let (number, left) = window_at(Duration::from_hours(1_000_000), since);
+        assert_eq!((number, left), (0, Duration::from_hours(1_000_000) - since));
     }
 }
