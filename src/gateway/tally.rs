@@ -73,8 +73,14 @@ impl Tally {
                 self.count_holder(limiter, granted.proven().token(), granted.proven().binding())?;
                 granted.claim(store, now).await
             }
-            // Only the claim tells whether it was used at another replica.
+            // Only the claim tells whether it was used at another replica. Who has nothing left is refused before it, whether it was or not: his claims would take room in the store
+            // without an end.
             Some(shared) => {
+                let who = Holder::of(limiter.rate().by, granted.proven().token(), granted.proven().binding());
+                if let Some(allowance) = limiter.spent(who) {
+                    *self = Tally::Spent(allowance);
+                    return Err(Rejection::RateExceeded);
+                }
                 let permit = granted.claim(store, now).await?;
                 self.count_holder(limiter, permit.token(), permit.binding())?;
                 self.count_among_all(limiter, route.name(), &permit, shared, clock.precise()).await?;
@@ -107,7 +113,8 @@ impl Tally {
         let window = limiter.window();
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (number, left) = window_at(window, since);
-        let holder = Holder::of(limiter.rate().by, permit.token(), permit.binding()).digest();
+        let who = Holder::of(limiter.rate().by, permit.token(), permit.binding());
+        let holder = who.digest();
         let parts = [limiter.rate().by.name().as_bytes(), b" ", &number.to_be_bytes(), &holder];
         let counted = Digest::of_pair(Digest::<Counted>::of(name.as_bytes()).as_bytes(), &parts.concat());
         // Kept for longer than anybody counts in this window, by whatever clock and however late it comes there: a count that ended in between would begin anew without an end.
@@ -121,6 +128,7 @@ impl Tally {
                 Ok(())
             }
             Err(allowance) => {
+                limiter.rest(who, left);
                 *self = Tally::Spent(allowance);
                 Err(Rejection::RateExceeded)
             }
