@@ -7,9 +7,10 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::{Clock, DefaultClock, Reference};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
@@ -20,6 +21,11 @@ use crate::config::Rate;
 /// Allowances of one limit: what it remembers is never more.
 const PLACES: u64 = 1 << 20;
 
+/// How many of those whose allowance is spent are known to be so: see [`Limiter::spent`].
+const SPENT: u64 = 1 << 12;
+/// Bits of the time until which one is; the others say whose it is.
+const UNTIL: u32 = 44;
+
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
@@ -29,6 +35,10 @@ pub struct Limiter<C: Clock = DefaultClock> {
     hasher: RandomState,
     limiter: RateLimiter<u64, DashMapStateStore<u64>, C, StateInformationMiddleware>,
     clock: C,
+    /// When the limit began; what the times in `spent` are counted from.
+    began: C::Instant,
+    /// A place, and the millisecond until which nothing is left of its allowance. Places that fall together displace each other, which forgets one of them.
+    spent: Box<[AtomicU64]>,
     /// `RateLimit-Policy`, which is the same for everyone.
     policy: HeaderValue,
 }
@@ -64,6 +74,8 @@ impl<C: Clock + Clone> Limiter<C> {
                 clock.clone(),
             ),
             hasher: RandomState::new(),
+            began: clock.now(),
+            spent: (0..SPENT).map(|_| AtomicU64::new(0)).collect(),
             clock,
             policy: HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("")),
             rate,
@@ -89,8 +101,45 @@ impl<C: Clock + Clone> Limiter<C> {
                 let spent = self.rate.burst.get().saturating_sub(left);
                 Ok(allowance(left, seconds(self.rate.period.saturating_mul(spent))))
             }
-            Err(until) => Err(allowance(0, seconds(until.wait_time_from(self.clock.now())).max(1))),
+            Err(until) => {
+                let wait = until.wait_time_from(self.clock.now());
+                self.spend(place, wait);
+                Err(allowance(0, seconds(wait).max(1)))
+            }
         }
+    }
+
+    /// The allowance of `who`, where it is known that nothing is left of it: a request of his would be refused. It is not counted, and `None` is no leave: only
+    /// [`count`](Self::count) gives that. For what has to be done before a request may be counted, and is not worth doing then.
+    pub fn spent(&self, who: impl Hash) -> Option<Allowance> {
+        let place = self.place(who);
+        let told = self.spent[(place % SPENT) as usize].load(Ordering::Relaxed);
+        let left = (told & ((1 << UNTIL) - 1)).checked_sub(self.passed()).filter(|left| *left > 0)?;
+        let reset = seconds(Duration::from_millis(left));
+        (told >> UNTIL == place).then(|| Allowance {
+            by: self.rate.by.name(),
+            policy: self.policy.clone(),
+            left: 0,
+            reset,
+        })
+    }
+
+    /// Nothing is left of the allowance of `who` for so long.
+    pub fn rest(&self, who: impl Hash, wait: Duration) {
+        self.spend(self.place(who), wait);
+    }
+
+    fn spend(&self, place: u64, wait: Duration) {
+        let until = self.passed().saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        let slot = &self.spent[(place % SPENT) as usize];
+        let told = slot.load(Ordering::Relaxed);
+        let before = if told >> UNTIL == place { told & ((1 << UNTIL) - 1) } else { 0 };
+        slot.store(place << UNTIL | until.min((1 << UNTIL) - 1).max(before), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since the limit began.
+    fn passed(&self) -> u64 {
+        self.clock.now().duration_since(self.began).as_u64() / 1_000_000
     }
 
     /// The window in which replicas count together: the time in which a whole allowance grows.
@@ -197,6 +246,32 @@ mod tests {
         // What was refused was not counted.
         clock.advance(Duration::from_millis(1500));
         assert_eq!(limiter.count("a").expect("whole again").left, 2);
+    }
+
+    /// Whoever goes on beyond his allowance is known by that until there is something again, and nobody else is taken for him.
+    #[test]
+    fn what_is_spent_is_known_until_there_is_some_again() {
+        let (limiter, clock) = limiter(500, 1);
+        assert_eq!(limiter.spent("a"), None, "not asked for");
+        assert!(limiter.count("a").is_ok());
+        assert_eq!(limiter.spent("a"), None, "nobody was refused");
+        let refused = limiter.count("a").expect_err("spent");
+        assert_eq!(limiter.spent("a"), Some(refused));
+        assert!((0..1000_u32).all(|other| limiter.spent(other).is_none()));
+        clock.advance(Duration::from_millis(499));
+        assert!(limiter.spent("a").is_some() && limiter.count("a").is_err());
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(limiter.spent("a"), None);
+        assert!(limiter.count("a").is_ok());
+        // By what all replicas have counted, which is never made shorter.
+        limiter.rest("a", Duration::from_secs(3));
+        limiter.rest("a", Duration::from_secs(1));
+        clock.advance(Duration::from_millis(2_999));
+        assert_eq!(limiter.spent("a").map(|allowance| allowance.wait()), Some(1));
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(limiter.spent("a"), None);
+        limiter.rest("a", Duration::MAX);
+        assert!(limiter.spent("a").is_some());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -22,7 +22,7 @@ use super::supervisor::Supervisor;
 use super::watch::FileWatch;
 use super::{Addresses, StartError};
 use crate::admin::reload::{Asked, Outcome, Trigger};
-use crate::config::{self, AfterRestart, Config, Files, Reading, Watch};
+use crate::config::{self, AfterRestart, Config, Files, OnFailure, Reading, Watch};
 use crate::gateway::{Current, Gateway};
 use crate::observe::metrics::Reloaded;
 
@@ -32,6 +32,8 @@ const KEYS_AT_LATEST: Duration = Duration::from_secs(10);
 
 /// How long a reload waits for the shared replay store, where it is reached otherwise than before.
 const MEMORY_AT_LATEST: Duration = Duration::from_secs(10);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The value of a variable, where it has one.
 pub type Variables = dyn Fn(&str) -> Option<String> + Send + Sync;
@@ -200,7 +202,18 @@ impl Reloading {
 /// A password that is wrong in the file must not take a store away that is in use, nor one of its servers. One that is away can be taken from nobody.
 async fn reach_memory(before: &Gateway, next: &Gateway) -> Result<(), StartError> {
     let (Some(before), Some(next)) = (before.replay.shared(), next.replay.shared()) else { return Ok(()) };
-    next.redis.reaches_all_of(&before.redis, MEMORY_AT_LATEST).await.map_err(StartError::MemoryOutOfReach)
+    next.redis.reaches_all_of(&before.redis, MEMORY_AT_LATEST).await.map_err(StartError::MemoryOutOfReach)?;
+    // Who does without it is ready as soon as it is known to be away. Ready as it is it stays until that is known by the new way too, or it would be taken from its callers for a moment.
+    if !before.redis.is_awaited() && next.redis.settings().on_failure == OnFailure::Nonce {
+        let known = async {
+            while next.redis.is_awaited() {
+                sleep(LOOK).await;
+            }
+        };
+        // Who is not known by then will be soon.
+        let _ = timeout(MEMORY_AT_LATEST, known).await;
+    }
+    Ok(())
 }
 
 /// Logs a refusal, in one line. `why` is for whoever asked.

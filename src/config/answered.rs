@@ -99,6 +99,9 @@ fn secrets_are_not_repeated() {
         ("{ file: secrets/nonce-keys }", "[hunter2]"),
         ("{ file: secrets/nonce-keys }", "{ file: secrets/wrong }"),
         ("https://accounts.internal:9443", "https://user:hunter2@accounts.internal:9443"),
+        ("rediss://valkey.internal:6379", "rediss://user:hunter2@valkey.internal:6379"),
+        ("rediss://valkey.internal:6379", "rediss://valkey.internal:6379?password=hunter2"),
+        ("rediss://valkey.internal:6379", "unix:/run/redis.sock?password=hunter2"),
         (
             "{ jwks_url: https://login.example.net/jwks }",
             "{ jwks_url: \"https://user:hunter2@login.example.net/jwks\" }",

@@ -42,6 +42,15 @@ pub(super) struct RedisUrl<const PORT: u16> {
 impl<const PORT: u16> FromText for RedisUrl<PORT> {
     fn from_text(text: &str) -> Result<Self, Wrong> {
         const MEND: &str = "`rediss://` (TLS) or `redis://`, for Valkey too, a host and perhaps a port; or `unix:` and an absolute path";
+        if text.contains('?') {
+            // Other programs read a password there.
+            let mut wrong = Wrong::new(
+                "has something behind its address",
+                "no option can stand here: `user`, `password` and all others stand beside it",
+            );
+            wrong.secret = true;
+            return Err(wrong);
+        }
         if text.starts_with("unix:") {
             let super::Server::Unix(path) = Server::from_text(text)?.0 else {
                 return Err(Wrong::new("is no address of a server", MEND));
@@ -62,8 +71,8 @@ impl<const PORT: u16> FromText for RedisUrl<PORT> {
             _ => return Err(Wrong::new("is no address of a server", MEND)),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains(['/', '?', '#']) {
-            let mend = "neither a database nor an option can stand here: the database is 0, and keys have a `prefix`";
+        if authority.contains(['/', '#']) {
+            let mend = "no database can stand here: it is 0, and keys have a `prefix`";
             return Err(Wrong::new("has something behind its port", mend));
         }
         let Authority { host, port } =

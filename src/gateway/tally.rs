@@ -73,8 +73,14 @@ impl Tally {
                 self.count_holder(limiter, granted.proven().token(), granted.proven().binding())?;
                 granted.claim(store, now).await
             }
-            // Only the claim tells whether it was used at another replica.
+            // Only the claim tells whether it was used at another replica. Who has nothing left is refused before it, whether it was or not: his claims would take room in the store
+            // without an end.
             Some(shared) => {
+                let who = Holder::of(limiter.rate().by, granted.proven().token(), granted.proven().binding());
+                if let Some(allowance) = limiter.spent(who) {
+                    *self = Tally::Spent(allowance);
+                    return Err(Rejection::RateExceeded);
+                }
                 let permit = granted.claim(store, now).await?;
                 self.count_holder(limiter, permit.token(), permit.binding())?;
                 self.count_among_all(limiter, route.name(), &permit, shared, clock.precise()).await?;
@@ -104,11 +110,11 @@ impl Tally {
         now: SystemTime,
     ) -> Result<(), Rejection> {
         let (true, Tally::Counted(own)) = (limiter.rate().shared, &*self) else { return Ok(()) };
-        let window = limiter.window().max(Duration::from_millis(1));
-        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-        let (number, passed) = (since / window.as_millis(), since % window.as_millis());
-        let left = window.saturating_sub(Duration::from_millis(u64::try_from(passed).unwrap_or_default()));
-        let holder = Holder::of(limiter.rate().by, permit.token(), permit.binding()).digest();
+        let window = limiter.window();
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (number, left) = window_at(window, since);
+        let who = Holder::of(limiter.rate().by, permit.token(), permit.binding());
+        let holder = who.digest();
         let parts = [limiter.rate().by.name().as_bytes(), b" ", &number.to_be_bytes(), &holder];
         let counted = Digest::of_pair(Digest::<Counted>::of(name.as_bytes()).as_bytes(), &parts.concat());
         // Kept for longer than anybody counts in this window, by whatever clock and however late it comes there: a count that ended in between would begin anew without an end.
@@ -122,6 +128,7 @@ impl Tally {
                 Ok(())
             }
             Err(allowance) => {
+                limiter.rest(who, left);
                 *self = Tally::Spent(allowance);
                 Err(Rejection::RateExceeded)
             }
@@ -143,6 +150,13 @@ impl Tally {
             Tally::Counted(allowance) | Tally::Spent(allowance) => allowance.write(headers),
         }
     }
+}
+
+/// Which window of this length it is that long after 1970, and what is left of it. By nanoseconds: the highest rates have windows of microseconds, and a window that is rounded has another rate.
+fn window_at(window: Duration, since: Duration) -> (u128, Duration) {
+    let (window, since) = (window.as_nanos().max(1), since.as_nanos());
+    let left = u64::try_from(window - since % window).unwrap_or(u64::MAX);
+    (since / window, Duration::from_nanos(left))
 }
 
 /// Who is counted.
@@ -179,5 +193,28 @@ impl<'t> Holder<'t> {
                 *Digest::<Counted>::of_pair(issuer.as_bytes(), client.as_bytes()).as_bytes()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However short a window is, it is none other than `burst` / `rate`: of one that is longer the same number of requests would be a lower rate.
+    #[test]
+    fn windows_are_as_long_as_they_say() {
+        let since = Duration::new(1_700_000_000, 123_456_789);
+        for (window, left) in [
+            (Duration::from_micros(1), Duration::from_nanos(211)),
+            (Duration::from_micros(2_500), Duration::from_nanos(1_543_211)),
+            (Duration::from_secs(2), Duration::new(1, 876_543_211)),
+        ] {
+            let (number, was_left) = window_at(window, since);
+            assert_eq!(was_left, left, "{window:?}");
+            assert_eq!(window_at(window, since + left), (number + 1, window), "{window:?}");
+        }
+        // Years: an allowance of a million that grows by one in an hour.
+        let (number, left) = window_at(Duration::from_hours(1_000_000), since);
+        assert_eq!((number, left), (0, Duration::from_hours(1_000_000) - since));
     }
 }

@@ -178,7 +178,8 @@ impl NonceRing {
     }
 
     /// Opens no nonce from before `time`, and until then seals as if it were that time already: when the rules for nonces change, claims of
-    /// proofs that hold an earlier one were kept for another time than these rules ask for. It costs each client one round trip.
+    /// proofs that hold an earlier one were kept for another time than these rules ask for. It costs each client one round trip. Where replicas share a memory, only nonces of this process
+    /// alone are meant: of the others the memory knows enough.
     pub const fn not_before(&mut self, time: UnixTime) {
         self.not_before = time;
     }
@@ -195,29 +196,41 @@ impl NonceRing {
     /// Seals a nonce for the holder of `jkt`, for this process alone while it is on its own and has a key for that.
     pub fn seal(&self, jkt: Digest<Key>, now: UnixTime) -> SealedNonce {
         match (&self.own, &self.standing) {
-            (Some(own), Some(standing)) if standing.is_alone() => self.seal_with(own, jkt, now),
-            _ => self.seal_with(&self.sealing, jkt, now),
+            (Some(own), Some(standing)) if standing.is_alone() => self.seal_with(own, Reach::Here, jkt, now),
+            _ => self.seal_with(&self.sealing, Reach::Group, jkt, now),
         }
     }
 
     /// Seals a nonce that counts in this process alone, where there is a key for that.
     pub fn seal_here(&self, jkt: Digest<Key>, now: UnixTime) -> SealedNonce {
-        self.seal_with(self.own.as_ref().unwrap_or(&self.sealing), jkt, now)
+        match &self.own {
+            Some(own) => self.seal_with(own, Reach::Here, jkt, now),
+            None => self.seal_with(&self.sealing, Reach::Group, jkt, now),
+        }
     }
 
-    fn seal_with(&self, key: &hmac::Key, jkt: Digest<Key>, now: UnixTime) -> SealedNonce {
-        let time = self.earliest(now).seconds().to_be_bytes();
+    fn seal_with(&self, key: &hmac::Key, reach: Reach, jkt: Digest<Key>, now: UnixTime) -> SealedNonce {
+        let time = self.earliest(reach, now).seconds().to_be_bytes();
         let mut bytes = [0; TIME_BYTES + MAC_BYTES];
         bytes[..TIME_BYTES].copy_from_slice(&time);
         bytes[TIME_BYTES..].copy_from_slice(&self.mac(key, &time, jkt).as_ref()[..MAC_BYTES]);
         SealedNonce(jws::to_base64url(&bytes))
     }
 
-    /// The time that counts: behind both lines.
-    fn earliest(&self, now: UnixTime) -> UnixTime {
+    /// The time that counts for nonces of this reach: behind both lines.
+    fn earliest(&self, reach: Reach, now: UnixTime) -> UnixTime {
         let line = self.standing.as_ref().and_then(Standing::line);
-        let now = now.max(self.not_before);
+        let now = now.max(self.drawn(reach));
         line.map_or(now, |line| now.max(line.plus(1)))
+    }
+
+    /// The line of [`not_before`](Self::not_before) for nonces of this reach. It is about what this process remembers by itself. A memory that replicas share keeps each claim for as long as its nonce
+    /// opens at any of them, and draws its own line where they come to open for longer; and a nonce that is sealed ahead of the clock for our sake shows nothing there.
+    const fn drawn(&self, reach: Reach) -> UnixTime {
+        match (reach, &self.standing) {
+            (Reach::Group, Some(_)) => UnixTime::from_seconds(i64::MIN),
+            (Reach::Here, _) | (Reach::Group, None) => self.not_before,
+        }
     }
 
     /// Opens what a proof holds. `None` for what is not ours, not for this key or this region, older than two periods,
@@ -241,10 +254,10 @@ impl NonceRing {
             return None;
         };
         let sealed = UnixTime::from_seconds(i64::from_be_bytes(*time));
-        if sealed < self.not_before {
+        if sealed < self.drawn(reach) {
             return None;
         }
-        let now = self.earliest(now);
+        let now = self.earliest(reach, now);
         let age = self.period(now).checked_sub(self.period(sealed))?;
         let until = UnixTime::from_seconds((self.period(sealed) + 2) * self.lifetime - 1);
         let opened = |previous| Some(OpenedNonce { sealed, until, previous, reach });
@@ -411,6 +424,27 @@ mod tests {
             assert_eq!((reach(&one, nonce), reach(&other, nonce)), (at_one, at_other));
             assert_eq!(reach(&ring(), nonce), at_other);
         }
+    }
+
+    /// Where replicas share a memory, a reload makes nothing of theirs stale and seals nothing ahead, which others could not take yet. What this process alone remembers it draws its line for.
+    #[test]
+    fn a_line_of_our_own_is_for_our_own_nonces() {
+        let jkt = Digest::of(b"key");
+        let (mut before, standing) = (ring(), Standing::default());
+        before.stand_by(standing.clone());
+        before.seal_alone_with(&[1; 32]);
+        standing.stand_alone(false);
+        let mut after = ring();
+        after.stand_by(standing);
+        after.seal_alone_with(&[1; 32]);
+        after.follow(&before, AT.plus(2), true);
+        let sealed = |nonce: super::SealedNonce| {
+            after.open(nonce.as_str(), jkt, AT).map(|opened| (opened.reach, opened.sealed))
+        };
+        assert_eq!(sealed(before.seal(jkt, AT)), Some((Reach::Group, AT)));
+        assert_eq!(sealed(after.seal(jkt, AT)), Some((Reach::Group, AT)));
+        assert_eq!(sealed(before.seal_here(jkt, AT)), None);
+        assert_eq!(sealed(after.seal_here(jkt, AT)), Some((Reach::Here, AT.plus(2))));
     }
 
     /// What is sealed while the line of a shared memory is still ahead is later than it, and opens at once.

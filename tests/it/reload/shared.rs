@@ -195,3 +195,45 @@ async fn a_replica_that_starts_while_the_store_is_away() {
     until_it_passes(&refusing, &mut Scene::right(&refusing)).await;
     until_it_passes(&asking, &mut Scene::right(&asking)).await;
 }
+
+/// Routes that ask for nonces and no longer do, and ask again: each time a client gets a nonce that is good at once, at this replica and at the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nonce_is_good_at_once_after_routes_ask_otherwise() {
+    let server = Server::start(&[]);
+    let house = reloading(&server, "").await;
+    let other = house.twin(sharing(&server.url(), "")).await;
+    for house in [&house, &other] {
+        until_it_passes(house, &mut Scene::right(house)).await;
+    }
+    let asks = house.text();
+    let not = asks.replace("require: { nonce: required }", "require: { nonce: none }");
+    assert_ne!(asks, not);
+    for text in [&not, &asks, &not, &asks] {
+        house.reload_with(text).await;
+    }
+    let mut scene = Scene::at(&house, "/nonce");
+    for house in [&house, &other] {
+        let answer = scene.send(house).await;
+        renew(&mut scene, house, Some(answer.one("dpop-nonce")));
+        let answer = scene.send(house).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        without_nonce(&mut scene);
+        renew(&mut scene, house, None);
+    }
+    let answer = scene.send(&house).await;
+    renew(&mut scene, &house, Some(answer.one("dpop-nonce")));
+    assert_eq!(scene.send(&other).await.status, 200);
+}
+
+/// A replica that goes on alone since it has started does so through a reload, also while nobody knows yet whether the store is away by the new way too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_leaves_a_replica_ready_that_has_never_reached_the_store() {
+    // It takes connections, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("redis://{}", silent.local_addr().expect("bound"));
+    let plan = sharing(&url, ", prefix: \"unreachable:\", on_failure: nonce, timeout: 2s");
+    let house = House::built(Plan { reloads: true, more: ASKED, ..plan }).await;
+    readiness(&house, 200, "ready\n").await;
+    house.reload_with(&house.text().replace("timeout: 2s", "timeout: 3s")).await;
+    assert_eq!(house.ask_admin("/readyz").await.0, 200);
+}
