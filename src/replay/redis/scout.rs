@@ -193,7 +193,7 @@ mod tests {
         let settings = settings(RedisServers::Cluster(vec![after.clone()]), RedisWire::Plain);
         let own = bounds(&settings);
         let shared = Shared::new(Arc::new(settings), own, Clock::system(), Past::begin(0));
-        let mut scout = Scout::new(&[after.clone()], Arc::new(shared));
+        let mut scout = Scout::new(std::slice::from_ref(&after), Arc::new(shared));
         scout.epoch = 8;
         let known = [before];
         assert_eq!(scout.look(&known).await.expect("a view").epoch, 9);
