@@ -33,6 +33,7 @@ pub(super) fn judge(sample: &str, rows: &[Row<'_>]) {
     fixture.write("certs/bad-base64.pem", b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n");
     fixture.write("certs/bad-der.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     fixture.write("secrets/short", b"AAAA\n");
+    fixture.write("secrets/again", &b"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n".repeat(2));
     fixture.write("secrets/empty-line", b"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n\n\n");
     fixture.write("secrets/binary", &[0xff; 44]);
     let mut wrong = Vec::new();
@@ -403,6 +404,12 @@ fn issuers_and_upstreams() {
                 "{ file: secrets/short }",
                 "{ file: secrets/short }",
                 "line 1 of this secret",
+            ),
+            (
+                "{ file: secrets/nonce-keys }",
+                "{ file: secrets/again }",
+                "{ file: secrets/again }",
+                "line 2 of this secret is an earlier one again",
             ),
             (
                 "{ file: secrets/nonce-keys }",

@@ -163,6 +163,12 @@ fn nonces_beside_a_shared_memory() {
         .replace("  # nonce_lifetime:", "  nonce_lifetime:")
         .replace("  # nonce_keys: { file: /run/", "  nonce_keys: { file: ");
     assert_eq!(said(&Fixture::new(), &text, Format::Yaml), Vec::<String>::new());
+    // What cannot be read may be what they are for, so that is all that is said.
+    for unread in ["null", "[]", "redis://127.0.0.1", "{ url: redis://127.0.0.1, tiemout: 1s }"] {
+        let text = text.replace("  redis: { url: redis://127.0.0.1 }", &format!("  redis: {unread}"));
+        let said = said(&Fixture::new(), &text, Format::Yaml);
+        assert_eq!(said.len(), 1, "{unread}: {said:?}");
+    }
 }
 
 /// Where no route takes proofs and none counts together with other replicas, a shared memory has nothing to remember.

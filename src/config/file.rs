@@ -46,7 +46,7 @@ settings! {
         /// what a DPoP proof must be
         dpop: Whole<Dpop> => default "{}";
         /// where used proofs are remembered
-        replay: Replay => default "{}";
+        replay: Whole<Replay> => default "{}";
         /// the gateway's own word for upstreams, signed; left out, there is none
         assertions: Assertions => optional;
         /// the servers behind the gateway, by name

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use super::complaint::{Complaints, Span};
-use super::decode::{List, Setting};
+use super::decode::{List, Setting, Whole};
 use super::document::{self, Format, Node};
 use super::environment::{self, Environment};
 use super::file::{self, File};
@@ -168,8 +168,13 @@ fn config_of(tree: &Node, surroundings: Surroundings<'_>, complaints: &mut Compl
 /// Builds every part, each as far as it can be.
 fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaints) -> Option<Config> {
     let written_routes = file.routes.as_ref().map(|routes| &routes.value);
-    let redis = &file.replay.redis;
-    let shared = redis.as_ref().map_or(Shared::No, |redis| Shared::Yes(redis.span));
+    let Whole { settings: replay, whole } = &*file.replay;
+    let redis = &replay.redis;
+    let shared = match redis {
+        Some(redis) => Shared::Yes(redis.span),
+        None if *whole => Shared::No,
+        None => Shared::Unread,
+    };
     let around = route::Around {
         profile: file.profile.value,
         listeners: file.listeners.as_ref().map(|listeners| &listeners.value),
@@ -190,7 +195,7 @@ fn build(file: &File, surroundings: Surroundings<'_>, complaints: &mut Complaint
         surroundings,
         complaints,
     );
-    let replay = proofs::replay(&file.replay.memory, shared, complaints);
+    let replay = proofs::replay(&replay.memory, shared, complaints);
     let redis = redis.as_ref().map(|written| redis::redis(written, surroundings, complaints));
     let assertions = around
         .assertions

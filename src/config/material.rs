@@ -181,6 +181,11 @@ impl Surroundings<'_> {
         for (row, line) in content.lines().enumerate() {
             let mut key = [0; 32];
             match URL_SAFE_NO_PAD.decode_slice(line, &mut key) {
+                Ok(32) if keys.contains(&key) => {
+                    let message = format!("line {} of this secret is an earlier one again", row + 1);
+                    complaints.add_with(written.span, message, "each key once: to rotate, make a new one");
+                    return None;
+                }
                 Ok(32) => keys.push(key),
                 _ => {
                     let message = format!("line {} of this secret is not 32 bytes in base64url", row + 1);

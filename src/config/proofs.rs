@@ -76,6 +76,8 @@ pub(super) enum Shared {
     No,
     /// As `replay.redis` says, which stands there.
     Yes(Span),
+    /// Perhaps it says so, and could not be read.
+    Unread,
 }
 
 /// What replicas share has to be of use, and without `nonce_keys` it is not enough: each process would seal nonces that no other opens. When the memory is lost, on routes that ask for no
@@ -151,7 +153,7 @@ pub(super) fn replay(
     complaints: &mut Complaints,
 ) -> ReplayMemory {
     let file::ReplayMemory { capacity, per_key, after_restart } = written;
-    if shared != Shared::No && after_restart.written {
+    if matches!(shared, Shared::Yes(_)) && after_restart.written {
         let mend = "leave it out: what `replay.redis` remembers outlives this process";
         complaints.add_with(after_restart.span, "this has no effect beside `redis`", mend);
     }
