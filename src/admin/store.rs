@@ -45,6 +45,11 @@ pub(super) fn numbers(state: &State) -> Vec<Kept<'static>> {
                 .map(|(reason, count)| (Arc::from(*reason), count as f64)),
         ),
         Kept::one(
+            "replay_store_uncounted_total",
+            "Requests under `limits.shared` that the shared store has not counted, so that this process counts them alone",
+            counts.uncounted,
+        ),
+        Kept::one(
             "replay_store_alone",
             "Whether proofs that the shared store cannot be asked about pass by nonces that this process alone has sealed",
             u64::from(*meanwhile == Some(OnFailure::Nonce)),
@@ -92,7 +97,7 @@ mod tests {
         let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let server =
             |place: &str, health, clock_difference| Server { place: place.into(), health, clock_difference };
-        let mut counts = Counts { taken: 3, replayed: 2, unavailable: 1, ..Counts::default() };
+        let mut counts = Counts { taken: 3, replayed: 2, unavailable: 1, uncounted: 5, ..Counts::default() };
         counts.troubles[Trouble::LABELS.iter().position(|label| *label == "full").expect("a label")] = 7;
         counts.round_trips[1] = 4;
         let away = Health::Away { since, trouble: Trouble::Full };
@@ -115,6 +120,7 @@ mod tests {
             "holdfast_replay_store_claims_total{result=\"unavailable\"} 1",
             "holdfast_replay_store_troubles_total{reason=\"full\"} 7",
             "holdfast_replay_store_troubles_total{reason=\"late\"} 0",
+            "holdfast_replay_store_uncounted_total 5",
             "holdfast_replay_store_alone 1",
             "holdfast_replay_store_round_trip_seconds_bucket{le=\"0.00005\"} 0",
             "holdfast_replay_store_round_trip_seconds_bucket{le=\"0.0001\"} 4",

@@ -76,6 +76,8 @@ pub struct Counts {
     pub replayed: u64,
     /// Claims without an answer that could be trusted: refused, and perhaps spent
     pub unavailable: u64,
+    /// What nobody has counted for limits, and one gateway alone therefore
+    pub uncounted: u64,
     /// How often each [`Trouble`] ended or prevented a connection, was found in a look at a cluster, or kept a claim from being sent, in the order of [`Trouble::LABELS`]
     pub troubles: [u64; Trouble::LABELS.len()],
     /// Round trips of claims, those that go out together as one: so many took no longer than each of [`ROUND_TRIPS`], and longer than the one before; the last are all others
@@ -100,6 +102,7 @@ pub(super) struct Tally {
     pub(super) taken: AtomicU64,
     pub(super) replayed: AtomicU64,
     pub(super) unavailable: AtomicU64,
+    pub(super) uncounted: AtomicU64,
     troubles: [AtomicU64; Trouble::LABELS.len()],
     round_trips: [AtomicU64; ROUND_TRIPS.len() + 1],
     /// In microseconds.
@@ -114,6 +117,7 @@ impl Tally {
             taken: read(&self.taken),
             replayed: read(&self.replayed),
             unavailable: read(&self.unavailable),
+            uncounted: read(&self.uncounted),
             troubles: self.troubles.each_ref().map(read),
             round_trips: self.round_trips.each_ref().map(read),
             round_trips_sum: Duration::from_micros(read(&self.round_trips_sum)),

@@ -129,6 +129,8 @@ async fn without_the_store_each_replica_counts_for_itself() {
     let mut scene = with(0);
     for house in both {
         assert_eq!(statuses(&[house], &mut scene, BURST + 2).await, [200, 200, 200, 200, 429, 429]);
+        let metrics = house.ask_admin("/metrics").await.1;
+        assert!(metrics.contains("holdfast_replay_store_uncounted_total 4\n"), "{metrics}");
     }
 }
 
