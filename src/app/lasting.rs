@@ -126,7 +126,7 @@ impl Lasting {
         let now = self.clock.now();
         next.proofs.oldest = Some(now.minus(before.proofs.max_age)).max(before.proofs.oldest);
         // With a nonce a claim ends with the nonce's time. Where that is another now, or there was no nonce before, no nonce from before
-        // counts any more: a new one costs each client one round trip.
+        // counts any more: a new one costs each client one round trip. A memory that replicas share sees to that itself.
         let asks_otherwise = !next.routes.asks_for_nonces_like(&before.routes);
         next.proofs.nonces.follow(&before.proofs.nonces, now.plus(NONCE_LINE), asks_otherwise);
     }

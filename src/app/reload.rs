@@ -25,6 +25,7 @@ use crate::admin::reload::{Asked, Outcome, Trigger};
 use crate::config::{self, AfterRestart, Config, Files, OnFailure, Reading, Watch};
 use crate::gateway::{Current, Gateway};
 use crate::observe::metrics::Reloaded;
+use crate::replay::redis::Redis;
 
 /// How long a reload waits for the keys of an issuer that is new. After that it goes on without: its tokens are refused until the keys come, those
 /// of others are not.
@@ -32,6 +33,9 @@ const KEYS_AT_LATEST: Duration = Duration::from_secs(10);
 
 /// How long a reload waits for the shared replay store, where it is reached otherwise than before.
 const MEMORY_AT_LATEST: Duration = Duration::from_secs(10);
+/// How long a store that was replaced is there for requests that came before, and hold it for as long as their answers take: longer than from a head to its claim, unless an issuer
+/// takes longer to tell of a token. Such a request is answered 503.
+const MEMORY_STAYS: Duration = Duration::from_secs(10);
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -182,7 +186,14 @@ impl Reloading {
         (self.source.set_log_level)(config.log.level);
         lasting.hand_over(&before, &mut next);
         lasting.announce(&next);
+        let replaced = replaced_memory(&before, &next);
         gateway.replace(next);
+        if let Some(redis) = replaced {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+                sleep(MEMORY_STAYS).await;
+                redis.end();
+            }));
+        }
         listeners.commit(prepared);
         operators.commit(admin);
         self.watch = config.reload;
@@ -214,6 +225,12 @@ async fn reach_memory(before: &Gateway, next: &Gateway) -> Result<(), StartError
         let _ = timeout(MEMORY_AT_LATEST, known).await;
     }
     Ok(())
+}
+
+/// The shared replay store of `before`, where `next` has another.
+fn replaced_memory(before: &Gateway, next: &Gateway) -> Option<Redis> {
+    let (before, next) = (&before.replay.shared()?.redis, &next.replay.shared()?.redis);
+    (!next.is(before)).then(|| before.clone())
 }
 
 /// Logs a refusal, in one line. `why` is for whoever asked.

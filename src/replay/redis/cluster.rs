@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use super::Kind;
 use super::batch::{Answer, Redirect};
@@ -93,7 +93,7 @@ impl Cluster {
         let condition =
             Arc::new(Mutex::new(Condition::unknown("cluster".into(), shared.settings.on_failure)));
         let (doubted, news) = (Arc::<Notify>::default(), Arc::<Notify>::default());
-        let end = CancellationToken::new();
+        let end = shared.end.child_token();
         let scout = Scout::new(seeds, Arc::clone(shared));
         let keeper = Keeper {
             shared: Arc::clone(shared),

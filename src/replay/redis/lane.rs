@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::Kind;
@@ -53,12 +54,15 @@ pub(super) struct Shared {
     pub(super) bounds: Bounds,
     /// What was learnt of its memories, by whatever way.
     pub(super) past: Arc<Past>,
+    /// Ends everything that is done for it.
+    pub(super) end: CancellationToken,
 }
 
 impl Shared {
     pub(super) fn new(settings: Arc<config::Redis>, bounds: Bounds, clock: Clock, past: Arc<Past>) -> Self {
         let connector = Connector::new(&settings);
-        Self { settings, bounds, connector, clock, past, tally: Arc::default(), absences: Arc::default() }
+        let (tally, absences) = (Arc::default(), Arc::default());
+        Self { settings, bounds, connector, clock, past, tally, absences, end: CancellationToken::new() }
     }
 
     /// Draws the line behind the beginning of a memory, unless it lies later already.
@@ -174,8 +178,8 @@ impl Lanes {
                 serving: Arc::clone(&serving),
                 least,
             };
-            // It ends when its queue does.
-            tokio::spawn(task.run(waiting));
+            // It ends when its queue does, or when the store does.
+            tokio::spawn(shared.end.clone().run_until_cancelled_owned(task.run(waiting)));
             Lane { queue, serving }
         });
         Self { lanes: lanes.collect(), state: Arc::clone(&state), shared: Arc::clone(shared) }

@@ -198,8 +198,22 @@ impl Redis {
         };
         match answer {
             Some(Answer::Counted(count)) => Some(count),
-            Some(Answer::Taken | Answer::Replayed | Answer::Elsewhere(_)) | None => None,
+            Some(Answer::Taken | Answer::Replayed | Answer::Elsewhere(_)) | None => {
+                Tally::count(&self.shared.tally.uncounted);
+                None
+            }
         }
+    }
+
+    /// Ends its connections, for all clones: what is asked of it from here on is [`Refused::Unavailable`]. Until then a store that nobody holds but a request of old would go on trying a password
+    /// that is no longer right, and tell the log of it.
+    pub fn end(&self) {
+        self.shared.end.cancel();
+    }
+
+    /// Whether the two are clones of one.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// How the store is.

@@ -7,8 +7,10 @@ use serde_json::json;
 
 use super::ASKED;
 use crate::house::{House, NONCE_KEY, Plan};
+use crate::process::wait;
 use crate::redis::server::Server;
 use crate::scene::{Scene, renew, without_nonce};
+use crate::scripted;
 use crate::shared_store::{sharing, until_in_use, until_it_passes};
 
 async fn reloading(server: &Server, more: &str) -> House {
@@ -223,6 +225,24 @@ async fn a_nonce_is_good_at_once_after_routes_ask_otherwise() {
     let answer = scene.send(&house).await;
     renew(&mut scene, &house, Some(answer.one("dpop-nonce")));
     assert_eq!(scene.send(&other).await.status, 200);
+}
+
+/// Requests of before hold on to the store that they came under. It has no connections all the same, once none of them can still be asking it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_replaced_ends_before_its_last_request() {
+    let server = Server::start(&[]);
+    let connections = || server.say(&["CLIENT", "LIST", "TYPE", "normal"]).lines().count();
+    let (upstream, heard) = scripted::silent().await;
+    let plan = sharing(&server.url(), ", timeout: 1s");
+    let house = House::built(Plan { reloads: true, more: ASKED, upstream: Some(upstream), ..plan }).await;
+    wait("it has its connections", async || connections() == 3).await;
+    let scene = Scene::at(&house, "/public");
+    let mut caller = house.connect(&scene.sni, None).await;
+    caller.send(&scene.bytes(&house)).await.expect("it is open");
+    wait("its upstream owes an answer", async || !heard.lock().expect("no one panicked").is_empty()).await;
+    house.reload_with(&house.text().replace("timeout: 1s", "timeout: 2s")).await;
+    assert_eq!(connections(), 5, "those of both, and this one");
+    wait("those of before are gone", async || connections() == 3).await;
 }
 
 /// A replica that goes on alone since it has started does so through a reload, also while nobody knows yet whether the store is away by the new way too.

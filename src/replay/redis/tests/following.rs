@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::connecting::at;
 use super::process::{Server, free_port};
-use super::{LONG, Redis, bounds, proof, settings, start, until, usable};
+use super::{LONG, Redis, Refused, bounds, claim, proof, settings, start, until, usable};
 use crate::config::{self, OnFailure, RedisServer, RedisServers, RedisWire};
 
 fn one(port: u16) -> config::Redis {
@@ -69,6 +69,23 @@ async fn a_store_that_is_away_from_the_start() {
     until(&refusing, |refusing| refusing.state().counts.troubles.iter().sum::<u64>() > 2).await;
     assert!(refusing.is_awaited(), "nothing can pass");
     assert!(!asking.first_contact() && !refusing.first_contact());
+}
+
+/// What is left of a store that was replaced asks nobody any more, however long somebody holds it.
+#[tokio::test]
+async fn a_store_that_has_ended_has_no_connections() {
+    let server = Server::start(&[]);
+    let store = start(one(server.port));
+    usable(&store, proof("a")).await;
+    let next = followed(&store, one(server.port));
+    usable(&next, proof("a")).await;
+    let connections = || server.command(&["CLIENT", "LIST", "TYPE", "normal"]).lines().count();
+    assert!(next.is(&next.clone()) && !next.is(&store));
+    let both = connections();
+    store.end();
+    until(&next, |_| connections() == both - 2).await;
+    assert_eq!(claim(&store, proof("b")).await, Err(Refused::Unavailable));
+    assert_eq!(claim(&next, proof("b")).await, Ok(()));
 }
 
 /// Another password is not believed while the one there is does.
