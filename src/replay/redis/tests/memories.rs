@@ -195,8 +195,9 @@ async fn clocks_that_are_set_together_have_ended_claims() {
         assert_eq!(server.ask(&[b"DEL", &key]), b":1\r\n");
         ahead.store(0, Ordering::Relaxed);
         if claims_come {
-            // It is noticed that our own clock was set, and that is all.
-            assert_eq!(claim(&store, proof("b")).await, Err(Refused::Unavailable));
+            // It is noticed that our own clock was set, and that is all; unless a look came first.
+            let answer = claim(&store, proof("b")).await;
+            assert!(answer == Err(Refused::Unavailable) || store.line() > line, "{answer:?}");
         }
         looked().await;
         usable(&store, proof("a")).await;
