@@ -269,7 +269,8 @@ async fn memory_stays_flat() {
         let before = process.peak_memory();
         down(&house, LENGTH).await;
         up(&house, LENGTH).await;
-        let grown = process.peak_memory() - before;
+        // What the system says of a peak is out by some pages, so it may be less than before.
+        let grown = process.peak_memory().saturating_sub(before);
         println!("256 MiB through, and {grown} KiB more at the peak of {before} KiB");
         assert!(grown < 8 * 1024, "{grown} KiB more than {before}");
         assert!(before < 120 * 1024, "{before} KiB");
