@@ -93,6 +93,22 @@ async fn nothing_about_a_caller_can_be_read_and_nothing_stays() {
     assert!(ones > claims, "{ones}, {claims}");
 }
 
+/// A count outlasts everyone who counts in its window, by whatever clock: one that ended before would begin anew without an end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_is_kept_for_longer_than_its_window() {
+    let server = Server::start(&[]);
+    let house =
+        House::built(Plan { routes: leaked(ROUTES.replace("RATE", "4/h")), ..sharing(&server.url(), "") })
+            .await;
+    let mut scene = Scene::right(&house);
+    until_in_use(&house, &mut scene).await;
+    scene.go_to("/by-key");
+    assert_eq!(statuses(&[&house], &mut scene, 1).await, [200]);
+    let longest = server.holds().iter().filter_map(|held| held.left).max().expect("a count");
+    // Two windows of an hour, twice `timeout` and `clock_difference`; less what has passed since. No proof is kept for so long.
+    assert!((7_200_001..=7_202_500).contains(&longest), "{longest}");
+}
+
 /// A client has one allowance, whatever key he comes with.
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_count_clients_together() {
