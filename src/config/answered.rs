@@ -102,6 +102,9 @@ fn secrets_are_not_repeated() {
         ("rediss://valkey.internal:6379", "rediss://user:hunter2@valkey.internal:6379"),
         ("rediss://valkey.internal:6379", "rediss://valkey.internal:6379?password=hunter2"),
         ("rediss://valkey.internal:6379", "unix:/run/redis.sock?password=hunter2"),
+        ("rediss://valkey.internal:6379", "\"valkey.internal:6379,password=hunter2,ssl=True\""),
+        ("rediss://valkey.internal:6379", "\"rediss://valkey.internal:6379,password=hunter2\""),
+        ("rediss://valkey.internal:6379", "redis://user:hunter2"),
         (
             "{ jwks_url: https://login.example.net/jwks }",
             "{ jwks_url: \"https://user:hunter2@login.example.net/jwks\" }",

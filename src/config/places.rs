@@ -41,15 +41,26 @@ pub(super) struct RedisUrl<const PORT: u16> {
 
 impl<const PORT: u16> FromText for RedisUrl<PORT> {
     fn from_text(text: &str) -> Result<Self, Wrong> {
+        Self::read(text).map_err(|wrong| Wrong { secret: wrong.secret || may_hold_a_password(text), ..wrong })
+    }
+}
+
+/// Whether what is no address may be one with a password, as other programs write it: `redis://user:password@host`, `host:6379,password=password`, `redis://host?password=password`. A complaint
+/// ends up in logs, so it does not repeat that.
+fn may_hold_a_password(text: &str) -> bool {
+    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+    let is_place = text.starts_with("unix:") || port.starts_with('/') || !port.contains(char::is_alphabetic);
+    text.contains([',', ';', '=', '&', '?', '@', '%']) || !is_place
+}
+
+impl<const PORT: u16> RedisUrl<PORT> {
+    fn read(text: &str) -> Result<Self, Wrong> {
         const MEND: &str = "`rediss://` (TLS) or `redis://`, for Valkey too, a host and perhaps a port; or `unix:` and an absolute path";
         if text.contains('?') {
-            // Other programs read a password there.
-            let mut wrong = Wrong::new(
+            return Err(Wrong::new(
                 "has something behind its address",
                 "no option can stand here: `user`, `password` and all others stand beside it",
-            );
-            wrong.secret = true;
-            return Err(wrong);
+            ));
         }
         if text.starts_with("unix:") {
             let super::Server::Unix(path) = Server::from_text(text)?.0 else {
@@ -58,10 +69,7 @@ impl<const PORT: u16> FromText for RedisUrl<PORT> {
             return Ok(Self { server: super::RedisServer::Unix(path), encrypted: Encrypted::No });
         }
         if text.contains('@') {
-            let mut wrong =
-                Wrong::new("has a user or password in it", "write `user` and `password` beside it");
-            wrong.secret = true;
-            return Err(wrong);
+            return Err(Wrong::new("has a user or password in it", "write `user` and `password` beside it"));
         }
         let (scheme, rest) =
             text.split_once("://").ok_or_else(|| Wrong::new("is no address of a server", MEND))?;
