@@ -225,6 +225,11 @@ impl Keeper {
             // The first map is compared with the last one of a store that this one follows: slots may have been given away between the two looks.
             let slots = if before.nodes.is_empty() { self.shared.past.slots() } else { None };
             let slots = slots.as_deref().unwrap_or(&before.map);
+            // What is claimed elsewhere from now on is not in the memories of those that are gone, should they be masters again: a cluster that was set up anew at other addresses may be followed by
+            // the one before.
+            for gone in slots.masters().iter().filter(|master| !map.masters().contains(master)) {
+                self.shared.past.lose(gone);
+            }
             let inherited = |endpoint| map.inherited(slots, endpoint, &lost);
             let nodes =
                 map.masters().iter().map(|endpoint| self.node(endpoint, &map, &before, inherited(endpoint)));
@@ -301,6 +306,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::config::{RedisServers, RedisWire};
     use crate::replay::redis::bounds::Bounds;
+    use crate::replay::redis::memory::{Identity, Memory};
 
     fn at(port: u16) -> RedisEndpoint {
         RedisEndpoint { host: "127.0.0.1".into(), port }
@@ -369,11 +375,11 @@ mod tests {
         assert_eq!([1, 2].map(least), [0, 0], "nothing has changed");
         let next = following(past());
         next.take(map(&[(0, last - 1, 1), (last, last, 3)]));
-        assert_eq!([1, 2, 3].map(least), [1, 0, 0]);
+        assert_eq!([1, 2, 3].map(least), [1, 1, 0], "and one is gone");
         assert_eq!(next.routes.load().nodes[0].marked, last - 1);
         // It is noticed once.
         following(past()).take(map(&[(0, last - 1, 1), (last, last, 3)]));
-        assert_eq!([1, 2, 3].map(least), [1, 0, 0]);
+        assert_eq!([1, 2, 3].map(least), [1, 1, 0]);
     }
 
     /// What is wrong with the cluster as a whole is counted each time, and said once.
@@ -402,5 +408,28 @@ mod tests {
         assert!(line.contains("server=\"cluster\" node=127.0.0.1:1 reason=\"unreachable\""), "{line}");
         keeper.take(map(&[(0, SLOTS - 1, 1)]));
         assert_eq!(*keeper.condition().health(), Health::Usable);
+    }
+
+    /// A cluster was set up anew at another address, and the one before answers again: it knows nothing of what was used meanwhile.
+    #[tokio::test]
+    async fn a_master_that_was_gone_has_another_memory() {
+        let keeper = keeper();
+        let least = |port| keeper.shared.past.least(Some(&at(port))).load(Ordering::Relaxed);
+        let begin = |port, begins| {
+            keeper.take(map(&[(0, SLOTS - 1, port)]));
+            let identity = Identity::new(b"r", b"h", b"0");
+            let bounds = Bounds::default();
+            keeper.shared.past.learn(&Memory {
+                identity,
+                key: Vec::new(),
+                value: Vec::new(),
+                begins,
+                bounds,
+            });
+        };
+        begin(1, 100);
+        begin(2, 200);
+        keeper.take(map(&[(0, SLOTS - 1, 1)]));
+        assert_eq!([least(1), least(2)], [101, 201], "later than what each had when it went");
     }
 }

@@ -24,6 +24,7 @@ pub(super) struct Past {
     max_future: AtomicU64,
     reached: AtomicBool,
     least: Mutex<Least>,
+    epoch: AtomicU64,
     slots: Mutex<Option<Arc<SlotMap>>>,
     /// The longest figures that any marker had.
     bounds: watch::Sender<Bounds>,
@@ -94,6 +95,16 @@ impl Past {
     /// repair that gives slots away one by one would have it begin minutes ahead, and the server could not be asked until then.
     pub(super) fn lose(&self, server: &RedisEndpoint) {
         self.least(Some(server)).fetch_max(self.began().saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The number of a cluster's latest change that was believed.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Now it is this one.
+    pub(super) fn believe(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Relaxed);
     }
 
     /// Which master of a cluster had which slots, as it was heard last.

@@ -48,9 +48,7 @@ pub(super) struct Unheard {
 pub(super) struct Scout {
     shared: Arc<Shared>,
     seeds: Vec<RedisEndpoint>,
-    /// The latest change that was heard of.
-    epoch: u64,
-    /// Since when nobody who answers has heard of it.
+    /// Since when nobody who answers has heard of the latest change that was heard of.
     outdated: Option<Instant>,
     /// How often was asked, so that it is not always the same node.
     turn: usize,
@@ -60,7 +58,7 @@ pub(super) struct Scout {
 impl Scout {
     /// One that knows these nodes to begin with.
     pub(super) fn new(seeds: &[RedisEndpoint], shared: Arc<Shared>) -> Self {
-        Self { shared, seeds: seeds.to_vec(), epoch: 0, outdated: None, turn: 0, looked: Instant::now() }
+        Self { shared, seeds: seeds.to_vec(), outdated: None, turn: 0, looked: Instant::now() }
     }
 
     /// What the cluster is like, by a node of `known` or of the configuration.
@@ -85,7 +83,7 @@ impl Scout {
             }
             while let Some(answer) = asked.join_next().await {
                 match answer {
-                    Ok(Ok(view)) if view.epoch >= self.epoch => {
+                    Ok(Ok(view)) if view.epoch >= self.shared.past.epoch() => {
                         return Ok(self.believe(view));
                     }
                     Ok(Ok(view)) => {
@@ -105,13 +103,14 @@ impl Scout {
         let since = *self.outdated.get_or_insert(self.looked);
         match wrong {
             // Nobody has heard of what we have, neither everyone nor, for long, those that are there: the cluster was set up again, and nodes of the one before may never answer.
-            Some(unheard) if since.elapsed() < OUTDATED => Err(unheard),
+            Some(unheard) if self.looked.duration_since(since) < OUTDATED => Err(unheard),
             Some(_) | None => Ok(self.believe(view)),
         }
     }
 
     fn believe(&mut self, view: View) -> View {
-        (self.epoch, self.outdated) = (view.epoch, None);
+        self.outdated = None;
+        self.shared.past.believe(view.epoch);
         view
     }
 
@@ -194,7 +193,7 @@ mod tests {
         let own = bounds(&settings);
         let shared = Shared::new(Arc::new(settings), own, Clock::system(), Past::begin(0));
         let mut scout = Scout::new(std::slice::from_ref(&after), Arc::new(shared));
-        scout.epoch = 8;
+        scout.shared.past.believe(8);
         let known = [before];
         assert_eq!(scout.look(&known).await.expect("a view").epoch, 9);
         serving.abort();
@@ -204,7 +203,27 @@ mod tests {
         }
         scout.outdated = scout.outdated.and_then(|since| since.checked_sub(OUTDATED));
         assert_eq!(scout.look(&known).await.expect("a view").map.masters(), [after]);
-        assert_eq!((scout.epoch, scout.outdated), (3, None));
+        assert_eq!((scout.shared.past.epoch(), scout.outdated), (3, None));
+    }
+
+    /// One look in which silent nodes were waited for is one look, however long it took; and what was believed is believed after a reload.
+    #[tokio::test]
+    async fn what_was_heard_for_long_was_heard_at_the_beginning_of_a_look() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = silent.local_addr().expect("an address").port();
+        let known = [RedisEndpoint { host: "127.0.0.1".into(), port }];
+        let (after, _serving) = node(3).await;
+        let servers = RedisServers::Cluster(vec![after.clone()]);
+        let settings = settings(servers, RedisWire::Plain);
+        let settings = crate::config::Redis { timeout: Duration::from_millis(1000), ..settings };
+        let own = bounds(&settings);
+        let past = Past::begin(0);
+        past.believe(8);
+        let mut scout =
+            Scout::new(&[after], Arc::new(Shared::new(Arc::new(settings), own, Clock::system(), past)));
+        scout.outdated = (Instant::now() + Duration::from_millis(500)).checked_sub(OUTDATED);
+        assert!(scout.look(&known).await.is_err(), "half a second was missing");
+        assert_eq!(scout.look(&known).await.expect("a view").epoch, 3);
     }
 
     #[test]
