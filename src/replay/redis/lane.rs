@@ -265,13 +265,16 @@ impl Task {
         }
     }
 
-    /// Connects and vets. `place` becomes where the server is, once that is known; `pace` is how its clock went when it was looked at last.
+    /// Connects and vets. `place` becomes where the server is, once that is known; `pace` is how its clock went when it was looked at last, or farther ahead if ours is: while nobody gets
+    /// through to it (the certificates of both have ended by clocks that are ahead), ours tells what its clock may show, by which claims end.
     async fn prepare(
         &self,
         place: &mut Option<String>,
         pace: &mut Option<Pace>,
     ) -> Result<(Box<dyn Stream>, Vetted, RedisServer), Trouble> {
         let Shared { settings, bounds, connector, clock, .. } = &*self.shared;
+        let seen = *pace;
+        *pace = seen.map(|seen| seen.farther(Pace::differing(0, clock)));
         let server = self.place.find().await?;
         *place = Some(server.to_string());
         let ready = async {
@@ -283,8 +286,9 @@ impl Task {
         };
         let ready = self.place.during(&server, ready).await?;
         if let Err(Trouble::ClockDiffers(ahead)) = &ready {
+            // It has told what it shows, so nothing has to be guessed.
             let now = Pace::differing(*ahead, clock);
-            *pace = Some(pace.map_or(now, |pace| pace.farther(now)));
+            *pace = Some(seen.map_or(now, |seen| seen.farther(now)));
         }
         let (stream, vetted) = ready?;
         let now = vetted.pace;

@@ -131,8 +131,9 @@ async fn a_marker_that_would_come_late_is_not_written() {
     usable(&store, proof("a")).await;
 }
 
-/// A way to the server on which its clock seems to be so many seconds ahead; and how often it was looked at.
-async fn way_ahead(server: &Server, ahead: Arc<AtomicU64>) -> (u16, Arc<AtomicU64>) {
+/// A way to the server on which its clock seems to be so many seconds ahead; and how often it was looked at. Where it is `shut`, nobody gets through anew meanwhile: as with TLS, when
+/// certificates have ended by a clock that is ahead.
+async fn way_ahead(server: &Server, ahead: Arc<AtomicU64>, shut: bool) -> (u16, Arc<AtomicU64>) {
     let here = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let (port, there) = (here.local_addr().expect("an address").port(), server.port);
     let looks = Arc::<AtomicU64>::default();
@@ -140,6 +141,9 @@ async fn way_ahead(server: &Server, ahead: Arc<AtomicU64>) -> (u16, Arc<AtomicU6
     tokio::spawn(async move {
         loop {
             let (near, _) = here.accept().await.expect("a connection");
+            if shut && ahead.load(Ordering::Relaxed) > 0 {
+                continue;
+            }
             let far = TcpStream::connect((Ipv4Addr::LOCALHOST, there)).await.expect("it listens");
             let ((mut asks, mut hears), (mut answers, mut listens)) = (near.into_split(), far.into_split());
             tokio::spawn(async move { tokio::io::copy(&mut asks, &mut listens).await });
@@ -170,7 +174,7 @@ async fn clocks_that_are_set_together_have_ended_claims() {
     for claims_come in [false, true] {
         let server = Server::start(&[]);
         let ahead = Arc::<AtomicU64>::default();
-        let (port, looks) = way_ahead(&server, Arc::clone(&ahead)).await;
+        let (port, looks) = way_ahead(&server, Arc::clone(&ahead), false).await;
         let servers = RedisServers::Alone(RedisServer::Network(at(port)));
         let settings = config::Redis { connections: 1, ..settings(servers, RedisWire::Plain) };
         let (bounds, theirs) = (bounds(&settings), Arc::clone(&ahead));
@@ -207,4 +211,33 @@ async fn clocks_that_are_set_together_have_ended_claims() {
         looked().await;
         assert!(store.is_usable(proof("a")) && store.line() == line);
     }
+}
+
+/// The same, when a claim ends the connection before the next look, and nobody is let in until the clocks are right: the server was never heard to be ahead.
+#[tokio::test]
+async fn clocks_that_are_set_together_while_nobody_gets_through_have_ended_claims() {
+    let server = Server::start(&[]);
+    let ahead = Arc::<AtomicU64>::default();
+    let (port, looks) = way_ahead(&server, Arc::clone(&ahead), true).await;
+    let servers = RedisServers::Alone(RedisServer::Network(at(port)));
+    let settings = config::Redis { connections: 1, ..settings(servers, RedisWire::Plain) };
+    let (bounds, theirs) = (bounds(&settings), Arc::clone(&ahead));
+    let clock = Clock::new(move || SystemTime::now() + Duration::from_secs(theirs.load(Ordering::Relaxed)));
+    let store = Redis::start(Arc::new(settings), bounds, clock);
+    usable(&store, proof("a")).await;
+    assert_eq!(claim(&store, proof("a")).await, Ok(()));
+    let line = store.line();
+    let seen = looks.load(Ordering::Relaxed);
+    while looks.load(Ordering::Relaxed) == seen {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    ahead.store(100_000_000, Ordering::Relaxed);
+    assert_eq!(claim(&store, proof("b")).await, Err(Refused::Unavailable));
+    away(&store, "unreachable").await;
+    // What the server would do by itself.
+    let key = [b"hf:".as_slice(), &batch::key(&proof("a"))].concat();
+    assert_eq!(server.ask(&[b"DEL", &key]), b":1\r\n");
+    ahead.store(0, Ordering::Relaxed);
+    usable(&store, proof("a")).await;
+    assert!(store.line() > line, "{:?}", claim(&store, proof("a")).await);
 }
