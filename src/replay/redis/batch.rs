@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::Kind;
 use super::bounds::Bounds;
-use super::clocks::Asked;
+use super::clocks::{self, Asked};
 use super::memory::Names;
 use super::resp::{self, Reply, write_length, write_number};
 use super::trouble::Trouble;
@@ -101,11 +101,13 @@ const LONGEST: u64 = 1 << 53;
 
 /// For how long a server keeps a claim whose proof could pass for `keep` from now on, in milliseconds.
 ///
-/// A second more, since the last second is passed whole. And twice `clock_difference`: our clock may be that far ahead of the server's, by which `keep` is too short, and another
-/// replica's as far behind it, by which the proof passes for longer there.
-pub(super) fn retention(keep: Duration, clock_difference: Duration) -> u64 {
-    let more = clock_difference.saturating_mul(2).saturating_add(Duration::from_secs(1));
-    u64::try_from(keep.saturating_add(more).as_millis()).unwrap_or(u64::MAX).min(LONGEST)
+/// A second more, since the last second is passed whole. Twice `clock_difference`: our clock may be that far ahead of the server's, by which `keep` is too short, and another
+/// replica's as far behind it, by which the proof passes for longer there. And as much as the server's clock may be [set back](clocks::unnoticed) without being noticed: by so much it was ahead, and the claim
+/// ended too early.
+pub(super) fn retention(keep: Duration, settings: &config::Redis) -> u64 {
+    let clocks = settings.clock_difference.saturating_mul(2).saturating_add(clocks::unnoticed(settings));
+    let keep = keep.saturating_add(clocks).saturating_add(Duration::from_secs(1));
+    u64::try_from(keep.as_millis()).unwrap_or(u64::MAX).min(LONGEST)
 }
 
 /// The bytes that are the same in every batch of a connection.

@@ -59,7 +59,9 @@ impl Bounds {
     pub fn beyond(self, own: Self) -> Duration {
         let more = |longest: u64, own: u64| longest.saturating_sub(own);
         let seconds = more(self.max_age, own.max_age).saturating_add(more(self.nonce, own.nonce));
-        let clocks = more(self.clock_difference, own.clock_difference).saturating_mul(2);
+        // Who bears more does not notice a clock that was set by more either.
+        let clocks = more(self.clock_difference, own.clock_difference).saturating_mul(4);
+        let clocks = clocks.saturating_add(more(self.timeout, own.timeout));
         Duration::from_secs(seconds).saturating_add(Duration::from_millis(clocks))
     }
 }
@@ -127,7 +129,7 @@ mod tests {
     fn claims_are_kept_for_what_others_need() {
         let own = bounds(60, 10, 600, 1000, 250);
         assert_eq!(own.beyond(own), Duration::ZERO);
-        assert_eq!(bounds(300, 60, 620, 1500, 250).beyond(own), Duration::from_secs(240 + 20 + 1));
+        assert_eq!(bounds(300, 60, 620, 1500, 350).beyond(own), Duration::from_millis(260_000 + 2_000 + 100));
         assert_eq!(bounds(10, 0, 20, 100, 250).beyond(own), Duration::ZERO);
     }
 

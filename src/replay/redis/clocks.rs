@@ -24,6 +24,11 @@ pub(super) async fn ask_time(
     asked.judge_time(&reply, settings)
 }
 
+/// By how much a server's clock may seem to be set back while it is right: it and ours may differ at both looks, and so may the times that the answers took.
+pub(super) const fn unnoticed(settings: &config::Redis) -> Duration {
+    settings.clock_difference.saturating_mul(2).saturating_add(settings.timeout)
+}
+
 /// Two clocks at one moment, and a timer that nobody sets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -95,8 +100,7 @@ impl Pace {
     /// Whether the server's clock was set back since `before`, by more than clocks that are right may seem to be. Then it was ahead, and claims have ended before their time. Ours
     /// says nothing of that: both may have been ahead together. A process that was put to sleep has a timer that is late, by which no clock seems to be set back.
     pub(super) fn is_set_back_since(&self, before: &Self, settings: &config::Redis) -> bool {
-        let most = settings.clock_difference.saturating_mul(2).saturating_add(settings.timeout);
-        u128::from(before.due(self.by_timer).saturating_sub(self.theirs)) > most.as_millis()
+        u128::from(before.due(self.by_timer).saturating_sub(self.theirs)) > unnoticed(settings).as_millis()
     }
 
     /// Whether a memory that begins in that second did so before `earlier`, by the clock of the server as it goes now.

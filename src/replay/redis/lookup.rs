@@ -1,15 +1,17 @@
 //! The addresses of a server's name: asked anew for each connection, but never while the same is being asked.
 //!
 //! The system's resolver cannot be told to stop. Where it waits for half a minute on name servers that are gone, each attempt that gave up meanwhile would leave it a thread, and all servers
-//! together would use up those that the process has for this and for reading files.
+//! together would use up those that the process has for this and for reading files. One that never comes back is given up after a minute, so that a resolver that is well again is asked.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::net::lookup_host;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::trouble::Trouble;
 use crate::config::RedisEndpoint;
@@ -17,9 +19,12 @@ use crate::config::RedisEndpoint;
 /// What the resolver says; `None` while it has not.
 type Said = Option<Result<Vec<SocketAddr>, Trouble>>;
 
-/// What is being asked. Clones share it.
+/// How long a lookup is waited for until the same is asked again. The system's resolver takes half a minute where all name servers are gone.
+const LOST: Duration = Duration::from_secs(60);
+
+/// What is being asked, and since when. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Lookups(Arc<Mutex<HashMap<RedisEndpoint, watch::Receiver<Said>>>>);
+pub(super) struct Lookups(Arc<Mutex<HashMap<RedisEndpoint, (Instant, watch::Receiver<Said>)>>>);
 
 impl Lookups {
     /// The addresses of the endpoint's host, with its port. How long it may take is the caller's to bound; the answer then serves who asks next.
@@ -49,23 +54,30 @@ impl Lookups {
     ) -> watch::Receiver<Said> {
         let mut asked = self.asked();
         // One whose task has ended without a word is over.
-        if let Some(answer) = asked.get(endpoint).filter(|answer| answer.has_changed().is_ok()) {
+        let is_under_way = |(since, answer): &&(Instant, watch::Receiver<Said>)| {
+            since.elapsed() < LOST && answer.has_changed().is_ok()
+        };
+        if let Some((_, answer)) = asked.get(endpoint).filter(is_under_way) {
             return answer.clone();
         }
         let (tell, answer) = watch::channel(None);
-        asked.insert(endpoint.clone(), answer.clone());
-        let (lookups, endpoint) = (self.clone(), endpoint.clone());
+        asked.insert(endpoint.clone(), (Instant::now(), answer.clone()));
+        let (lookups, endpoint, own) = (self.clone(), endpoint.clone(), answer.clone());
         tokio::spawn(async move {
             let said = lookup.await;
-            // Who comes from here on asks anew.
-            lookups.asked().remove(&endpoint);
+            // Who comes from here on asks anew, unless somebody has by now.
+            let mut asked = lookups.asked();
+            if asked.get(&endpoint).is_some_and(|(_, answer)| answer.same_channel(&own)) {
+                asked.remove(&endpoint);
+            }
+            drop(asked);
             tell.send_replace(Some(said));
         });
         answer
     }
 
     /// Nothing panics while this is held that would leave it half-written.
-    fn asked(&self) -> MutexGuard<'_, HashMap<RedisEndpoint, watch::Receiver<Said>>> {
+    fn asked(&self) -> MutexGuard<'_, HashMap<RedisEndpoint, (Instant, watch::Receiver<Said>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,12 +85,13 @@ impl Lookups {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use tokio::sync::Notify;
     use tokio::time::timeout;
 
     use super::*;
+
+    type Lookup = std::pin::Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Trouble>> + Send>>;
 
     #[tokio::test]
     async fn a_name_is_asked_for_once_at_a_time() {
@@ -117,5 +130,40 @@ mod tests {
         assert!(matches!(broken, Err(Trouble::Unreachable(_))));
         let there = SocketAddr::from(([127, 0, 0, 1], 6379));
         assert_eq!(lookups.addresses(&endpoint).await, Ok(vec![there]));
+    }
+
+    /// One that never comes back, as of a name service that hangs, stands in nobody's way for ever; and comes it after all, then in nobody's.
+    #[tokio::test(start_paused = true)]
+    async fn a_lookup_that_is_lost_is_asked_again() {
+        let lookups = Lookups::default();
+        let endpoint = RedisEndpoint { host: "one".into(), port: 6379 };
+        let gate = Arc::<Notify>::default();
+        let [first, second] = [1, 2].map(|number| Ok(vec![SocketAddr::from(([127, 0, 0, number], 6379))]));
+        let at_last = {
+            let (gate, first) = (Arc::clone(&gate), first.clone());
+            async move {
+                gate.notified().await;
+                first
+            }
+        };
+        let wait = |lookup| timeout(Duration::from_secs(50), lookup);
+        assert!(wait(lookups.once(&endpoint, Box::pin(at_last) as Lookup)).await.is_err());
+        let never = Box::pin(std::future::pending());
+        assert!(wait(lookups.once(&endpoint, never)).await.is_err(), "it is waited for");
+        let held = Arc::<Notify>::default();
+        let late = {
+            let (held, second) = (Arc::clone(&held), second.clone());
+            Box::pin(async move {
+                held.notified().await;
+                second
+            })
+        };
+        assert!(wait(lookups.once(&endpoint, late)).await.is_err());
+        // The lost one does not take away what was asked since.
+        gate.notify_one();
+        tokio::task::yield_now().await;
+        held.notify_one();
+        let never = Box::pin(std::future::pending());
+        assert_eq!(wait(lookups.once(&endpoint, never)).await, Ok(second));
     }
 }

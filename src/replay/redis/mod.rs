@@ -162,7 +162,7 @@ impl Redis {
         keep: Duration,
         judged_by: UnixTime,
     ) -> Result<(), Refused> {
-        let keep = batch::retention(keep, self.shared.settings.clock_difference);
+        let keep = batch::retention(keep, &self.shared.settings);
         let answer = match &*self.servers {
             Servers::One(lanes) => lanes.claim(batch::key(&proof), keep, false).await,
             Servers::Many(cluster) => cluster.claim(batch::key(&proof), keep).await,

@@ -44,7 +44,7 @@ async fn of_200_in_parallel_one_passes() {
     assert!(trips < 50 * 200 / 2, "claims go out together: {trips} round trips");
 }
 
-/// Until its last second is over, by whichever clock within `clock_difference`: 60 s, 1 s for the last one, and twice 2 s.
+/// Until its last second is over, by whichever clock within `clock_difference`, also if they were set by as much as nobody notices: 60 s, 1 s for the last one, four times 2 s, and 1 s of `timeout`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_is_kept_for_as_long_as_its_proof_could_pass() {
     let (server, redis, _) = fresh().await;
@@ -52,8 +52,8 @@ async fn a_claim_is_kept_for_as_long_as_its_proof_could_pass() {
     let held = server.holds();
     let claim = held.iter().find(|held| held.hash().is_some()).expect("the claim");
     let left = claim.left.expect("it ends");
-    // Asked within two seconds. Without the second for the last one it would be 64 s, and without the clocks 61.
-    assert!((63_000..=65_000).contains(&left), "{left}");
+    // Asked within a second. Without the second for the last one or for `timeout` it would be 69 s.
+    assert!((69_001..=70_000).contains(&left), "{left}");
 }
 
 /// A store that is away holds nobody up.
