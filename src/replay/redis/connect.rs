@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -140,22 +141,33 @@ async fn secure(
     connector.connect(name, stream).await.map_err(|error| Trouble::Tls(error.to_string()))
 }
 
-/// A connection to the first of these addresses that takes one; `None`: there are none. Each has its part of the time that is left until `end`: behind one that says nothing (IPv6
-/// that leads nowhere, a machine that is gone) the others would never be tried, however often.
+/// A connection to the first of these addresses that takes one; `None`: there are none. The next is tried when the one before refuses, or has said nothing for its part of the time until
+/// `end` (RFC 8305 §5): behind one that is silent (IPv6 that leads nowhere, a machine that is gone) the others would never be tried. What was begun goes on beside it, so that a way that is long has
+/// all of the time.
 async fn first(addresses: &[SocketAddr], end: Instant) -> io::Result<Option<TcpStream>> {
-    let mut refused = None;
+    let (mut attempts, mut refused) = (JoinSet::new(), None);
     for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
-        let part = end.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
-        match timeout(part, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // A claim is small and waits for its reply; Nagle's algorithm would only hold it back. Not being able to say so is no failure.
-                let _ = stream.set_nodelay(true);
-                let _ = keepalive::watch(&stream);
-                return Ok(Some(stream));
+        attempts.spawn(TcpStream::connect(*address));
+        let now = Instant::now();
+        let part = end.saturating_duration_since(now) / u32::try_from(left).unwrap_or(u32::MAX);
+        // The last one, and all that are still under way, have until the end.
+        while let Ok(Some(attempt)) = timeout_at(now + part, attempts.join_next()).await {
+            match attempt? {
+                Ok(stream) => {
+                    // A claim is small and waits for its reply; Nagle's algorithm would only hold it back. Not being able to say so is no failure.
+                    let _ = stream.set_nodelay(true);
+                    let _ = keepalive::watch(&stream);
+                    return Ok(Some(stream));
+                }
+                Err(error) => refused = Some(error),
             }
-            Ok(Err(error)) => refused = Some(error),
-            Err(_) => refused = Some(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")),
+            if left > 1 {
+                break;
+            }
         }
+    }
+    if !attempts.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time"));
     }
     refused.map_or(Ok(None), Err)
 }
@@ -226,5 +238,42 @@ mod tests {
         let silence = first(&[nowhere], within(200)).await.map(drop).map_err(|error| error.kind());
         assert_eq!(silence, Err(io::ErrorKind::TimedOut));
         assert!(first(&[], within(200)).await.is_ok_and(|stream| stream.is_none()));
+    }
+
+    /// Many addresses do not take the time away from one that is there and slow: the others are tried beside it.
+    #[tokio::test]
+    async fn an_address_that_is_slow_has_all_of_the_time() {
+        let ((slow, waiting, listening), (nowhere, _waiting, _listening)) = (silent().await, silent().await);
+        let addresses = [slow, nowhere, nowhere, nowhere, nowhere, nowhere, nowhere, nowhere];
+        // The system calls again after a second, and is heard then.
+        let room = async {
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            for _ in &waiting {
+                listening.accept().await.expect("it has called");
+            }
+            std::future::pending().await
+        };
+        let reached = tokio::select! {
+            reached = first(&addresses, Instant::now() + Duration::from_millis(3000)) => reached,
+            () = room => Ok(None),
+        };
+        assert_eq!(reached.expect("a connection").and_then(|stream| stream.peer_addr().ok()), Some(slow));
+    }
+
+    /// Who refuses is not waited for.
+    #[tokio::test]
+    async fn an_address_that_refuses_takes_no_time() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let refuses = closed.local_addr().expect("an address");
+        drop(closed);
+        let there = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let there = there.local_addr().expect("an address");
+        let (nowhere, _waiting, _listening) = silent().await;
+        let end = Instant::now() + Duration::from_secs(3600);
+        let reached = timeout(Duration::from_secs(9), first(&[refuses, there, nowhere], end)).await;
+        let reached = reached.expect("at once").expect("a connection");
+        assert_eq!(reached.and_then(|stream| stream.peer_addr().ok()), Some(there));
+        let refused = first(&[refuses, refuses], end).await.map(drop).map_err(|error| error.kind());
+        assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused));
     }
 }
