@@ -22,7 +22,9 @@ use crate::config::Rate;
 const PLACES: u64 = 1 << 20;
 
 /// How many of those whose allowance is spent are known to be so: see [`Limiter::spent`].
-const SPENT: u64 = 1 << 12;
+const SPENT: usize = 1 << 12;
+/// How many of them are looked through for one: as many as the processor has in a line of its cache.
+const WAYS: usize = 8;
 /// Bits of the time until which one is; the others say whose it is.
 const UNTIL: u32 = 44;
 
@@ -37,7 +39,7 @@ pub struct Limiter<C: Clock = DefaultClock> {
     clock: C,
     /// When the limit began; what the times in `spent` are counted from.
     began: C::Instant,
-    /// A place, and the millisecond until which nothing is left of its allowance. Places that fall together displace each other, which forgets one of them.
+    /// A place, and the millisecond until which nothing is left of its allowance. Where more than [`WAYS`] fall together, the one that would end first is forgotten.
     spent: Box<[AtomicU64]>,
     /// `RateLimit-Policy`, which is the same for everyone.
     policy: HeaderValue,
@@ -113,15 +115,12 @@ impl<C: Clock + Clone> Limiter<C> {
     /// [`count`](Self::count) gives that. For what has to be done before a request may be counted, and is not worth doing then.
     pub fn spent(&self, who: impl Hash) -> Option<Allowance> {
         let place = self.place(who);
-        let told = self.spent[(place % SPENT) as usize].load(Ordering::Relaxed);
-        let left = (told & ((1 << UNTIL) - 1)).checked_sub(self.passed()).filter(|left| *left > 0)?;
-        let reset = seconds(Duration::from_millis(left));
-        (told >> UNTIL == place).then(|| Allowance {
-            by: self.rate.by.name(),
-            policy: self.policy.clone(),
-            left: 0,
-            reset,
-        })
+        let left = self.spent_beside(place).iter().filter_map(|slot| {
+            let (of, until) = told(slot);
+            until.checked_sub(self.passed()).filter(|left| of == place && *left > 0)
+        });
+        let reset = seconds(Duration::from_millis(left.max()?));
+        Some(Allowance { by: self.rate.by.name(), policy: self.policy.clone(), left: 0, reset })
     }
 
     /// Nothing is left of the allowance of `who` for so long.
@@ -131,10 +130,19 @@ impl<C: Clock + Clone> Limiter<C> {
 
     fn spend(&self, place: u64, wait: Duration) {
         let until = self.passed().saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        let slot = &self.spent[(place % SPENT) as usize];
-        let told = slot.load(Ordering::Relaxed);
-        let before = if told >> UNTIL == place { told & ((1 << UNTIL) - 1) } else { 0 };
-        slot.store(place << UNTIL | until.min((1 << UNTIL) - 1).max(before), Ordering::Relaxed);
+        let until = until.min((1 << UNTIL) - 1);
+        let all = self.spent_beside(place);
+        let own = all.iter().find(|slot| told(slot).0 == place);
+        let Some(slot) = own.or_else(|| all.iter().min_by_key(|slot| told(slot).1)) else { return };
+        // Never made shorter. Two that come here at once may leave one of them unknown, which costs a claim.
+        let (of, before) = told(slot);
+        slot.store(place << UNTIL | if of == place { until.max(before) } else { until }, Ordering::Relaxed);
+    }
+
+    /// Where a place may be known to be spent.
+    fn spent_beside(&self, place: u64) -> &[AtomicU64] {
+        let set = place as usize % (SPENT / WAYS);
+        &self.spent[set * WAYS..(set + 1) * WAYS]
     }
 
     /// Milliseconds since the limit began.
@@ -184,6 +192,12 @@ impl<C: Clock + Clone> Limiter<C> {
     pub fn remembered(&self) -> usize {
         self.limiter.len()
     }
+}
+
+/// A place and a time of [`Limiter::spent`]'s.
+fn told(slot: &AtomicU64) -> (u64, u64) {
+    let told = slot.load(Ordering::Relaxed);
+    (told >> UNTIL, told & ((1 << UNTIL) - 1))
 }
 
 impl<C: Clock> fmt::Debug for Limiter<C> {
@@ -272,6 +286,25 @@ mod tests {
         assert_eq!(limiter.spent("a"), None);
         limiter.rest("a", Duration::MAX);
         assert!(limiter.spent("a").is_some());
+    }
+
+    /// Callers who fall together do not displace each other; where there are too many, whoever would be free first is forgotten, which is no leave for him.
+    #[test]
+    fn those_whose_allowance_is_spent_lie_beside_each_other() {
+        let (limiter, clock) = limiter(500, 1);
+        let set = |who: &u32| limiter.place(who) as usize % (SPENT / WAYS);
+        let together: Vec<u32> = (0..).filter(|who| set(who) == 1).take(WAYS + 1).collect();
+        for who in &together[..WAYS] {
+            limiter.rest(who, Duration::from_secs(u64::from(*who) + 1));
+        }
+        assert!(together[..WAYS].iter().all(|who| limiter.spent(who).is_some()));
+        limiter.rest(together[WAYS], Duration::from_secs(1_000_000));
+        let known: Vec<_> = together.iter().map(|who| limiter.spent(who).is_some()).collect();
+        assert_eq!(known, (0..=WAYS).map(|number| number > 0).collect::<Vec<_>>());
+        clock.advance(Duration::from_secs(u64::from(together[1]) + 1));
+        limiter.rest(together[0], Duration::from_secs(1_000_000));
+        assert!(limiter.spent(together[0]).is_some() && limiter.spent(together[1]).is_none());
+        assert!(together[2..].iter().all(|who| limiter.spent(who).is_some()), "one that is over makes room");
     }
 
     #[test]
