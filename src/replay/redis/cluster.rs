@@ -432,4 +432,23 @@ mod tests {
         keeper.take(map(&[(0, SLOTS - 1, 1)]));
         assert_eq!([least(1), least(2)], [101, 201], "later than what each had when it went");
     }
+
+    /// A store that a reload has replaced asks nobody any more, by its old password or whatever else.
+    #[tokio::test]
+    async fn one_that_has_ended_does_not_look() {
+        let here = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = here.local_addr().expect("an address").port();
+        let servers = RedisServers::Cluster(vec![at(port)]);
+        let settings = Arc::new(settings(servers, RedisWire::Plain));
+        let shared = Arc::new(Shared::new(settings, Bounds::default(), Clock::system(), Past::begin(0)));
+        let cluster = Cluster::start(&[at(port)], &shared);
+        // It is looked at when it starts, and when it is doubted.
+        let is_asked = || tokio::time::timeout(Duration::from_secs(2), here.accept());
+        assert!(is_asked().await.is_ok());
+        cluster.doubted.notify_one();
+        assert!(is_asked().await.is_ok());
+        shared.end.cancel();
+        cluster.doubted.notify_one();
+        assert!(is_asked().await.is_err());
+    }
 }

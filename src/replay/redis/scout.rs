@@ -212,7 +212,7 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = silent.local_addr().expect("an address").port();
         let known = [RedisEndpoint { host: "127.0.0.1".into(), port }];
-        let (after, _serving) = node(3).await;
+        let (after, serving) = node(3).await;
         let servers = RedisServers::Cluster(vec![after.clone()]);
         let settings = settings(servers, RedisWire::Plain);
         let settings = crate::config::Redis { timeout: Duration::from_millis(1000), ..settings };
@@ -224,6 +224,11 @@ mod tests {
         scout.outdated = (Instant::now() + Duration::from_millis(500)).checked_sub(OUTDATED);
         assert!(scout.look(&known).await.is_err(), "half a second was missing");
         assert_eq!(scout.look(&known).await.expect("a view").epoch, 3);
+        // Where nobody answers in between, it begins anew.
+        scout.outdated = Some(Instant::now());
+        serving.abort();
+        let _ = serving.await;
+        assert!(scout.look(&known).await.is_err() && scout.outdated.is_none());
     }
 
     #[test]

@@ -227,7 +227,7 @@ async fn a_nonce_is_good_at_once_after_routes_ask_otherwise() {
     assert_eq!(scene.send(&other).await.status, 200);
 }
 
-/// Requests of before hold on to the store that they came under. It has no connections all the same, once none of them can still be asking it.
+/// Requests of before hold on to the store that they came under. It has no connections all the same, once none of them can still be asking it. A store that a reload leaves as it is stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_was_replaced_ends_before_its_last_request() {
     let server = Server::start(&[]);
@@ -242,7 +242,10 @@ async fn a_store_that_was_replaced_ends_before_its_last_request() {
     wait("its upstream owes an answer", async || !heard.lock().expect("no one panicked").is_empty()).await;
     house.reload_with(&house.text().replace("timeout: 1s", "timeout: 2s")).await;
     wait("both have theirs", async || connections() == 5).await;
+    house.reload_with(&house.text().replace("name: public, match", "name: published, match")).await;
     wait("those of before are gone", async || connections() == 3).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(connections(), 3);
 }
 
 /// A replica that goes on alone since it has started does so through a reload, also while nobody knows yet whether the store is away by the new way too.
