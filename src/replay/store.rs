@@ -114,8 +114,8 @@ impl Shared {
     }
 }
 
-/// The last second for which a replica may have sealed a nonce by now whose clock is right: it is `ahead` at most, or the replica seals behind the line. Not both: the line of the next memory
-/// may lie one second behind this one, and whatever was sealed until then has to be too old by that.
+/// The last second for which a replica may have sealed a nonce by now whose clock is right: it is `ahead` at most, or the replica seals behind the line. Not both: the line of the next memory,
+/// drawn by the same figures, may lie one second behind this one, and whatever was sealed until then has to be too old by that.
 fn latest_seal(now: UnixTime, line: UnixTime, ahead: Duration) -> UnixTime {
     let whole = ahead.as_secs() + u64::from(ahead.subsec_nanos() > 0);
     now.plus(i64::try_from(whole).unwrap_or(i64::MAX)).max(line.plus(1))
