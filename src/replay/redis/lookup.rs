@@ -22,9 +22,12 @@ type Said = Option<Result<Vec<SocketAddr>, Trouble>>;
 /// How long a lookup is waited for until the same is asked again. The system's resolver takes half a minute where all name servers are gone.
 const LOST: Duration = Duration::from_secs(60);
 
-/// What is being asked, and since when. Clones share it.
+/// A lookup that is under way, and since when.
+type Lookup = (Instant, watch::Receiver<Said>);
+
+/// What is being asked. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Lookups(Arc<Mutex<HashMap<RedisEndpoint, (Instant, watch::Receiver<Said>)>>>);
+pub(super) struct Lookups(Arc<Mutex<HashMap<RedisEndpoint, Lookup>>>);
 
 impl Lookups {
     /// The addresses of the endpoint's host, with its port. How long it may take is the caller's to bound; the answer then serves who asks next.
@@ -54,9 +57,7 @@ impl Lookups {
     ) -> watch::Receiver<Said> {
         let mut asked = self.asked();
         // One whose task has ended without a word is over.
-        let is_under_way = |(since, answer): &&(Instant, watch::Receiver<Said>)| {
-            since.elapsed() < LOST && answer.has_changed().is_ok()
-        };
+        let is_under_way = |(since, answer): &&Lookup| since.elapsed() < LOST && answer.has_changed().is_ok();
         if let Some((_, answer)) = asked.get(endpoint).filter(is_under_way) {
             return answer.clone();
         }
@@ -77,7 +78,7 @@ impl Lookups {
     }
 
     /// Nothing panics while this is held that would leave it half-written.
-    fn asked(&self) -> MutexGuard<'_, HashMap<RedisEndpoint, (Instant, watch::Receiver<Said>)>> {
+    fn asked(&self) -> MutexGuard<'_, HashMap<RedisEndpoint, Lookup>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -91,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    type Lookup = std::pin::Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Trouble>> + Send>>;
+    type Asking = std::pin::Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Trouble>> + Send>>;
 
     #[tokio::test]
     async fn a_name_is_asked_for_once_at_a_time() {
@@ -147,7 +148,7 @@ mod tests {
             }
         };
         let wait = |lookup| timeout(Duration::from_secs(50), lookup);
-        assert!(wait(lookups.once(&endpoint, Box::pin(at_last) as Lookup)).await.is_err());
+        assert!(wait(lookups.once(&endpoint, Box::pin(at_last) as Asking)).await.is_err());
         let never = Box::pin(std::future::pending());
         assert!(wait(lookups.once(&endpoint, never)).await.is_err(), "it is waited for");
         let held = Arc::<Notify>::default();
