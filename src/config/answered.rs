@@ -105,6 +105,13 @@ fn secrets_are_not_repeated() {
         ("rediss://valkey.internal:6379", "\"valkey.internal:6379,password=hunter2,ssl=True\""),
         ("rediss://valkey.internal:6379", "\"rediss://valkey.internal:6379,password=hunter2\""),
         ("rediss://valkey.internal:6379", "redis://user:hunter2"),
+        ("rediss://valkey.internal:6379", "redis://user:hunter2:valkey.internal:6379"),
+        ("rediss://valkey.internal:6379", "redis://user:hunter2/valkey.internal:6379"),
+        ("rediss://valkey.internal:6379", "redis://valkey.internal/hunter2"),
+        ("rediss://valkey.internal:6379", "valkey.internal 6379 hunter2"),
+        ("rediss://valkey.internal:6379", "[\"redis://user:hunter2@valkey.internal\"]"),
+        ("url: rediss://valkey.internal:6379", "urls: redis://user:hunter2@valkey.internal"),
+        ("url: rediss://valkey.internal:6379", "cluster: { servers: redis://user:hunter2@valkey.internal }"),
         (
             "{ jwks_url: https://login.example.net/jwks }",
             "{ jwks_url: \"https://user:hunter2@login.example.net/jwks\" }",

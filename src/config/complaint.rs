@@ -116,7 +116,11 @@ impl Complaints {
             return Ok(());
         };
         let hidden_from =
-            self.hidden.iter().filter(|hidden| hidden.line == span.line).map(|hidden| hidden.column).min();
+            self.hidden.iter().filter(|hidden| hidden.line == span.line).map(|hidden| hidden.column);
+        // A URL may have a user and a password in it, also where none is expected.
+        let in_url = line.find("://").filter(|at| line[*at..].contains('@'));
+        let in_url = in_url.map(|at| line[..at].chars().count() + "://".len() + 1);
+        let hidden_from = hidden_from.chain(in_url).min();
         let at = span.column.saturating_sub(1);
         let first = if at < WIDTH { 0 } else { at - WIDTH / 2 };
         write!(f, "\n{:>5} | ", span.line)?;

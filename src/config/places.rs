@@ -46,11 +46,12 @@ impl<const PORT: u16> FromText for RedisUrl<PORT> {
 }
 
 /// Whether what is no address may be one with a password, as other programs write it: `redis://user:password@host`, `host:6379,password=password`, `redis://host?password=password`. A complaint
-/// ends up in logs, so it does not repeat that.
+/// ends up in logs, so it repeats a place alone.
 fn may_hold_a_password(text: &str) -> bool {
-    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
-    let is_place = text.starts_with("unix:") || port.starts_with('/') || !port.contains(char::is_alphabetic);
-    text.contains([',', ';', '=', '&', '?', '@', '%']) || !is_place
+    let place = text.split_once("://").map_or(text, |(_, place)| place);
+    let is_place = place.is_empty() || Authority::read(place.strip_suffix('/').unwrap_or(place)).is_some();
+    let is_path = text.starts_with("unix:") && !text.contains([',', ';', '=', '&', '?', '@', ' ']);
+    !is_place && !is_path
 }
 
 impl<const PORT: u16> RedisUrl<PORT> {
