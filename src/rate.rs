@@ -23,7 +23,7 @@ const PLACES: u64 = 1 << 20;
 
 /// How many of those whose allowance is spent are known to be so: see [`Limiter::spent`].
 const SPENT: usize = 1 << 12;
-/// How many of them are looked through for one: as many as the processor has in a line of its cache.
+/// How many of them are looked through for one: 64 bytes.
 const WAYS: usize = 8;
 /// Bits of the time until which one is; the others say whose it is.
 const UNTIL: u32 = 44;
@@ -39,7 +39,7 @@ pub struct Limiter<C: Clock = DefaultClock> {
     clock: C,
     /// When the limit began; what the times in `spent` are counted from.
     began: C::Instant,
-    /// A place, and the millisecond until which nothing is left of its allowance. Where more than [`WAYS`] fall together, the one that would end first is forgotten.
+    /// A place, and the millisecond until which nothing is left of its allowance. Where more than [`WAYS`] fall together, the next takes the room of the one that would end first.
     spent: Box<[AtomicU64]>,
     /// `RateLimit-Policy`, which is the same for everyone.
     policy: HeaderValue,
@@ -115,11 +115,10 @@ impl<C: Clock + Clone> Limiter<C> {
     /// [`count`](Self::count) gives that. For what has to be done before a request may be counted, and is not worth doing then.
     pub fn spent(&self, who: impl Hash) -> Option<Allowance> {
         let place = self.place(who);
-        let left = self.spent_beside(place).iter().filter_map(|slot| {
-            let (of, until) = told(slot);
-            until.checked_sub(self.passed()).filter(|left| of == place && *left > 0)
-        });
-        let reset = seconds(Duration::from_millis(left.max()?));
+        let until = self.spent_beside(place).iter().map(told).filter(|(of, _)| *of == place);
+        let left =
+            until.map(|(_, until)| until).max()?.checked_sub(self.passed()).filter(|left| *left > 0)?;
+        let reset = seconds(Duration::from_millis(left));
         Some(Allowance { by: self.rate.by.name(), policy: self.policy.clone(), left: 0, reset })
     }
 
@@ -288,12 +287,14 @@ mod tests {
         assert!(limiter.spent("a").is_some());
     }
 
-    /// Callers who fall together do not displace each other; where there are too many, whoever would be free first is forgotten, which is no leave for him.
+    /// Callers who fall together do not displace each other; where there are too many, whoever would be free first of those that were there is forgotten, which is no leave for him.
     #[test]
     fn those_whose_allowance_is_spent_lie_beside_each_other() {
         let (limiter, clock) = limiter(500, 1);
         let set = |who: &u32| limiter.place(who) as usize % (SPENT / WAYS);
-        let together: Vec<u32> = (0..).filter(|who| set(who) == 1).take(WAYS + 1).collect();
+        let mut places = std::collections::HashSet::new();
+        let apart = |who: &u32| set(who) == 1 && places.insert(limiter.place(who));
+        let together: Vec<u32> = (0..).filter(apart).take(WAYS + 1).collect();
         for who in &together[..WAYS] {
             limiter.rest(who, Duration::from_secs(u64::from(*who) + 1));
         }
