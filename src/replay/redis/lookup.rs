@@ -1,7 +1,8 @@
 //! The addresses of a server's name: asked anew for each connection, but never while the same is being asked.
 //!
 //! The system's resolver cannot be told to stop. Where it waits for half a minute on name servers that are gone, each attempt that gave up meanwhile would leave it a thread, and all servers
-//! together would use up those that the process has for this and for reading files. One that never comes back is given up after a minute, so that a resolver that is well again is asked.
+//! together would use up those that the process has for this and for reading files. One that never comes back is given up after a minute, so that a resolver that is well again is asked;
+//! the next after two, and so on, so that they do not pile up either.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -21,9 +22,16 @@ type Said = Option<Result<Vec<SocketAddr>, Trouble>>;
 
 /// How long a lookup is waited for until the same is asked again. The system's resolver takes half a minute where all name servers are gone.
 const LOST: Duration = Duration::from_secs(60);
+/// The same for one that follows many that were lost: a day of them is few threads.
+const LONGEST: Duration = Duration::from_secs(3600);
 
-/// A lookup that is under way, and since when.
-type Lookup = (Instant, watch::Receiver<Said>);
+/// A lookup that is under way, and when it is given up, and for how long the one after it is waited for.
+#[derive(Clone)]
+struct Lookup {
+    answer: watch::Receiver<Said>,
+    lost: Instant,
+    next: Duration,
+}
 
 /// What is being asked. Clones share it.
 #[derive(Clone, Default)]
@@ -57,18 +65,20 @@ impl Lookups {
     ) -> watch::Receiver<Said> {
         let mut asked = self.asked();
         // One whose task has ended without a word is over.
-        let is_under_way = |(since, answer): &&Lookup| since.elapsed() < LOST && answer.has_changed().is_ok();
-        if let Some((_, answer)) = asked.get(endpoint).filter(is_under_way) {
-            return answer.clone();
+        let before = asked.get(endpoint).filter(|lookup| lookup.answer.has_changed().is_ok());
+        if let Some(lookup) = before.filter(|lookup| Instant::now() < lookup.lost) {
+            return lookup.answer.clone();
         }
+        let patience = before.map_or(LOST, |lookup| lookup.next);
         let (tell, answer) = watch::channel(None);
-        asked.insert(endpoint.clone(), (Instant::now(), answer.clone()));
+        let (lost, next) = (Instant::now() + patience, patience.saturating_mul(2).min(LONGEST));
+        asked.insert(endpoint.clone(), Lookup { answer: answer.clone(), lost, next });
         let (lookups, endpoint, own) = (self.clone(), endpoint.clone(), answer.clone());
         tokio::spawn(async move {
             let said = lookup.await;
             // Who comes from here on asks anew, unless somebody has by now.
             let mut asked = lookups.asked();
-            if asked.get(&endpoint).is_some_and(|(_, answer)| answer.same_channel(&own)) {
+            if asked.get(&endpoint).is_some_and(|lookup| lookup.answer.same_channel(&own)) {
                 asked.remove(&endpoint);
             }
             drop(asked);
@@ -166,5 +176,22 @@ mod tests {
         held.notify_one();
         let never = Box::pin(std::future::pending());
         assert_eq!(wait(lookups.once(&endpoint, never)).await, Ok(second));
+    }
+
+    /// Each that is lost keeps a thread.
+    #[tokio::test(start_paused = true)]
+    async fn lookups_that_are_lost_are_few() {
+        let (lookups, asked) = (Lookups::default(), Arc::<AtomicUsize>::default());
+        let endpoint = RedisEndpoint { host: "one".into(), port: 6379 };
+        for _minute in 0..24 * 60 {
+            let asked = Arc::clone(&asked);
+            let lookup = async move {
+                asked.fetch_add(1, Ordering::Relaxed);
+                std::future::pending().await
+            };
+            assert!(timeout(Duration::from_secs(60), lookups.once(&endpoint, lookup)).await.is_err());
+        }
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((20..=30).contains(&asked), "{asked}");
     }
 }
