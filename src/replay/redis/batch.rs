@@ -103,7 +103,7 @@ const LONGEST: u64 = 1 << 53;
 ///
 /// A second more, since the last second is passed whole. Twice `clock_difference`: our clock may be that far ahead of the server's, by which `keep` is too short, and another
 /// replica's as far behind it, by which the proof passes for longer there. And as much as the server's clock may be [set back](clocks::unnoticed) without being noticed: by so much it was ahead, and the claim
-/// ended too early.
+/// ended too early. Once: a clock that is set back many times by less than is noticed is not borne.
 pub(super) fn retention(keep: Duration, settings: &config::Redis) -> u64 {
     let clocks = settings.clock_difference.saturating_mul(2).saturating_add(clocks::unnoticed(settings));
     let keep = keep.saturating_add(clocks).saturating_add(Duration::from_secs(1));

@@ -226,8 +226,12 @@ impl Keeper {
             let slots = if before.nodes.is_empty() { self.shared.past.slots() } else { None };
             let slots = slots.as_deref().unwrap_or(&before.map);
             // What is claimed elsewhere from now on is not in the memories of those that are gone, should they be masters again: a cluster that was set up anew at other addresses may be followed by
-            // the one before.
-            for gone in slots.masters().iter().filter(|master| !map.masters().contains(master)) {
+            // the one before. A master that is still there has given its keys away, or goes by two names, which come by turns.
+            let is_gone = |master: &&RedisEndpoint| !map.masters().contains(master);
+            let is_there = |master: &RedisEndpoint| {
+                before.nodes.iter().any(|node| node.endpoint == *master && !node.is_away())
+            };
+            for gone in slots.masters().iter().filter(is_gone).filter(|master| !is_there(master)) {
                 self.shared.past.lose(gone);
             }
             let inherited = |endpoint| map.inherited(slots, endpoint, &lost);
@@ -301,6 +305,7 @@ mod tests {
 
     use super::super::condition::tests::heard;
     use super::super::past::Past;
+    use super::super::tests::process::{Server, free_port};
     use super::super::tests::settings;
     use super::*;
     use crate::clock::Clock;
@@ -431,6 +436,30 @@ mod tests {
         begin(2, 200);
         keeper.take(map(&[(0, SLOTS - 1, 1)]));
         assert_eq!([least(1), least(2)], [101, 201], "later than what each had when it went");
+    }
+
+    /// One server that goes by two names, which its cluster tells by turns, has one memory all the time.
+    #[tokio::test]
+    async fn a_master_that_is_there_by_another_name_has_lost_nothing() {
+        let bus = format!("cluster-port {}", free_port());
+        let server = Server::start(&["cluster-enabled yes", &bus]);
+        assert_eq!(server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]), "OK");
+        server.wait_for(&["CLUSTER", "INFO"], |info| info.contains("cluster_state:ok"));
+        let keeper = keeper();
+        let names =
+            ["127.0.0.1", "localhost"].map(|host| RedisEndpoint { host: host.into(), port: server.port });
+        for name in names.iter().cycle().take(4) {
+            let mut map = SlotMap::new();
+            map.give(0, SLOTS - 1, name).expect("slots that nobody has");
+            keeper.take(map);
+            let end = Instant::now() + Duration::from_secs(20);
+            while !keeper.routes.load().nodes[0].lanes.is_usable() {
+                assert!(Instant::now() < end, "{:?}", keeper.routes.load().nodes[0].lanes.server());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        let begins = names.map(|name| keeper.shared.past.least(Some(&name)).load(Ordering::Relaxed));
+        assert!(begins[0] == begins[1] && begins[0] == keeper.shared.past.began(), "{begins:?}");
     }
 
     /// A store that a reload has replaced asks nobody any more, by its old password or whatever else.

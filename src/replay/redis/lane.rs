@@ -237,8 +237,8 @@ struct Task {
 impl Task {
     async fn run(self, mut queue: mpsc::Receiver<Claim>) {
         let mut pause = Duration::ZERO;
-        // It outlives connections: that a clock was set is a reason to end one.
-        let mut pace = None;
+        // It outlives connections, since that a clock was set is a reason to end one, and lanes: a reload may come while nobody gets through.
+        let mut pace = self.shared.past.pace();
         loop {
             let mut place = None;
             let Some(ready) = refusing(&mut queue, self.prepare(&mut place, &mut pace)).await else { return };
@@ -256,6 +256,9 @@ impl Task {
                 }
                 Err(trouble) => trouble,
             };
+            if let Some(pace) = pace {
+                self.shared.past.keep_pace(pace);
+            }
             self.state.failed(self.number, place.as_deref(), trouble);
             self.place.doubt();
             if refusing(&mut queue, tokio::time::sleep(scattered(pause))).await.is_none() {
@@ -266,7 +269,8 @@ impl Task {
     }
 
     /// Connects and vets. `place` becomes where the server is, once that is known; `pace` is how its clock went when it was looked at last, or farther ahead if ours is: while nobody gets
-    /// through to it (the certificates of both have ended by clocks that are ahead), ours tells what its clock may show, by which claims end.
+    /// through to it (the certificates of both have ended by clocks that are ahead), ours tells what its clock may show, by which claims end. Where ours alone was ahead, that begins a new memory
+    /// for nothing, once.
     async fn prepare(
         &self,
         place: &mut Option<String>,
@@ -286,7 +290,7 @@ impl Task {
         };
         let ready = self.place.during(&server, ready).await?;
         if let Err(Trouble::ClockDiffers(ahead)) = &ready {
-            // It has told what it shows, so nothing has to be guessed.
+            // It has told what it shows, so nothing has to be guessed this time.
             let now = Pace::differing(*ahead, clock);
             *pace = Some(seen.map_or(now, |seen| seen.farther(now)));
         }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::bounds::Bounds;
+use super::clocks::Pace;
 use super::memory::Memory;
 use super::slots::SlotMap;
 use crate::config::RedisEndpoint;
@@ -25,6 +26,7 @@ pub(super) struct Past {
     reached: AtomicBool,
     least: Mutex<Least>,
     epoch: AtomicU64,
+    pace: Mutex<Option<Pace>>,
     slots: Mutex<Option<Arc<SlotMap>>>,
     /// The longest figures that any marker had.
     bounds: watch::Sender<Bounds>,
@@ -95,6 +97,16 @@ impl Past {
     /// repair that gives slots away one by one would have it begin minutes ahead, and the server could not be asked until then.
     pub(super) fn lose(&self, server: &RedisEndpoint) {
         self.least(Some(server)).fetch_max(self.began().saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// How servers' clocks went when a lane was given up last, for the lanes that follow.
+    pub(super) fn pace(&self) -> Option<Pace> {
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A lane is given up, and this is what it knew. Any server's clock will do for the others: all are within `clock_difference` of ours.
+    pub(super) fn keep_pace(&self, pace: Pace) {
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = Some(pace);
     }
 
     /// The number of a cluster's latest change that was believed.

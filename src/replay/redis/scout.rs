@@ -215,14 +215,14 @@ mod tests {
         let (after, serving) = node(3).await;
         let servers = RedisServers::Cluster(vec![after.clone()]);
         let settings = settings(servers, RedisWire::Plain);
-        let settings = crate::config::Redis { timeout: Duration::from_millis(1000), ..settings };
+        let settings = crate::config::Redis { timeout: Duration::from_secs(2), ..settings };
         let own = bounds(&settings);
         let past = Past::begin(0);
         past.believe(8);
         let mut scout =
             Scout::new(&[after], Arc::new(Shared::new(Arc::new(settings), own, Clock::system(), past)));
-        scout.outdated = (Instant::now() + Duration::from_millis(500)).checked_sub(OUTDATED);
-        assert!(scout.look(&known).await.is_err(), "half a second was missing");
+        scout.outdated = (Instant::now() + Duration::from_secs(1)).checked_sub(OUTDATED);
+        assert!(scout.look(&known).await.is_err(), "a second was missing");
         assert_eq!(scout.look(&known).await.expect("a view").epoch, 3);
         // Where nobody answers in between, it begins anew.
         scout.outdated = Some(Instant::now());

@@ -214,10 +214,10 @@ async fn clocks_that_are_set_together_have_ended_claims() {
 }
 
 /// The same, when the connection ends before the next look. Nobody is let in until the clocks are right, so the server was never heard to be ahead; or it is the server's alone that is set, and
-/// all that is heard of it is why it is not used.
+/// all that is heard of it is why it is not used. A reload meanwhile forgets nothing.
 #[tokio::test]
 async fn clocks_that_are_set_while_nobody_looks_have_ended_claims() {
-    for together in [true, false] {
+    for (together, reloaded) in [(true, false), (true, true), (false, false)] {
         let server = Server::start(&[]);
         let ahead = Arc::<AtomicU64>::default();
         let (port, looks) = way_ahead(&server, Arc::clone(&ahead), together).await;
@@ -226,7 +226,8 @@ async fn clocks_that_are_set_while_nobody_looks_have_ended_claims() {
         let (bounds, theirs) = (bounds(&settings), Arc::clone(&ahead));
         let ours = move || if together { theirs.load(Ordering::Relaxed) } else { 0 };
         let clock = Clock::new(move || SystemTime::now() + Duration::from_secs(ours()));
-        let store = Redis::start(Arc::new(settings), bounds, clock);
+        let settings = Arc::new(settings);
+        let mut store = Redis::start(Arc::clone(&settings), bounds, clock);
         usable(&store, proof("a")).await;
         assert_eq!(claim(&store, proof("a")).await, Ok(()));
         let line = store.line();
@@ -238,6 +239,9 @@ async fn clocks_that_are_set_while_nobody_looks_have_ended_claims() {
         if together {
             assert_eq!(claim(&store, proof("b")).await, Err(Refused::Unavailable));
             away(&store, "unreachable").await;
+            if reloaded {
+                store = store.followed_by(settings, bounds);
+            }
         } else {
             server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
             away(&store, "clock_differs").await;
@@ -247,6 +251,6 @@ async fn clocks_that_are_set_while_nobody_looks_have_ended_claims() {
         assert_eq!(server.ask(&[b"DEL", &key]), b":1\r\n");
         ahead.store(0, Ordering::Relaxed);
         usable(&store, proof("a")).await;
-        assert!(store.line() > line, "{together}: {:?}", claim(&store, proof("a")).await);
+        assert!(store.line() > line, "{together}, {reloaded}: {:?}", claim(&store, proof("a")).await);
     }
 }

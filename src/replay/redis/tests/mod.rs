@@ -5,7 +5,7 @@ mod clusters;
 mod connecting;
 mod following;
 mod memories;
-mod process;
+pub(super) mod process;
 mod sentinels;
 
 use std::sync::Arc;
